@@ -1,0 +1,1 @@
+"""What is done to data and models. Plain Python: nothing in this package imports Airflow."""

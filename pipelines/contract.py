@@ -1,0 +1,144 @@
+"""What a table's rows must be: declared per table, compiled to Great Expectations in `pipelines.validation`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Severity(StrEnum):
+    """reject: the row goes to quarantine. fail: the partition is not published. warn: recorded and shown."""
+
+    REJECT = "reject"
+    FAIL = "fail"
+    WARN = "warn"
+
+
+class ColumnType(StrEnum):
+    STRING = "string"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Column(Part):
+    """One column. A value that breaks a rule gets `severity`."""
+
+    type: ColumnType
+    nullable: bool = False
+    min: float | str | None = None
+    max: float | str | None = None
+    values: tuple[str, ...] = Field((), description="the only values allowed")
+    pattern: str | None = None
+    max_length: int = 200
+    default: Any = Field(None, description="used where the source lacks the column")
+    severity: Severity = Severity.REJECT
+
+
+class CrossRule(Part):
+    """`left operator right`, both columns of one row."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    left: str
+    operator: str = Field(pattern=r"^(<|<=|==)$")
+    right: str
+    severity: Severity = Severity.REJECT
+
+
+class Invariant(Part):
+    """This partition against the mean of the last `partitions` published ones."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    measure: str = Field(pattern=r"^(row_count|null_share|category_share)$")
+    column: str | None = None
+    partitions: int = Field(3, ge=1)
+    max_ratio: float | None = Field(None, gt=1, description="row_count: at most this factor more or less")
+    max_change: float | None = Field(None, gt=0, description="shares: largest absolute change")
+    severity: Severity = Severity.FAIL
+
+    @model_validator(mode="after")
+    def _complete(self) -> Invariant:
+        if self.measure == "row_count" and self.max_ratio is None:
+            raise ValueError("a row_count invariant needs 'max_ratio'")
+        if self.measure != "row_count" and (self.max_change is None or self.column is None):
+            raise ValueError(f"a {self.measure} invariant needs 'column' and 'max_change'")
+        return self
+
+
+class Contract(Part):
+    """What the rows of one table must be."""
+
+    key: tuple[str, ...]
+    columns: dict[str, Column]
+    min_rows: int = Field(1, ge=1)
+    max_rows: int | None = None
+    max_rejected_share: float = Field(0.05, ge=0, le=1)
+    rules: tuple[CrossRule, ...] = ()
+    invariants: tuple[Invariant, ...] = ()
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> Contract:
+        used = [*self.key, *(c for r in self.rules for c in (r.left, r.right))]
+        used += [i.column for i in self.invariants if i.column]
+        for column in used:
+            if column not in self.columns:
+                raise ValueError(f"'{column}' is used by a key or rule but is no column of the contract")
+        return self
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One check of a contract: `id` is what quarantine and messages name."""
+
+    id: str
+    expectation: str
+    arguments: dict[str, Any]
+    severity: Severity
+
+
+def rules(contract: Contract) -> list[Rule]:
+    """Every row-level rule of the contract, in a fixed order."""
+    found = [rule for name, column in contract.columns.items() for rule in _column_rules(name, column)]
+    return [*found, _key_rule(contract), *map(_cross_rule, contract.rules)]
+
+
+def _column_rules(name: str, column: Column) -> Iterator[Rule]:
+    def rule(what: str, expectation: str, **arguments: Any) -> Rule:
+        return Rule(f"{name}.{what}", expectation, {"column": name, **arguments}, column.severity)
+
+    if not column.nullable:
+        yield rule("not_null", "ExpectColumnValuesToNotBeNull")
+    if column.min is not None or column.max is not None:
+        yield rule("range", "ExpectColumnValuesToBeBetween", min_value=column.min, max_value=column.max)
+    if column.values:
+        yield rule("values", "ExpectColumnValuesToBeInSet", value_set=list(column.values))
+    if column.pattern:
+        yield rule("pattern", "ExpectColumnValuesToMatchRegex", regex=column.pattern)
+    if column.type is ColumnType.STRING:
+        yield rule("length", "ExpectColumnValueLengthsToBeBetween", min_value=0, max_value=column.max_length)
+
+
+def _key_rule(contract: Contract) -> Rule:
+    if len(contract.key) == 1:
+        return Rule("key.unique", "ExpectColumnValuesToBeUnique", {"column": contract.key[0]}, Severity.REJECT)
+    columns = {"column_list": list(contract.key)}
+    return Rule("key.unique", "ExpectCompoundColumnsToBeUnique", columns, Severity.REJECT)
+
+
+def _cross_rule(rule: CrossRule) -> Rule:
+    if rule.operator == "==":
+        pair = {"column_A": rule.left, "column_B": rule.right}
+        return Rule(rule.id, "ExpectColumnPairValuesToBeEqual", pair, rule.severity)
+    pair = {"column_A": rule.right, "column_B": rule.left}
+    arguments = {**pair, "or_equal": rule.operator == "<=", "ignore_row_if": "either_value_is_missing"}
+    return Rule(rule.id, "ExpectColumnPairValuesAToBeGreaterThanB", arguments, rule.severity)

@@ -1,0 +1,251 @@
+"""The lake: Delta tables `<use case>/<noun>`, partitioned by partition key. Write, audit, publish.
+
+Files are staged below a table's folder, where no reader sees them, and become visible in one Delta transaction that
+replaces exactly one partition. Reads go through the log's list of files: `DeltaTable.to_pyarrow_table` of deltalake 1.6
+leaves threads behind that abort the interpreter at exit (docs/adr/0003).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pipelines import files
+from pipelines.errors import PermanentError, TransientError
+from pipelines.results import TableSlice
+
+PARTITION = "partition"
+_TRIES = 20
+
+
+class Lake:
+    """All tables under one root: a local folder, `s3://` or `gs://`."""
+
+    def __init__(self, root: str, options: dict[str, str] | None = None) -> None:
+        self.root = root.rstrip("/")
+        self.options = options or {}
+
+    def uri(self, table: str) -> str:
+        return f"{self.root}/{table}"
+
+    def exists(self, table: str) -> bool:
+        return files.exists(f"{self.uri(table)}/_delta_log/{0:020d}.json")
+
+    # write ----------------------------------------------------------------------------------------------------------
+
+    def staging_area(self, table: str, partition: str) -> str:
+        """A fresh folder, relative to the table, that no reader sees until its files are published."""
+        return f"data/{partition}/{uuid.uuid4().hex}"
+
+    def stage(self, table: str, partition: str, rows: Any) -> str:
+        """Write an Arrow table to a staged Parquet file; return its path relative to the table."""
+        import pyarrow.parquet as pq
+
+        buffer = io.BytesIO()
+        pq.write_table(rows, buffer, compression="zstd", coerce_timestamps="us")
+        path = f"{self.staging_area(table, partition)}/part-00000.parquet"
+        files.write_bytes(f"{self.uri(table)}/{path}", buffer.getvalue())
+        return path
+
+    def staged_files(self, table: str, area: str) -> list[str]:
+        """The Parquet files that a job left in a staging area."""
+        root = self.uri(table)
+        found = files.list_files(f"{root}/{area}")
+        return [uri.removeprefix(f"{root}/") for uri, _ in found if uri.endswith(".parquet")]
+
+    def read_staged(self, table: str, paths: Iterable[str]) -> Any:
+        """Staged files as one Arrow table."""
+        return _concatenate([self._parquet(f"{self.uri(table)}/{path}") for path in paths])
+
+    # publish --------------------------------------------------------------------------------------------------------
+
+    def publish(self, table: str, partition: str, staged: Iterable[str], about: dict[str, str]) -> TableSlice:
+        """Replace one partition by the staged files, in one transaction.
+
+        `about` is recorded in the commit. Raises TransientError when another run published the same partition since.
+        """
+        staged = list(staged)
+        actions, schema, rows = self._adds(table, partition, staged)
+        before = self._seen(table, partition)
+
+        def commit(delta: Any) -> None:
+            if (delta.transaction_version(partition) or 0) != before:
+                raise TransientError(f"{table} {partition}: another run published it meanwhile; run this one again")
+            filters = [(PARTITION, "=", partition)]
+            self._commit(delta, actions, "overwrite", schema, filters, about, (partition, before + 1))
+
+        version = self._transact(table, schema, commit)
+        return TableSlice(table, partition, version, rows)
+
+    def append(self, table: str, partition: str, rows: Any, about: dict[str, str], check: Callable[[], bool]) -> int | None:
+        """Add rows in one transaction, unless `check()`, asked against the latest version each time, says no."""
+        actions, schema, _ = self._adds(table, partition, [self.stage(table, partition, rows)])
+
+        def commit(delta: Any) -> bool | None:
+            if not check():
+                return False
+            self._commit(delta, actions, "append", schema, None, about, None)
+            return None
+
+        return self._transact(table, schema, commit)
+
+    def _adds(self, table: str, partition: str, staged: list[str]) -> tuple[list[Any], Any, int]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+        from deltalake.transaction import AddAction
+
+        if not staged:
+            raise PermanentError(f"{table} {partition}: nothing was staged; the job before wrote no file")
+        actions, rows, schema = [], 0, None
+        for path in staged:
+            data = files.read_bytes(f"{self.uri(table)}/{path}")
+            info = pq.read_metadata(io.BytesIO(data))
+            schema = info.schema.to_arrow_schema().remove_metadata()
+            stats = json.dumps({"numRecords": info.num_rows})
+            actions.append(AddAction(path, len(data), {PARTITION: partition}, int(time.time() * 1000), True, stats))
+            rows += info.num_rows
+        assert schema is not None
+        return actions, schema.append(pa.field(PARTITION, pa.string())), rows
+
+    def _transact(self, table: str, schema: Any, commit: Callable[[Any], bool | None]) -> int | None:
+        from deltalake.exceptions import CommitFailedError
+
+        for attempt in range(_TRIES):
+            try:
+                delta = self._open_or_create(table, schema)
+                if commit(delta) is False:
+                    return None
+                delta.update_incremental()
+                return int(delta.version())
+            except CommitFailedError:
+                time.sleep(0.05 * attempt)
+        raise TransientError(f"{table}: {_TRIES} commits lost against other writers; run again")
+
+    def _commit(self, delta: Any, actions: Any, mode: str, schema: Any, filters: Any, about: Any, seen: Any) -> None:
+        from deltalake import CommitProperties, Transaction
+
+        # No retries inside: a commit that lost is judged again here. The library's own retry lets two first
+        # writers of one partition both win.
+        properties = CommitProperties(
+            custom_metadata=about, max_commit_retries=0, app_transactions=[Transaction(*seen)] if seen else None
+        )
+        delta.create_write_transaction(
+            actions, mode, schema, partition_by=[PARTITION], partition_filters=filters, commit_properties=properties
+        )
+
+    def _open_or_create(self, table: str, schema: Any) -> Any:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+
+        if not self.exists(table):
+            try:
+                create: Any = DeltaTable.create
+                create(self.uri(table), schema=schema, partition_by=[PARTITION], storage_options=self.options)
+            except DeltaError:
+                if not self.exists(table):
+                    raise
+        delta = self.delta(table)
+        self._add_columns(delta, schema)
+        return delta
+
+    def _add_columns(self, delta: Any, schema: Any) -> None:
+        """An approved new column of the contract becomes a column of the table; older files read as null."""
+        from deltalake import Field, Schema
+
+        known = {field.name for field in delta.schema().fields}
+        fields = {f.name: f for f in Schema.from_arrow(schema).fields}
+        new = [Field(name, f.type, nullable=True) for name, f in fields.items() if name not in known]
+        if new:
+            delta.alter.add_columns(new)
+
+    # read -----------------------------------------------------------------------------------------------------------
+
+    def delta(self, table: str, version: int | None = None) -> Any:
+        """The `deltalake.DeltaTable`, for its log; read rows with `read`."""
+        from deltalake import DeltaTable
+
+        if not self.exists(table):
+            raise PermanentError(f"{table}: no such table in {self.root}; run the stage that publishes it first")
+        return DeltaTable(self.uri(table), version=version, storage_options=self.options)
+
+    def version(self, table: str) -> int:
+        return int(self.delta(table).version())
+
+    def files(self, table: str, partitions: Iterable[str] | None = None, version: int | None = None) -> list[dict[str, Any]]:
+        """`{uri, partition, rows}` of the published files, sorted by partition."""
+        import pyarrow as pa
+
+        wanted = None if partitions is None else set(partitions)
+        adds = pa.table(self.delta(table, version).get_add_actions(flatten=True)).to_pylist()
+        rows = [
+            {"uri": f"{self.uri(table)}/{a['path']}", PARTITION: a["partition.partition"], "rows": a["num_records"]}
+            for a in adds
+            if wanted is None or a["partition.partition"] in wanted
+        ]
+        return sorted(rows, key=lambda r: (r[PARTITION], r["uri"]))
+
+    def partitions(self, table: str) -> dict[str, int]:
+        """Rows per published partition, in order of the key; empty where there is no table yet."""
+        found: dict[str, int] = {}
+        for file in self.files(table) if self.exists(table) else ():
+            found[file[PARTITION]] = found.get(file[PARTITION], 0) + file["rows"]
+        return found
+
+    def read(
+        self,
+        table: str,
+        partitions: Iterable[str] | None = None,
+        version: int | None = None,
+        columns: list[str] | None = None,
+    ) -> Any:
+        """Published rows as an Arrow table, with the partition key as the last column."""
+        import pyarrow as pa
+
+        parts = []
+        for file in self.files(table, partitions, version):
+            rows = self._parquet(file["uri"], columns)
+            parts.append(rows.append_column(PARTITION, pa.array([file[PARTITION]] * rows.num_rows, pa.string())))
+        if not parts:
+            raise PermanentError(f"{table}: no rows for {_listed(partitions)}; run the stage that publishes it first")
+        return _concatenate(parts)
+
+    def published(self, table: str, partition: str) -> dict[str, Any] | None:
+        """The record of the commit that published this partition last, with its `version`."""
+        if not self.exists(table):
+            return None
+        for commit in self.delta(table).history():
+            if commit.get("trainyard_partition") == partition:
+                return dict(commit)
+        return None
+
+    def restore(self, table: str, version: int, about: dict[str, str]) -> int:
+        """Make the content of an older version the current one; a new version, nothing is erased."""
+        from deltalake import CommitProperties
+
+        delta = self.delta(table)
+        if not 0 <= version <= delta.version():
+            raise PermanentError(f"{table}: no version {version}; it has 0 to {delta.version()}")
+        delta.restore(version, commit_properties=CommitProperties(custom_metadata=about))
+        return int(self.delta(table).version())
+
+    def _seen(self, table: str, partition: str) -> int:
+        return (self.delta(table).transaction_version(partition) or 0) if self.exists(table) else 0
+
+    def _parquet(self, uri: str, columns: list[str] | None = None) -> Any:
+        import pyarrow.parquet as pq
+
+        return pq.read_table(io.BytesIO(files.read_bytes(uri)), columns=columns)
+
+
+def _concatenate(parts: list[Any]) -> Any:
+    import pyarrow as pa
+
+    return pa.concat_tables(parts, promote_options="default")
+
+
+def _listed(partitions: Iterable[str] | None) -> str:
+    return "any partition" if partitions is None else ", ".join(sorted(partitions)) or "no partition at all"

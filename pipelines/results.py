@@ -1,0 +1,96 @@
+"""Results: what steps return. Small, frozen and JSON-safe, so that they can travel between tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class TableSlice:
+    """One published partition of a table: a reference, never the rows."""
+
+    table: str
+    partition: str
+    version: int
+    rows: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Landed:
+    """A source's rows, typed and staged where no reader sees them yet.
+
+    `rows_in` counts the rows of the source; `rejects` is the staged file of rows that could not be read as declared.
+    """
+
+    source: str
+    partition: str
+    staged: tuple[str, ...]
+    rejects: str
+    rows_in: int
+    rows_rejected: int
+    source_digest: str
+    schema_changes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Audited:
+    """Staged files that passed their contract, with the rows that did not."""
+
+    table: str
+    partition: str
+    staged: tuple[str, ...]
+    quarantine: tuple[str, ...]
+    rows_in: int
+    rows_accepted: int
+    rows_quarantined: int
+    warnings: tuple[str, ...]
+    report: str
+    source_digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """One Delta transaction: rows in = rows published + rows quarantined."""
+
+    table: str
+    partition: str
+    version: int
+    rows_in: int
+    rows_published: int
+    rows_quarantined: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What a gate says of its evidence. `numbers` are what it looked at; `sentence` is for people."""
+
+    gate: str
+    passed: bool
+    sentence: str
+    numbers: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def to_json(result: Any) -> Any:
+    """Return `result` as JSON-safe values.
+
+    Raises:
+        ValueError: at a NaN or infinity, naming the field; Airflow would fail or silently drop it.
+        TypeError: at a value that is no plain data.
+    """
+    return _plain(result, "result")
+
+
+def _plain(value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name), f"{where}.{f.name}") for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): _plain(v, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} is {value}: a result holds finite numbers or None")
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise TypeError(f"{where} is a {type(value).__name__}: a result holds plain data only")

@@ -1,0 +1,1 @@
+"""Spark jobs: one file per job, pure DataFrame functions and a short `main`."""
