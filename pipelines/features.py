@@ -1,8 +1,8 @@
 """Features: plan a Spark job over published files, then audit and publish what it wrote.
 
-    plan     which published files (versions pinned) go in, where the output is staged; one JSON file
-    build    Spark: `spark_jobs/build_features.py --plan <file>`, through an Airflow operator or a subprocess
-    publish  one row per row of the entity table, no key twice; one Delta transaction
+plan     which published files (versions pinned) go in, where the output is staged; one JSON file
+build    Spark: `spark_jobs/build_features.py --plan <file>`, through an Airflow operator or a subprocess
+publish  one row per row of the entity table, no key twice; one Delta transaction
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pipelines import files
 from pipelines.config import ROOT, UseCase
 from pipelines.environment import Yard
 from pipelines.errors import PermanentError
-from pipelines.ingestion import SNAPSHOT
 from pipelines.partitions import Partition
 from pipelines.results import TableSlice
+from pipelines.tables import SNAPSHOT, features_table, source_table
 
 JOB = ROOT / "spark_jobs" / "build_features.py"
 
@@ -32,10 +32,6 @@ class FeaturePlan:
     uri: str
     area: str
     rows_expected: int
-
-
-def features_table(use_case: UseCase) -> str:
-    return f"{use_case.name}/features"
 
 
 def plan(yard: Yard, use_case: UseCase, partition: Partition) -> FeaturePlan:
@@ -54,7 +50,7 @@ def plan(yard: Yard, use_case: UseCase, partition: Partition) -> FeaturePlan:
     for join in spec.joins:
         keys = [SNAPSHOT] if use_case.sources[join.table].snapshot else [partition.key]
         inputs[join.table] = _input(yard, use_case, join.table, keys)
-    rows = yard.lake.partitions(f"{use_case.name}/{spec.entity}").get(partition.key, 0)
+    rows = yard.lake.partitions(source_table(use_case, spec.entity)).get(partition.key, 0)
     if rows == 0:
         raise PermanentError(f"{use_case.name}/{spec.entity} {partition.key}: not published; run ingestion for it first")
     document = {
@@ -73,7 +69,7 @@ def plan(yard: Yard, use_case: UseCase, partition: Partition) -> FeaturePlan:
 
 def _input(yard: Yard, use_case: UseCase, table: str, keys: list[str]) -> dict[str, Any]:
     """Published files of a table, by partition key; keys that were never published are left out."""
-    name = f"{use_case.name}/{table}"
+    name = source_table(use_case, table)
     found: dict[str, list[str]] = {}
     for file in yard.lake.files(name, keys):
         found.setdefault(file["partition"], []).append(file["uri"])

@@ -1,8 +1,8 @@
 """Ingestion: land a source's partition, audit it against its contract, publish it. Write, audit, publish.
 
-    land     the file as typed rows, staged where no reader sees them; what does not cast is set aside
-    audit    Great Expectations on those very files; rejected rows are split off and the rest is audited again
-    publish  quarantine and rows, each in one transaction; rows in = published + quarantined, or the run stops
+land     the file as typed rows, staged where no reader sees them; what does not cast is set aside
+audit    Great Expectations on those very files; rejected rows are split off and the rest is audited again
+publish  quarantine and rows, each in one transaction; rows in = published + quarantined, or the run stops
 """
 
 from __future__ import annotations
@@ -21,18 +21,13 @@ from pipelines.invariants import broken_invariants
 from pipelines.partitions import Partition
 from pipelines.reading import ROW, Reading, as_text, read_source
 from pipelines.results import Audited, Landed, Published
+from pipelines.tables import key_of, quarantine_table, source_table
 
-SNAPSHOT = "snapshot"
 _log = logging.getLogger(__name__)
 
 
 def source_names(use_case: UseCase) -> list[str]:
     return list(use_case.sources)
-
-
-def key_of(source: Source, partition: Partition) -> str:
-    """The partition key under which a source's rows are kept; reference data has one for all time."""
-    return SNAPSHOT if source.snapshot else partition.key
 
 
 def land(yard: Yard, use_case: UseCase, partition: Partition, source: str) -> Landed:
@@ -48,7 +43,7 @@ def land(yard: Yard, use_case: UseCase, partition: Partition, source: str) -> La
     rows, misplaced = _within(reading, declared, partition)
     if reading.rows_in and rows.num_rows == 0:
         raise PermanentError(f"{where}: not one of {reading.rows_in} rows of {uri} is usable; {_most(reading, misplaced)}")
-    table, key = f"{use_case.name}/{source}", key_of(declared, partition)
+    table, key = source_table(use_case, source), key_of(declared, partition)
     staged = yard.lake.stage(table, key, rows)
     rejects = reading.rejects + misplaced
     area = f"{yard.lake.staging_area(table, key)}/rejects.json"
@@ -66,7 +61,7 @@ def audit(yard: Yard, use_case: UseCase, partition: Partition, landed: Landed) -
     """
     from pipelines.validation import check_rows
 
-    table, contract = f"{use_case.name}/{landed.source}", use_case.contract[landed.source]
+    table, contract = source_table(use_case, landed.source), use_case.contract[landed.source]
     where = f"{table} {landed.partition}"
     rows = yard.lake.read_staged(table, landed.staged)
     rejects = json.loads(files.read_bytes(f"{yard.lake.uri(table)}/{landed.rejects}"))
@@ -108,9 +103,7 @@ def publish(yard: Yard, use_case: UseCase, partition: Partition, audited: Audite
     if audited.quarantine:
         yard.lake.publish(quarantine_table(audited.table), audited.partition, audited.quarantine, about)
     slice_ = yard.lake.publish(audited.table, audited.partition, audited.staged, about)
-    result = Published(
-        audited.table, audited.partition, slice_.version, audited.rows_in, slice_.rows, audited.rows_quarantined
-    )
+    result = Published(audited.table, audited.partition, slice_.version, audited.rows_in, slice_.rows, audited.rows_quarantined)
     reconcile(yard, result)
     return result
 
@@ -146,15 +139,11 @@ def publish_all(yard: Yard, use_case: UseCase, partition: Partition, audited: li
     return [publish(yard, use_case, partition, item) for item in audited]
 
 
-def quarantine_table(table: str) -> str:
-    return f"{table}_quarantine"
-
-
 def _unchanged(yard: Yard, use_case: UseCase, landed: Landed) -> bool:
     """Whether the very same reference file, under the very same contract, is published already."""
     if not use_case.sources[landed.source].snapshot:
         return False
-    last = yard.lake.published(f"{use_case.name}/{landed.source}", landed.partition)
+    last = yard.lake.published(source_table(use_case, landed.source), landed.partition)
     return last is not None and last.get("trainyard_source_digest") == landed.source_digest
 
 
@@ -172,7 +161,12 @@ def _within(reading: Reading, source: Source, partition: Partition) -> tuple[Any
     outside = reading.rows.filter(pc.invert(inside))
     rule = f"{source.time_column}.partition"
     rejects = [
-        {"row": outside[ROW][i].as_py(), "rule": rule, "value": str(outside[source.time_column][i]), "text": as_text(outside, i)}
+        {
+            "row": outside[ROW][i].as_py(),
+            "rule": rule,
+            "value": str(outside[source.time_column][i]),
+            "text": as_text(outside, i),
+        }
         for i in range(outside.num_rows)
     ]
     return reading.rows.filter(inside), rejects
@@ -249,7 +243,7 @@ def _stage_quarantine(yard: Yard, use_case: UseCase, landed: Landed, rejects: li
     """Rejected rows as a staged file. An empty one is staged too where an earlier run had left rows."""
     import pyarrow as pa
 
-    table = quarantine_table(f"{use_case.name}/{landed.source}")
+    table = quarantine_table(source_table(use_case, landed.source))
     if not rejects and not yard.lake.partitions(table).get(landed.partition):
         return ()
     kinds = {"row": pa.int64(), "rule": pa.string(), "value": pa.string(), "text": pa.string()}

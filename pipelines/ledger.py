@@ -99,7 +99,7 @@ class Ledger:
 
     def decisions(self, use_case: str) -> list[Decision]:
         """Every decision, oldest first."""
-        if not self.lake.exists(_table(use_case)):
+        if not self.lake.partitions(_table(use_case)):
             return []
         names = [f.name for f in fields(Decision)]
         rows = self.lake.read(_table(use_case)).select(names).to_pylist()

@@ -158,9 +158,7 @@ def _cast(rows: Any, header: list[str], contract: Contract) -> tuple[Any, list[d
             bad.setdefault(index, (f"{name}.type", text[index].as_py()))
     keep = pa.array([i for i in range(rows.num_rows) if i not in bad], pa.int64())
     numbers = rows[ROW].to_pylist()
-    rejects = [
-        {"row": numbers[i], "rule": rule, "value": value, "text": as_text(rows, i)} for i, (rule, value) in bad.items()
-    ]
+    rejects = [{"row": numbers[i], "rule": rule, "value": value, "text": as_text(rows, i)} for i, (rule, value) in bad.items()]
     return pa.table({**columns, ROW: rows[ROW].combine_chunks()}).take(keep), rejects
 
 

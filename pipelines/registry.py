@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,6 +108,8 @@ class Registry:
         import skops.io
         from mlflow.models import infer_signature
 
+        # Whole numbers are logged as such on purpose: nulls among them are read as floats, which the pipeline takes too.
+        warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
         untrusted = check_types(skops.io.get_untrusted_types(data=skops.io.dumps(pipeline)), "the trained pipeline")
         info = self.mlflow.sklearn.log_model(
             pipeline,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,3 +96,10 @@ def _plain(value: Any, where: str) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"{where} is a {type(value).__name__}: a result holds plain data only")
+
+
+def from_json(kind: type[T], value: Any) -> T:
+    """The `kind` of result that `to_json` made `value` of; pydantic checks it."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).validate_python(value)

@@ -55,7 +55,7 @@ def check_rows(rows: Any, contract: Contract, where: str) -> Check:
 def _run(frame: Any, wanted: list[Rule]) -> Any:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
     import great_expectations as gx
-    import great_expectations.expectations as expectations
+    from great_expectations import expectations
 
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")

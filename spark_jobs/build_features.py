@@ -50,27 +50,30 @@ def daily_counts(past: DataFrame, by: list[str]) -> DataFrame:
     return past.groupBy(*by, KNOWN_DAY).agg(*counts).withColumnsRenamed({name: f"_past_{name}" for name in by})
 
 
-def history(rows: DataFrame, past: DataFrame, spec: dict[str, Any], date: str, weight: float, prior: str | None) -> DataFrame:
+def window_sums(rows: DataFrame, past: DataFrame, spec: dict[str, Any], date: str) -> DataFrame:
+    """Per group and day of `rows`: labels (`_count<n>`) and positive labels (`_sum<n>`) of each of the last n days."""
+    by, longest = list(spec["by"]), max(spec["windows"])
+    groups = rows.select(*by, F.col(date).alias(DAY)).distinct()
+    age = F.datediff(F.col(DAY), F.col(KNOWN_DAY))
+    same = [F.col(name) == F.col(f"_past_{name}") for name in by]
+    joined = groups.join(daily_counts(past, by), on=_all([*same, age >= 0, age < longest]), how="inner")
+    sums = [
+        F.sum(F.when(age < days, F.col(what))).alias(f"{what}{days}") for days in spec["windows"] for what in ("_sum", "_count")
+    ]
+    return joined.groupBy(*by, DAY).agg(*sums)
+
+
+def history(rows: DataFrame, sums: DataFrame, spec: dict[str, Any], date: str, weight: float, prior: str | None) -> DataFrame:
     """Add the share of positive labels of the group over the last n days, drawn towards the prior where labels are few.
 
     With `c` labels of which `s` are positive: (s + weight * prior) / (c + weight).
     """
-    by, longest = list(spec["by"]), max(spec["windows"])
-    groups = rows.select(*by, F.col(date).alias(DAY)).distinct()
-    counts = daily_counts(past, by)
-    age = F.datediff(F.col(DAY), F.col(KNOWN_DAY))
-    matches = reduce(lambda a, b: a & b, [F.col(n) == F.col(f"_past_{n}") for n in by], F.lit(True))
-    joined = groups.join(counts, on=matches & (age >= 0) & (age < longest), how="left")
-    sums = [
-        F.sum(F.when(age < days, F.col(what))).alias(f"{what}{days}") for days in spec["windows"] for what in ("_sum", "_count")
-    ]
-    shares = joined.groupBy(*by, DAY).agg(*sums)
-    same = [rows[name].eqNullSafe(shares[name]) for name in by] + [rows[date] == shares[DAY]]
-    wide = rows.join(shares, on=reduce(lambda a, b: a & b, same), how="left").drop(*[shares[n] for n in by], DAY)
-    for days in spec["windows"]:
-        name = f"{spec['name']}_late_{days}d"
-        wide = wide.withColumn(name, _share(days, weight, prior)).drop(f"_sum{days}", f"_count{days}")
-    return wide
+    by = list(spec["by"])
+    renamed = sums.withColumnsRenamed({name: f"_past_{name}" for name in by})
+    same = [F.col(name) == F.col(f"_past_{name}") for name in by]
+    wide = rows.join(F.broadcast(renamed), on=_all([*same, F.col(date) == F.col(DAY)]), how="left")
+    shares = {f"{spec['name']}_late_{days}d": _share(days, weight, prior) for days in spec["windows"]}
+    return wide.withColumns(shares).drop(DAY, *renamed.columns)
 
 
 def _share(days: int, weight: float, prior: str | None) -> Column:
@@ -78,6 +81,10 @@ def _share(days: int, weight: float, prior: str | None) -> Column:
     if prior is None:
         return F.when(count > 0, positive / count)
     return (positive + weight * F.col(prior)) / (count + weight)
+
+
+def _all(conditions: list[Column]) -> Column:
+    return reduce(lambda a, b: a & b, conditions)
 
 
 def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any]) -> DataFrame:
@@ -100,7 +107,9 @@ def build(tables: dict[str, DataFrame], entities: DataFrame, past_entities: Data
     past = known_outcomes(past_entities, tables[label["source"]], label, spec["key"], plan["timezone"]).cache()
     prior = None
     for item in spec["history"]:
-        rows = history(rows, past, item, spec["date"], spec["prior_weight"], prior if item["by"] else None)
+        # The groups come from the bare entities: taken from the widened rows they would double the plan at every step.
+        sums = window_sums(entities, past, item, spec["date"])
+        rows = history(rows, sums, item, spec["date"], spec["prior_weight"], prior if item["by"] else None)
         prior = prior or (None if item["by"] else f"{item['name']}_late_{max(item['windows'])}d")
     shares = [f"{item['name']}_late_{days}d" for item in spec["history"] for days in item["windows"]]
     declared = [f"{expression} as {name}" for name, expression in spec["expressions"].items()]

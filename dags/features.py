@@ -1,0 +1,40 @@
+"""Build the partition's features with Spark, point-in-time correct, then audit and publish them.
+
+A feature of a row uses only what was known at 00:00 local time of the row's date.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, PartitionedAssetTimetable, task
+from assets import asset
+from spark import spark_job
+from wiring import USE_CASES, stage_dag, step
+
+from pipelines.config import UseCase
+
+
+def features(use_case: UseCase) -> DAG:
+    @task
+    def plan() -> Any:
+        from pipelines.features import plan
+
+        return step(plan, use_case.name)
+
+    @task(outlets=[asset(use_case, "features")])
+    def publish(planned: dict[str, Any]) -> Any:
+        from pipelines.features import FeaturePlan, publish
+        from pipelines.results import from_json
+
+        return step(publish, use_case.name, from_json(FeaturePlan, planned))
+
+    with stage_dag(use_case, "features", PartitionedAssetTimetable(assets=asset(use_case, "raw")), __doc__) as dag:
+        planned = plan()
+        build = spark_job("build", "build_features.py", ["--plan", "{{ ti.xcom_pull('plan')['uri'] }}"])
+        planned >> build >> publish(planned)
+    return dag
+
+
+for each in USE_CASES:
+    globals()[f"{each.name}_features"] = features(each)

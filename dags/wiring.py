@@ -1,0 +1,88 @@
+"""What every DAG file shares: the DAG's frame, the partition of a run, and the call into `pipelines`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import DAG, CronPartitionTimetable, Param, PartitionedAtRuntime, get_current_context
+from airflow.sdk.exceptions import AirflowFailException
+
+from pipelines.config import UseCase, load_use_case, load_use_cases
+from pipelines.errors import PermanentError
+from pipelines.partitions import Grain
+
+_KEY_FORMAT = {Grain.DAY: "%Y-%m-%d", Grain.WEEK: "%G-W%V", Grain.MONTH: "%Y-%m"}
+START = datetime(2013, 1, 1)
+
+USE_CASES, BROKEN = load_use_cases()
+
+
+def stage_dag(use_case: UseCase, stage: str, schedule: Any, doc: str, **options: Any) -> DAG:
+    """The frame of one stage's DAG: `<use case>.<stage>`, named, documented, owned and tagged from the use case."""
+    return DAG(
+        dag_id=f"{use_case.name}.{stage}",
+        dag_display_name=f"{use_case.title}: {stage.replace('_', ' ')}",
+        description=doc.strip().splitlines()[0],
+        doc_md=f"{doc.strip()}\n\n**{use_case.title}.** {use_case.purpose}\n\nOwner: {use_case.owner}. "
+        f"Configuration: `conf/use_cases/{use_case.name}.yaml`.",
+        schedule=schedule,
+        start_date=START,
+        catchup=False,
+        max_active_runs=options.pop("max_active_runs", 1),
+        is_paused_upon_creation=False,
+        tags=sorted({use_case.name, stage, *use_case.tags}),
+        default_args={
+            "owner": use_case.owner,
+            "retries": 2,
+            "retry_delay": timedelta(seconds=10),
+            "retry_exponential_backoff": 2.0,
+            "max_retry_delay": timedelta(minutes=10),
+        },
+        **options,
+    )
+
+
+def keyed(use_case: UseCase, cron: str | None) -> Any:
+    """A timetable whose runs carry a partition key: by cron the partition that has just ended, or whichever is asked for."""
+    if cron is None:
+        return PartitionedAtRuntime()
+    return CronPartitionTimetable(cron, timezone="UTC", run_offset=-1, key_format=_KEY_FORMAT[use_case.grain])
+
+
+def partition_param(use_case: UseCase) -> dict[str, Param]:
+    """The form field of a DAG that is started by hand."""
+    example = {Grain.DAY: "2013-04-08", Grain.WEEK: "2013-W15", Grain.MONTH: "2013-04"}[use_case.grain]
+    return {
+        "partition": Param(None, type=["null", "string"], description=f"partition key ({use_case.grain}), such as {example}")
+    }
+
+
+def partition_key() -> str:
+    """The partition that this run is about. The one place that finds it.
+
+    Raises:
+        AirflowFailException: the run has none.
+    """
+    context = get_current_context()
+    key = context["dag_run"].partition_key or (context.get("params") or {}).get("partition")
+    if not key:
+        raise AirflowFailException("this run has no partition: trigger it with a partition key, or fill in 'partition'")
+    return str(key)
+
+
+def step(function: Callable[..., Any], use_case: str, *arguments: Any, partition: bool = True) -> Any:
+    """Call `function(yard, use_case, partition, *arguments)`; return its result as JSON.
+
+    A PermanentError fails the task at once; anything else is retried.
+    """
+    from pipelines.environment import open_yard
+    from pipelines.results import to_json
+
+    try:
+        loaded = load_use_case(use_case)
+        where = (loaded.partition(partition_key()),) if partition else ()
+        return to_json(function(open_yard(str(get_current_context()["run_id"])), loaded, *where, *arguments))
+    except PermanentError as error:
+        raise AirflowFailException(str(error)) from error

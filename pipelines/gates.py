@@ -1,0 +1,189 @@
+"""Gates: pure functions of evidence to a verdict. Unknown, missing or crashed evidence is a FAIL, never a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.config import Gates, Value
+from pipelines.modelling import losses, scores
+from pipelines.results import Verdict
+
+Array = NDArray[Any]
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a challenger on the holdout; arrays have one entry per row, `day` is the row's date.
+
+    `champion` is None where there is no champion to compare with; `champion_problem` says why one that the ledger
+    names could not be scored.
+    """
+
+    label: Array
+    challenger: Array
+    simple: Array | None
+    day: Array
+    training_auc: float | None
+    is_simple: bool
+    has_champion: bool
+    champion: Array | None = None
+    champion_problem: str | None = None
+
+
+Gate = Callable[[Evidence, Gates], Verdict]
+
+
+def judge(evidence: Evidence, settings: Gates, gates: dict[str, Gate] | None = None) -> list[Verdict]:
+    """Every gate's verdict. A gate that raises has failed, and says with what."""
+    return [_guarded(name, gate, evidence, settings) for name, gate in (gates or GATES).items()]
+
+
+def _guarded(name: str, gate: Gate, evidence: Evidence, settings: Gates) -> Verdict:
+    try:
+        verdict = gate(evidence, settings)
+        if not isinstance(verdict.passed, bool):
+            return Verdict(name, False, f"The gate answered {verdict.passed!r} where yes or no was asked: counted as no.")
+        return verdict
+    except Exception as error:  # a crashed gate is a failed gate, whatever crashed it
+        return Verdict(name, False, f"The gate crashed ({type(error).__name__}: {error}), so nothing is known: counted as no.")
+
+
+def evaluation_set(evidence: Evidence, settings: Gates) -> Verdict:
+    """Enough rows, both classes, finite probabilities between 0 and 1."""
+    rows, classes = len(evidence.label), len(np.unique(evidence.label))
+    sound = len(evidence.challenger) == rows and bool(
+        np.isfinite(evidence.challenger).all() and (evidence.challenger >= 0).all() and (evidence.challenger <= 1).all()
+    )
+    passed = rows >= settings.min_holdout_rows and classes == 2 and sound
+    reason = "enough to judge by"
+    if rows < settings.min_holdout_rows:
+        reason = f"fewer than the {settings.min_holdout_rows} that a judgement needs"
+    elif classes < 2:
+        reason = "but all with the same outcome, so nothing can be told apart"
+    elif not sound:
+        reason = "but some scores are missing or no probabilities"
+    return Verdict("evaluation_set", passed, f"{rows} rows in the holdout: {reason}.", {"rows": rows, "classes": classes})
+
+
+def quality(evidence: Evidence, settings: Gates) -> Verdict:
+    """AUC and log loss against fixed thresholds."""
+    found = scores(evidence.label, evidence.challenger)
+    auc, log_loss = found["auc"], found["log_loss"]
+    passed = auc is not None and log_loss is not None and auc >= settings.min_auc and log_loss <= settings.max_log_loss
+    sentence = (
+        f"AUC {_f(auc)} (at least {settings.min_auc:.3f} asked), log loss {_f(log_loss)} (at most {settings.max_log_loss:.3f})."
+    )
+    return Verdict("quality", passed, sentence, {"auc": auc, "log_loss": log_loss})
+
+
+def beats_simple(evidence: Evidence, settings: Gates) -> Verdict:
+    """Log loss against the simple model's, by a margin; the simple model itself has to beat the base rate."""
+    mine = float(losses(evidence.label, evidence.challenger).mean())
+    if evidence.is_simple:
+        base = float(losses(evidence.label, np.full(len(evidence.label), evidence.label.mean())).mean())
+        sentence = f"The simple model: log loss {mine:.4f} against {base:.4f} for always saying the average."
+        return Verdict("beats_simple", mine < base, sentence, {"gain": base - mine})
+    if evidence.simple is None:
+        return Verdict(
+            "beats_simple", False, "No simple model was scored, so the complex one has nothing to beat: counted as no."
+        )
+    gain = float(losses(evidence.label, evidence.simple).mean()) - mine
+    sentence = f"Log loss is {gain:+.4f} better than the simple model's; {settings.min_gain_over_simple:.4f} is asked."
+    return Verdict("beats_simple", bool(gain >= settings.min_gain_over_simple), sentence, {"gain": gain})
+
+
+def overfit(evidence: Evidence, settings: Gates) -> Verdict:
+    """AUC on training rows less AUC on the holdout."""
+    auc = scores(evidence.label, evidence.challenger)["auc"]
+    if auc is None or evidence.training_auc is None:
+        return Verdict("overfit", False, "AUC on training rows or holdout is not known: counted as no.")
+    gap = evidence.training_auc - auc
+    word = "learnt by heart" if gap > settings.max_overfit else "generalises"
+    sentence = f"The model {word}: AUC {evidence.training_auc:.3f} on training rows, {auc:.3f} on newer ones (gap {gap:+.3f})."
+    return Verdict("overfit", gap <= settings.max_overfit, sentence, {"gap": gap})
+
+
+def calibration(evidence: Evidence, settings: Gates) -> Verdict:
+    """Expected calibration error: users act on the probabilities."""
+    error = scores(evidence.label, evidence.challenger)["calibration_error"]
+    passed = error is not None and error <= settings.max_calibration_error
+    sentence = f"Probabilities are off by {_f(error)} on average (at most {settings.max_calibration_error:.3f})."
+    return Verdict("calibration", passed, sentence, {"calibration_error": error})
+
+
+def beats_champion(evidence: Evidence, settings: Gates) -> Verdict:
+    """Champion and challenger on the same rows: paired difference of log loss, bootstrapped over whole days.
+
+    Days, as flights of one day share its weather: rows are not independent, days nearly are.
+    """
+    if not evidence.has_champion:
+        return Verdict(
+            "beats_champion", True, "There is no champion yet: the first model only has to pass the other gates.", {}
+        )
+    if evidence.champion is None:
+        why = evidence.champion_problem or "it was not scored"
+        return Verdict("beats_champion", False, f"The champion could not be compared ({why}): counted as no.")
+    difference = losses(evidence.label, evidence.champion) - losses(evidence.label, evidence.challenger)
+    gain, low, high = day_bootstrap(difference, evidence.day, settings.confidence)
+    numbers = {"gain": gain, "low": low, "high": high, "rows": len(difference)}
+    passed = bool(low > settings.min_gain_over_champion)
+    sentence = (
+        f"On the same {len(difference)} rows the challenger's log loss is {gain:+.4f} better than the champion's "
+        f"({settings.confidence:.0%} interval {low:+.4f} to {high:+.4f}); {_outcome(passed, gain, low, high, len(difference), settings)}"
+    )
+    return Verdict("beats_champion", passed, sentence, numbers)
+
+
+def _outcome(passed: bool, gain: float, low: float, high: float, rows: int, settings: Gates) -> str:
+    if passed:
+        return "that is a real gain."
+    edge = gain - settings.min_gain_over_champion
+    if edge <= 0:
+        return "that is no gain."
+    # The interval's width shrinks with the root of the number of labels.
+    factor = ((gain - low) / edge) ** 2
+    return f"that is undecided: about {max(int(rows * (factor - 1)), 1)} more labels would settle it."
+
+
+def day_bootstrap(difference: Array, day: Array, confidence: float, seed: int = 0) -> tuple[float, float, float]:
+    """Mean difference with its percentile interval over resampled days.
+
+    Source: Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 8 (blocks of dependent data).
+    """
+    _, index = np.unique(day, return_inverse=True)
+    sums, counts = np.bincount(index, weights=difference), np.bincount(index)
+    draws = np.random.default_rng(seed).integers(0, len(sums), (_RESAMPLES, len(sums)))
+    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(difference.mean()), float(low), float(high)
+
+
+def money(label: Array, probability: Array, value: Value) -> float:
+    """What acting on these probabilities was worth, against doing nothing, in `value.unit`."""
+    act = np.asarray(probability) >= value.threshold
+    positive = np.asarray(label) == 1
+    gained = (act & positive).sum() * value.true_positive + (act & ~positive).sum() * value.false_positive
+    missed = (~act & positive).sum() * value.false_negative + (~act & ~positive).sum() * value.true_negative
+    nothing = positive.sum() * value.false_negative + (~positive).sum() * value.true_negative
+    return float(gained + missed - nothing)
+
+
+def _f(number: float | int | None) -> str:
+    return "unknown" if number is None else f"{number:.3f}"
+
+
+GATES: dict[str, Gate] = {
+    "evaluation_set": evaluation_set,
+    "quality": quality,
+    "beats_simple": beats_simple,
+    "overfit": overfit,
+    "calibration": calibration,
+    "beats_champion": beats_champion,
+}

@@ -1,0 +1,178 @@
+"""Promotion: refit, register, and move the champion, fenced by the ledger. And back, in one command."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipelines.config import UseCase
+from pipelines.environment import Yard
+from pipelines.errors import PermanentError
+from pipelines.evaluation import Evaluation
+from pipelines.ledger import Decision, Kind
+from pipelines.partitions import Partition
+from pipelines.registry import CHALLENGER, CHAMPION
+from pipelines.tables import predictions_table
+from pipelines.training import TrainingPlan, example, fit, load_rows, model_meta, run_tags
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of the model that passed its gates."""
+
+    version: int
+    model_uri: str
+    refitted: bool
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What became of a training: `promoted`, or `kept` with the champion as it was."""
+
+    decision: str
+    champion: int | None
+    why: str
+
+
+def register(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation) -> Registered:
+    """Register what the gates passed, fitted once more with the holdout's rows if `training.refit` says so.
+
+    Raises:
+        PermanentError: the gates did not pass it.
+    """
+    if not evaluation.passed or not all(v.passed for v in evaluation.verdicts):
+        raise PermanentError(
+            f"{use_case.name} {plan.partition}: a model that failed its gates is not registered: {evaluation.why}"
+        )
+    uri = _refit(yard, use_case, plan, evaluation) if use_case.training.refit else evaluation.chosen.model_uri
+    tags = {
+        "partition": plan.partition,
+        "candidate": evaluation.chosen.candidate,
+        "holdout_auc": str(evaluation.holdout["auc"]),
+        "holdout_log_loss": str(evaluation.holdout["log_loss"]),
+        "run": yard.run,
+    }
+    version = yard.registry.register(use_case.name, uri, tags)
+    yard.registry.set_alias(use_case.name, CHALLENGER, version)
+    return Registered(version, uri, use_case.training.refit)
+
+
+def _refit(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation) -> str:
+    """The same pipeline and parameters on all planned rows: the newest days are the ones most like tomorrow."""
+    chosen = evaluation.chosen
+    rows = load_rows(yard, use_case, plan).all
+    tags = run_tags(use_case, plan) | {"refit_of": chosen.run_id}
+    with yard.registry.run(use_case.name, f"{plan.partition} {chosen.candidate} refit", tags):
+        pipeline = fit(use_case, use_case.training.candidates[chosen.candidate], chosen.params, rows)
+        meta = model_meta(use_case, plan, chosen.candidate, chosen.params) | {"holdout": evaluation.holdout}
+        return yard.registry.log_model(pipeline, example(use_case, rows), meta)
+
+
+def keep(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation) -> Promotion:
+    """Record that the champion stays, and why."""
+    return _kept(yard, use_case, plan, evaluation, evaluation.why, "gates")
+
+
+def promote(
+    yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, approver: str | None
+) -> Promotion:
+    """Make the registered version champion from the next partition on.
+
+    `approver` is who approved it; None where the use case says `approval: automatic`.
+
+    Raises:
+        PermanentError: no approval where one is required, or the champion is no longer the one that was compared with.
+    """
+    if use_case.approval == "required" and not approver:
+        raise PermanentError(f"{use_case.name}: approval is required and nobody gave it; the champion stays")
+    actor = approver or "automatic, by the use case's approval setting"
+    why = f"v{registered.version}: {evaluation.why}"
+    effective = use_case.partition(plan.partition).next.key
+    decision = _decision(yard, use_case, plan, evaluation, Kind.PROMOTED, why, actor, registered.version, effective)
+    yard.ledger.move_champion(decision, plan.champion)
+    yard.registry.set_alias(use_case.name, CHAMPION, registered.version)
+    return Promotion(Kind.PROMOTED, registered.version, why)
+
+
+def _kept(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, why: str, actor: str) -> Promotion:
+    kept = f"v{plan.champion} stays. " if plan.champion else "No champion. "
+    decision = _decision(yard, use_case, plan, evaluation, Kind.KEPT, kept + why, actor, plan.champion, None)
+    yard.ledger.record(decision)
+    return Promotion(Kind.KEPT, plan.champion, kept + why)
+
+
+def _decision(
+    yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation,
+    kind: Kind, why: str, actor: str, version: int | None, effective: str | None,
+) -> Decision:  # fmt: skip
+    evidence: dict[str, Any] = {
+        "candidate": evaluation.chosen.candidate,
+        "run_id": evaluation.chosen.run_id,
+        "holdout": evaluation.holdout,
+        "champion": plan.champion,
+        "champion_holdout": evaluation.champion_holdout,
+        "verdicts": [asdict(v) for v in evaluation.verdicts],
+    }
+    return Decision(
+        id=f"{kind}/{plan.partition}/{yard.run}",
+        use_case=use_case.name,
+        kind=kind,
+        partition=plan.partition,
+        why=why,
+        actor=actor,
+        run=yard.run,
+        evidence=evidence,
+        model_version=version,
+        effective_from=effective,
+        effect=evaluation.worth,
+        effect_unit=use_case.value.unit if use_case.value else None,
+    )
+
+
+def rollback(yard: Yard, use_case: UseCase, to: int | None, reason: str, actor: str) -> Promotion:
+    """Make an earlier champion serve again, from the first partition that was not scored yet.
+
+    Raises:
+        PermanentError: no such version, no earlier champion, or no reason given.
+    """
+    if not reason.strip():
+        raise PermanentError("a rollback needs a reason: say it with --reason")
+    now = yard.ledger.champion(use_case.name)
+    if now is None:
+        raise PermanentError(f"{use_case.name}: there is no champion to roll back from")
+    target = to if to is not None else _previous_champion(yard, use_case, now.version)
+    if target == now.version:
+        raise PermanentError(f"{use_case.name}: v{target} is the champion already")
+    yard.registry.load(use_case.name, target)  # a version that does not load cannot serve
+    effective = max(now.effective_from, _first_unscored(yard, use_case, now.effective_from))
+    decision = Decision(
+        id=f"{Kind.ROLLED_BACK}/{now.decision}/{target}",
+        use_case=use_case.name,
+        kind=Kind.ROLLED_BACK,
+        partition=effective,
+        why=f"v{now.version} gives way to v{target}: {reason}",
+        actor=actor,
+        run=yard.run,
+        evidence={"from": now.version, "to": target},
+        model_version=target,
+        effective_from=effective,
+    )
+    yard.ledger.move_champion(decision, now.version)
+    yard.registry.set_alias(use_case.name, CHAMPION, target)
+    return Promotion(Kind.ROLLED_BACK, target, decision.why)
+
+
+def _previous_champion(yard: Yard, use_case: UseCase, current: int) -> int:
+    moves = [d for d in yard.ledger.decisions(use_case.name) if d.kind in (Kind.PROMOTED, Kind.ROLLED_BACK)]
+    earlier = [d.model_version for d in moves if d.model_version is not None and d.model_version != current]
+    if not earlier:
+        raise PermanentError(f"{use_case.name}: v{current} is the first champion; name another version with --to")
+    return earlier[-1]
+
+
+def _first_unscored(yard: Yard, use_case: UseCase, otherwise: str) -> str:
+    scored = list(yard.lake.partitions(predictions_table(use_case)))
+    return Partition.parse(scored[-1], use_case.grain).next.key if scored else otherwise

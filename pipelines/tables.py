@@ -1,0 +1,37 @@
+"""The names of a use case's tables, and the key under which reference data is kept."""
+
+from __future__ import annotations
+
+from pipelines.config import Source, UseCase
+from pipelines.partitions import Partition
+
+SNAPSHOT = "snapshot"
+
+
+def source_table(use_case: UseCase, source: str) -> str:
+    return f"{use_case.name}/{source}"
+
+
+def quarantine_table(table: str) -> str:
+    return f"{table}_quarantine"
+
+
+def features_table(use_case: UseCase) -> str:
+    return f"{use_case.name}/features"
+
+
+def labels_table(use_case: UseCase) -> str:
+    return f"{use_case.name}/labels"
+
+
+def predictions_table(use_case: UseCase) -> str:
+    return f"{use_case.name}/predictions"
+
+
+def monitoring_table(use_case: UseCase) -> str:
+    return f"{use_case.name}/monitoring"
+
+
+def key_of(source: Source, partition: Partition) -> str:
+    """The partition key under which a source's rows are kept; reference data has one for all time."""
+    return SNAPSHOT if source.snapshot else partition.key
