@@ -1,0 +1,171 @@
+"""The command line: `python -m pipelines VERB ...`. The same functions that the DAGs call, without Airflow."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from pipelines.config import load_use_case, load_use_cases, use_case_folder
+from pipelines.environment import open_yard
+from pipelines.errors import PermanentError, TransientError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; 0 done, 1 the work failed, 2 the words were wrong."""
+    options = _parser().parse_args(argv)
+    level = logging.INFO if options.verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        return int(options.verb(options) or 0)
+    except (PermanentError, TransientError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipelines", description=__doc__)
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def verb(name: str, function: Callable[[Any], int | None], help: str, *names: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=help, description=help)
+        sub.set_defaults(verb=function)
+        for each in names:
+            sub.add_argument(each.lower(), metavar=each)
+        return sub
+
+    stages = ", ".join(_stages())
+    verb("run", run, f"run one stage for one partition. STAGE is one of {stages}", "STAGE", "USE_CASE", "PARTITION")
+    verb("status", status, "the champion, the last partition per stage, quality per partition", "USE_CASE")
+    decisions_ = verb("decisions", decisions, "every decision, in plain words", "USE_CASE")
+    decisions_.add_argument("--json", action="store_true", help="one JSON document instead of text")
+    verb("validate-config", validate_config, "read every use-case file and say what is wrong with it")
+    verb("schema", schema, "print the JSON schema of a use-case file")
+    verb("arrive", arrive, "put the reference use case's files of one partition into the landing zone", "PARTITION")
+    back = verb("rollback", rollback, "let an earlier champion serve again", "USE_CASE")
+    back.add_argument("--to", type=int, help="model version; without it, the champion before this one")
+    back.add_argument("--reason", required=True, help="why; it is kept in the ledger")
+    again = verb("demo", demo, "replay 2013 through Airflow on this machine")
+    again.add_argument("--fresh", action="store_true", help="erase the state first, instead of going on where it stopped")
+    again.add_argument("--until", default=None, help="last month to replay, such as 2013-06")
+    verb("airflow", airflow, "start Airflow and MLflow on the present state, until Ctrl-C")
+    verb("clean", clean, "stop what was left running and erase the state")
+    return parser
+
+
+def run(options: Any) -> None:
+    """Run a stage and print its result as JSON."""
+    from pipelines.results import to_json
+
+    stages = _stages()
+    if options.stage not in stages:
+        raise PermanentError(f"no stage '{options.stage}'; there are {', '.join(stages)}")
+    use_case = load_use_case(options.use_case)
+    partition = use_case.partition(options.partition)
+    yard = open_yard(f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+    print(json.dumps(to_json(stages[options.stage](yard, use_case, partition)), indent=1))
+
+
+def _stages() -> dict[str, Callable[..., Any]]:
+    from pipelines import stages
+
+    return stages.STAGES
+
+
+def status(options: Any) -> None:
+    from pipelines.lifecycle import lifecycle
+
+    found = lifecycle(open_yard(), load_use_case(options.use_case))
+    champion = found.champion
+    print(f"{found.title} ({found.use_case})")
+    print(f"champion   {f'v{champion.version} since {champion.effective_from}, {champion.age} ago' if champion else 'none yet'}")
+    if champion:
+        print(f"           {champion.why}")
+    for stage, partition in found.last_partitions.items():
+        print(f"{stage:<12} last partition {partition or 'none'}")
+    for m in found.quality:
+        print(f"{m.partition}  v{m.model_version}  AUC {_f(m.auc)}  log loss {_f(m.log_loss)}  drifted {_f(m.drifted_share)}  worth {m.worth}")
+
+
+def _f(value: float | None) -> str:
+    return "  -   " if value is None else f"{value:.4f}"
+
+
+def decisions(options: Any) -> None:
+    found = open_yard().ledger.decisions(load_use_case(options.use_case).name)
+    if options.json:
+        print(json.dumps([asdict(d) for d in found], indent=1))
+        return
+    for d in found:
+        worth = f"  ({d.effect:,.0f} {d.effect_unit})" if d.effect is not None else ""
+        print(f"{d.at[:19]}  {d.partition:<10} {d.kind:<14} by {d.actor}{worth}\n    {d.why}")
+    if not found:
+        print("no decisions yet")
+
+
+def validate_config(options: Any) -> int:
+    good, broken = load_use_cases()
+    for use_case in good:
+        print(f"{use_case.name}.yaml: good")
+    for message in broken.values():
+        print(message, file=sys.stderr)
+    if not good and not broken:
+        print(f"no use cases in {use_case_folder()}", file=sys.stderr)
+    return 1 if broken or not good else 0
+
+
+def schema(options: Any) -> None:
+    from pipelines.config import UseCase
+
+    print(json.dumps(UseCase.model_json_schema(), indent=1, sort_keys=True))
+
+
+def arrive(options: Any) -> None:
+    from pipelines.local import feeds
+
+    for uri in feeds.arrive(open_yard(), load_use_case(feeds.USE_CASE).partition(options.partition)):
+        print(uri)
+
+
+def rollback(options: Any) -> None:
+    import getpass
+
+    from pipelines.promotion import rollback
+
+    done = rollback(open_yard("cli"), load_use_case(options.use_case), options.to, options.reason, getpass.getuser())
+    print(done.why)
+
+
+def demo(options: Any) -> int:
+    from pipelines.environment import state_folder
+    from pipelines.local import demo, services
+
+    if options.fresh:
+        services.erase(state_folder())
+    return demo.demo(live=(demo.LIVE[0], options.until or demo.LIVE[1]))
+
+
+def airflow(options: Any) -> int:
+    from pipelines.local.demo import serve
+
+    return serve()
+
+
+def clean(options: Any) -> None:
+    from pipelines.environment import state_folder
+    from pipelines.local import services
+
+    services.erase(state_folder())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""`make demo`: start everything, replay 2013, say what came of it, stop everything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import asdict
+from statistics import mean
+from types import FrameType
+from typing import Any
+
+from pipelines.config import load_use_case
+from pipelines.environment import Yard, open_yard, state_folder
+from pipelines.errors import PermanentError
+from pipelines.ledger import Kind
+from pipelines.local import services, summary
+from pipelines.local.api import Airflow
+from pipelines.local.feeds import USE_CASE
+from pipelines.local.replay import CHAIN, Replay
+
+HISTORY = ("2013-01", "2013-03")
+LIVE = ("2013-04", "2013-12")
+STAGES = (*CHAIN, "training", "retraining", "rollback")
+
+
+def demo(history: tuple[str, str] = HISTORY, live: tuple[str, str] = LIVE) -> int:
+    """Replay and summarise; the exit status is 0 only if every run succeeded and the tables reconcile."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=True)
+    started = time.monotonic()
+    signal.signal(signal.SIGTERM, _interrupt)
+
+    def report(partition: str, stage: str, state: str, seconds: float | None) -> None:
+        clock = time.strftime("%M:%S", time.gmtime(time.monotonic() - started))
+        took = f"{seconds:5.1f} s" if seconds is not None else " " * 7
+        console.print(f"{clock}  {partition:<8} {stage:<11} {took}  {state}", highlight=False, markup=False)
+
+    report("", "services", "starting Airflow and MLflow on loopback", None)
+    with services.running() as addresses:
+        os.environ["MLFLOW_PAGE"] = addresses.mlflow
+        report("", "services", f"Airflow {addresses.airflow}  MLflow {addresses.mlflow}  (sign in: see the end)", None)
+        yard, use_case = open_yard("demo"), load_use_case(USE_CASE)
+        replay = Replay(yard, use_case, Airflow(addresses.airflow, addresses.user, addresses.password), report)
+        replay.prepare(STAGES)
+        replay.history(*history)
+        replay.live(*live)
+    return summarise(console, yard, time.monotonic() - started)
+
+
+def summarise(console: Any, yard: Yard, seconds: float) -> int:
+    use_case = load_use_case(USE_CASE)
+    for table in (_counts_table(yard), _champions_table(yard), _months_table(yard)):
+        console.print(table)
+    found = summary.problems(yard, use_case)
+    for problem in found:
+        console.print(f"does not reconcile: {problem}", markup=False)
+    state = state_folder()
+    console.print(f"\n{seconds / 60:.1f} minutes. Everything that ran has been stopped; its state is in {state}.")
+    console.print("Look again:   make airflow    (prints the addresses; user admin, passwords in secrets.json there)")
+    console.print(f"Decisions:    .venv/bin/python -m pipelines decisions {USE_CASE}")
+    console.print("Reconciled: rows in = published + quarantined, each flight once per model version." if not found else "")
+    return 1 if found else 0
+
+
+def _counts_table(yard: Yard) -> Any:
+    from rich.table import Table
+
+    table = Table("source", "rows in", "published", "quarantined", title="Data", title_justify="left")
+    for count in summary.counts(yard, load_use_case(USE_CASE)):
+        table.add_row(*[f"{v:,}" if isinstance(v, int) else v for v in asdict(count).values()])
+    return table
+
+
+def _champions_table(yard: Yard) -> Any:
+    from rich.table import Table
+
+    table = Table("version", "from", "why it came", title="Champions", title_justify="left")
+    for decision in yard.ledger.decisions(USE_CASE):
+        if decision.kind in (Kind.PROMOTED, Kind.ROLLED_BACK):
+            table.add_row(f"v{decision.model_version}", decision.effective_from, decision.why)
+    return table
+
+
+def _months_table(yard: Yard) -> Any:
+    from rich.table import Table
+
+    rows = summary.months(yard, load_use_case(USE_CASE))
+    title = "Served, beside the first champion had it never been retrained"
+    table = Table("month", "model", "labels", "AUC", "never", "log loss", "never", title=title, title_justify="left")
+    for m in rows:
+        figures = (m.auc, m.never_auc, m.log_loss, m.never_log_loss)
+        table.add_row(m.partition, f"v{m.version}", f"{m.labels:,}", *[f"{f:.4f}" for f in figures])
+    if not rows:
+        raise PermanentError("no month was served and labelled; the replay did not get that far")
+    means = [mean(getattr(m, name) for m in rows) for name in ("auc", "never_auc", "log_loss", "never_log_loss")]
+    table.add_section()
+    table.add_row("mean", "", "", *[f"{value:.4f}" for value in means])
+    table.add_row("gain", "", "", f"{means[0] - means[1]:+.4f}", "", f"{means[3] - means[2]:+.4f}", "")
+    return table
+
+
+def serve() -> int:
+    """`make airflow`: the same services on the same state, until Ctrl-C."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=True)
+    signal.signal(signal.SIGTERM, _interrupt)
+    console.print("starting Airflow and MLflow on loopback ...")
+    with services.running() as addresses:
+        console.print(f"Airflow  {addresses.airflow}   user {addresses.user}, or viewer who may look and no more")
+        console.print(f"         passwords: {state_folder() / 'secrets.json'} (admin, viewer)")
+        console.print(f"MLflow   {addresses.mlflow}")
+        console.print("Ctrl-C stops both.")
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            console.print("stopping ...")
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

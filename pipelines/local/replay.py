@@ -1,0 +1,187 @@
+"""The replay of 2013: January to March arrive as history, then one month after the other, through real Airflow.
+
+Each month: its files arrive; the DAGs ingest, build features, score, label and monitor, linked by assets; the retraining
+policy decides, and a training follows when it says so. A month that is complete is not run again, so that a replay
+that was cut off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pipelines.config import UseCase
+from pipelines.environment import Yard
+from pipelines.errors import PermanentError, TransientError
+from pipelines.ledger import Kind
+from pipelines.local.api import Airflow, Run
+from pipelines.local.feeds import arrive
+from pipelines.observations import latest
+from pipelines.partitions import Partition, span
+from pipelines.tables import features_table, labels_table, predictions_table
+
+CHAIN = ("ingestion", "features", "scoring", "labels", "monitoring")
+_POLL = 0.7
+_PATIENCE = 15 * 60
+Report = Callable[[str, str, str, float | None], None]
+
+
+@dataclass
+class Replay:
+    """Drives one use case's DAGs over a span of partitions."""
+
+    yard: Yard
+    use_case: UseCase
+    airflow: Airflow
+    report: Report
+
+    def prepare(self, stages: tuple[str, ...]) -> None:
+        """Wait for the DAGs, and clear what a killed replay left half-run."""
+        wanted = {f"{self.use_case.name}.{stage}" for stage in stages}
+        deadline = time.monotonic() + _PATIENCE / 3
+        while not wanted <= self.airflow.dags():
+            self._stop_at_import_errors()
+            if time.monotonic() > deadline:
+                raise TransientError(f"Airflow did not load {sorted(wanted - self.airflow.dags())}; look into var/logs/dag-processor.log")
+            time.sleep(_POLL)
+        self._stop_at_import_errors()
+        for dag in sorted(wanted):
+            for run in self.airflow.runs(dag):
+                if run.active and not run.id.startswith("scheduled__"):
+                    self.report(run.partition or "", run.stage, "cleared: left over from a run that was cut off", None)
+                    self.airflow.discard_run(run)
+
+    def history(self, first: str, last: str) -> None:
+        """Ingest a span and train the first champion on it."""
+        partitions = span(self.use_case.partition(first), self.use_case.partition(last))
+        for partition in partitions:
+            if self._has_features_and_labels(partition):
+                self.report(partition.key, "history", "complete already", None)
+                continue
+            self._ingest(partition)
+        if self.yard.ledger.champion(self.use_case.name) is None:
+            self._train(partitions[-1], f"first__{partitions[-1].key}__{_stamp()}")
+
+    def live(self, first: str, last: str) -> None:
+        """Partition after partition: arrive, run the chain, decide, retrain when asked."""
+        for partition in span(self.use_case.partition(first), self.use_case.partition(last)):
+            if self._is_decided(partition):
+                self.report(partition.key, "month", "complete already", None)
+                continue
+            if not self._is_monitored(partition):
+                self._ingest(partition)
+            self._decide(partition)
+
+    def _ingest(self, partition: Partition) -> None:
+        arrive(self.yard, partition)
+        self.report(partition.key, "arrival", "files are in the landing zone", None)
+        since = datetime.now(UTC).isoformat()
+        self.airflow.trigger(self._dag("ingestion"), f"replay__{partition.key}__{_stamp()}", partition.key)
+        self._watch(partition, CHAIN, since, self._is_settled)
+
+    def _decide(self, partition: Partition) -> None:
+        since = datetime.now(UTC).isoformat()
+        if self._decision(partition) is None:
+            self.airflow.trigger(self._dag("retraining"), f"replay__{partition.key}__{_stamp()}", partition.key)
+            self._watch(partition, ("retraining",), since, lambda p: self._decision(p) is not None)
+        decision = self._decision(partition)
+        assert decision is not None
+        self.report(partition.key, "decision", decision[1], None)
+        if decision[0] and not self._is_trained(partition):
+            run_id = f"retraining__{partition.key}"
+            if not any(r.id == run_id for r in self.airflow.runs(self._dag("training"))):
+                run_id = f"resumed__{partition.key}__{_stamp()}"
+            self._train(partition, run_id)
+
+    def _train(self, partition: Partition, run_id: str) -> None:
+        if not run_id.startswith("retraining__"):
+            self.airflow.trigger(self._dag("training"), run_id, conf={"partition": partition.key})
+        for run in self._until_done(partition, lambda: [r for r in self.airflow.runs(self._dag("training")) if r.id == run_id]):
+            self._report_run(partition, run)
+        moves = [d for d in self.yard.ledger.decisions(self.use_case.name) if d.partition == partition.key]
+        made = [d for d in moves if d.kind in (Kind.PROMOTED, Kind.KEPT)]
+        if not made:
+            raise PermanentError(f"{partition.key}: the training succeeded, but no decision about the champion is in the ledger")
+        self.report(partition.key, "champion", f"{made[-1].kind}: {made[-1].why}", None)
+
+    def _watch(self, partition: Partition, stages: tuple[str, ...], since: str, settled: Callable[[Partition], bool]) -> None:
+        """Report each run of the stages as it ends, until the state is there and nothing is under way any more."""
+        seen: set[str] = set()
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            runs = [r for stage in stages for r in self.airflow.runs(self._dag(stage)) if self._is_ours(r, partition, since)]
+            for run in runs:
+                if not run.active and run.dag + run.id not in seen:
+                    seen.add(run.dag + run.id)
+                    self._report_run(partition, run)
+            if runs and not any(r.active for r in runs) and settled(partition):
+                return
+            if time.monotonic() > deadline:
+                raise TransientError(f"{partition.key}: {', '.join(stages)} did not settle in {_PATIENCE} s; look at Airflow's pages")
+            time.sleep(_POLL)
+
+    def _until_done(self, partition: Partition, find: Callable[[], list[Run]]) -> Iterator[Run]:
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            runs = find()
+            if runs and not any(r.active for r in runs):
+                yield from runs
+                return
+            time.sleep(_POLL)
+        raise TransientError(f"{partition.key}: training did not end in {_PATIENCE} s; look at Airflow's pages")
+
+    def _report_run(self, partition: Partition, run: Run) -> None:
+        self.report(partition.key, run.stage, run.state, run.seconds)
+        if run.state == "failed":
+            tasks = ", ".join(self.airflow.failed_tasks(run))
+            raise PermanentError(
+                f"{run.dag} failed for {partition.key} at {tasks}; its log: "
+                f"{self.airflow.address}/dags/{run.dag}/runs/{run.id} or below var/airflow/logs"
+            )
+
+    def _stop_at_import_errors(self) -> None:
+        errors = self.airflow.import_errors()
+        if errors:
+            raise PermanentError("Airflow could not load a DAG file:\n" + "\n".join(errors))
+
+    def _is_ours(self, run: Run, partition: Partition, since: str) -> bool:
+        return run.partition == partition.key and run.queued_at.replace("Z", "+00:00") >= since[:19]
+
+    def _is_settled(self, partition: Partition) -> bool:
+        if self.yard.ledger.champion(self.use_case.name, partition.key) is None:
+            return self._has_features_and_labels(partition)
+        return self._is_monitored(partition)
+
+    def _has_features_and_labels(self, partition: Partition) -> bool:
+        tables = (features_table(self.use_case), labels_table(self.use_case))
+        return all(partition.key in self.yard.lake.partitions(table) for table in tables)
+
+    def _is_monitored(self, partition: Partition) -> bool:
+        """Scored by the champion of that time, and its quality measured after that."""
+        seen = latest(self.yard, self.use_case).get(partition.key)
+        champion = self.yard.ledger.champion(self.use_case.name, partition.key)
+        scored = partition.key in self.yard.lake.partitions(predictions_table(self.use_case))
+        return bool(scored and champion and seen and seen.drift and seen.performance and seen.model_version == champion.version)
+
+    def _decision(self, partition: Partition) -> tuple[bool, str] | None:
+        for decision in reversed(self.yard.ledger.decisions(self.use_case.name)):
+            if decision.partition == partition.key and decision.kind in (Kind.RETRAINED, Kind.NOT_RETRAINED):
+                return decision.kind == Kind.RETRAINED, decision.why
+        return None
+
+    def _is_trained(self, partition: Partition) -> bool:
+        made = (Kind.PROMOTED, Kind.KEPT)
+        return any(d.partition == partition.key and d.kind in made for d in self.yard.ledger.decisions(self.use_case.name))
+
+    def _is_decided(self, partition: Partition) -> bool:
+        decision = self._decision(partition)
+        return self._is_monitored(partition) and decision is not None and (not decision[0] or self._is_trained(partition))
+
+    def _dag(self, stage: str) -> str:
+        return f"{self.use_case.name}.{stage}"
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
