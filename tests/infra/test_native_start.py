@@ -224,7 +224,8 @@ def compose() -> dict[str, Any]:
 
 def postgres_binaries(document: dict[str, Any]) -> Path:
     """Debian's programs of the major version that the file's image has."""
-    major = document["services"]["postgres"]["image"].removeprefix("postgres:").partition("-")[0].partition(".")[0]
+    image: str = document["services"]["postgres"]["image"]
+    major = image.removeprefix("postgres:").partition("-")[0].partition(".")[0]
     folder = Path("/usr/lib/postgresql") / major / "bin"
     if not (folder / "initdb").is_file():
         pytest.skip(f"Postgres {major} is not installed, so that no service was started: apt-get install postgresql-{major}")

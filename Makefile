@@ -1,0 +1,52 @@
+# Trainyard. `make` lists what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PY := .venv/bin/python
+PYTHON ?= python3
+export PYTHONPATH := $(CURDIR)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+export GX_ANALYTICS_ENABLED := False
+
+.PHONY: help setup demo test unit lint airflow docs lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.ready ## make .venv and install requirements.lock
+
+.venv/.ready: requirements.lock infra/check_machine.sh
+	@bash infra/check_machine.sh "$(PYTHON)"
+	@test -x $(PY) || "$(PYTHON)" -m venv .venv
+	@.venv/bin/pip install --quiet --disable-pip-version-check "uv>=0.8"
+	@echo "installing requirements.lock (2.8 GB once unpacked) ..."
+	@.venv/bin/uv pip sync --quiet --python $(PY) --link-mode copy requirements.lock
+	@touch $@
+
+demo: setup ## replay 2013 in real Airflow: ingest, train, score, monitor, retrain; goes on where it stopped
+	@bash infra/check_machine.sh "$(PY)"
+	@$(PY) -m pipelines demo $(if $(FRESH),--fresh)
+
+airflow: setup ## look again: Airflow and MLflow on the present state, until Ctrl-C
+	@$(PY) -m pipelines airflow
+
+test: setup lint ## lint, types, import contracts, unit tests, DAG tests, one end-to-end run in real Airflow
+	@bash infra/check_machine.sh "$(PY)"
+	@$(PY) -m pytest -q
+
+unit: setup ## only the tests without Airflow
+	@$(PY) -m pytest -q tests/pipelines tests/spark_jobs
+
+lint: setup ## ruff, mypy, import contracts
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet .
+	@$(PY) -m mypy --no-error-summary
+	@.venv/bin/lint-imports --no-logo
+
+docs: setup ## write the generated files: conf/use_case.schema.json
+	@$(PY) -m pipelines schema > conf/use_case.schema.json
+
+lock: setup ## resolve requirements.txt into requirements.lock
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock" requirements.txt -o requirements.lock
+
+clean: ## stop what was left running and remove var/
+	@if [ -x $(PY) ]; then $(PY) -m pipelines clean; else rm -rf var; fi

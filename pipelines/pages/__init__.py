@@ -1,0 +1,1 @@
+"""Pages drawn in plain Python: escaped by construction, without scripts, without anything from elsewhere."""

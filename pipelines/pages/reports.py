@@ -1,0 +1,80 @@
+"""The reports that steps have written, and the headers under which such a page may be served.
+
+Evidently's and Great Expectations' pages carry raw data values, also inside scripts: they are somebody else's code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pipelines import files
+from pipelines.environment import Yard
+from pipelines.errors import PermanentError
+from pipelines.tables import SNAPSHOT
+
+# A page of its own origin, which reads nothing of Airflow's and calls nobody.
+HEADERS = {
+    "Content-Security-Policy": (
+        "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' data: blob:; "
+        "style-src 'unsafe-inline' data:; img-src data: blob:; font-src data:; worker-src blob:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_NAMES = {
+    "contracts": re.compile(rf"(?P<subject>\w+)-(?P<partition>\d[\w-]*|{SNAPSHOT})\.html"),
+    "drift": re.compile(r"(?P<partition>\d[\w-]*)-(?P<subject>v\d+)\.html"),
+}
+
+
+@dataclass(frozen=True, order=True)
+class Report:
+    """`<use case>/<kind>/<name>` below the reports folder; `subject` is the source, or the model version."""
+
+    partition: str
+    kind: str
+    subject: str
+    use_case: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.use_case}/{self.kind}/{self.name}"
+
+
+def known_reports(yard: Yard, use_case: str, kinds: Iterable[str] = _NAMES) -> list[Report]:
+    """Every report of the use case, newest partition first."""
+    found = [_parsed(use_case, kind, name) for kind in kinds for name in _names(yard, f"{use_case}/{kind}")]
+    return sorted((r for r in found if r), reverse=True)
+
+
+def reports_of(yard: Yard, use_case: str, kind: str, partition: str) -> list[Report]:
+    """A partition's reports of one kind, with those on reference data, which has one partition for all time."""
+    return [r for r in known_reports(yard, use_case, [kind]) if r.partition in (partition, SNAPSHOT)]
+
+
+def read_report(yard: Yard, use_case: str, kind: str, name: str) -> bytes:
+    """The page of a known report; its address comes from the list, never from what was asked for.
+
+    Raises:
+        PermanentError: no such report.
+    """
+    known = known_reports(yard, use_case, [kind] if kind in _NAMES else [])
+    found = next((r for r in known if r.name == name), None)
+    if found is None:
+        raise PermanentError(f"{use_case}: there is no such report; open one from the list of reports")
+    return files.read_bytes(f"{yard.environment.reports}/{found.path}")
+
+
+def _names(yard: Yard, folder: str) -> list[str]:
+    place = f"{yard.environment.reports}/{folder}"
+    return [uri.removeprefix(f"{place}/") for uri, _ in files.list_files(place)]
+
+
+def _parsed(use_case: str, kind: str, name: str) -> Report | None:
+    match = _NAMES[kind].fullmatch(name)
+    return Report(match["partition"], kind, match["subject"], use_case, name) if match else None

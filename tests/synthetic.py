@@ -1,0 +1,126 @@
+"""Rows of the use case `parcels`: seeded, with a label that depends on the features. Written as landing files, or
+published straight into the lake as features and labels (what ingestion and Spark would make of them)."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pipelines import files
+from pipelines.config import UseCase
+from pipelines.environment import Yard
+from pipelines.labels import to_labels
+from pipelines.partitions import Partition
+from pipelines.tables import features_table, labels_table
+
+FIRST_DAY = "2024-03-01"
+ROWS = 120
+RATINGS = {"AA": 4.5, "BB": 3.0, "CC": 1.5}
+
+
+def days(use_case: UseCase, count: int, first: str = FIRST_DAY) -> list[Partition]:
+    """`count` consecutive partitions."""
+    found = [use_case.partition(first)]
+    while len(found) < count:
+        found.append(found[-1].next)
+    return found
+
+
+def parcels(
+    partition: Partition, rows: int = ROWS, drift: float = 0.0, flip: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Shipments and deliveries of one day. `drift` km are added to the distance; `flip` turns the label's cause around."""
+    random = np.random.default_rng(zlib.crc32(partition.key.encode()))
+    identity = {"shipment_id": [f"{partition.key}-{i:04d}" for i in range(rows)], "ship_date": partition.key}
+    shipments = pd.DataFrame(
+        {
+            **identity,
+            "depot": random.choice(["north", "south", "east"], rows),
+            "carrier": random.choice(list(RATINGS), rows),
+            "distance": np.round(random.uniform(10, 1000, rows) + drift, 1),
+            "weight": np.where(random.random(rows) < 0.05, np.nan, np.round(random.gamma(2, 5, rows), 2)),
+            "pieces": random.integers(1, 8, rows),
+        }
+    )
+    cause = (
+        (shipments.distance - drift - 600) / 150 + 1.5 * (shipments.depot == "north") - shipments.carrier.map(RATINGS) / 3 + 0.5
+    )
+    delay = np.round(15 + 20 * ((-cause if flip else cause) + random.logistic(0, 0.7, rows)), 1)
+    lost = random.random(rows) < 0.02
+    left = pd.Timestamp(partition.start) + pd.to_timedelta(random.integers(0, 720, rows), unit="min")
+    delivered = left + pd.to_timedelta(180 + np.maximum(delay, -100), unit="min")
+    deliveries = pd.DataFrame(
+        {
+            **identity,
+            "left_at": left.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "delivered_at": np.where(lost, None, delivered.dt.strftime("%Y-%m-%dT%H:%M:%SZ")),
+            "delay": np.where(lost, np.nan, delay),
+        }
+    )
+    return shipments, deliveries
+
+
+def carriers() -> pd.DataFrame:
+    return pd.DataFrame({"carrier": list(RATINGS), "rating": list(RATINGS.values())})
+
+
+def put(yard: Yard, source: str, partition: Partition, rows: pd.DataFrame | str | bytes) -> str:
+    """Put one landing file in place, from a frame or from the file's own text; return its address."""
+    text = rows.to_csv(index=False) if isinstance(rows, pd.DataFrame) else rows
+    data = text.encode() if isinstance(text, str) else text
+    uri = f"{yard.environment.landing}/parcels/{source}/{partition.key}.csv.gz"
+    if source == "carriers":
+        uri = f"{yard.environment.landing}/parcels/carriers.csv"
+        files.write_bytes(uri, data)
+    else:
+        files.write_bytes(uri, gzip.compress(data, mtime=0))
+    return uri
+
+
+def arrive(yard: Yard, partition: Partition, **how: Any) -> None:
+    """All landing files of one partition; `how` as in `parcels`."""
+    shipments, deliveries = parcels(partition, **how)
+    put(yard, "shipments", partition, shipments)
+    put(yard, "deliveries", partition, deliveries)
+    put(yard, "carriers", partition, carriers())
+
+
+def publish(yard: Yard, use_case: UseCase, partition: Partition, **how: Any) -> None:
+    """Features and labels of one partition straight into the lake, without ingestion and without Spark."""
+    shipments, deliveries = parcels(partition, **how)
+    publish_features(yard, use_case, partition, features(partition, shipments, **how))
+    labels = to_labels(deliveries.assign(delivered_at=pd.to_datetime(deliveries.delivered_at)), use_case)
+    _publish(yard, labels_table(use_case), partition, labels)
+
+
+def features(partition: Partition, shipments: pd.DataFrame, **how: Any) -> pd.DataFrame:
+    """The feature rows of one day; the history is the share of late parcels of the days before."""
+    late = [_late_share(partition, back, **how) for back in (1, 2, 3)]
+    return shipments.assign(
+        ship_date=partition.start,
+        rating=shipments.carrier.map(RATINGS),
+        all_parcels_late_1d=late[0],
+        all_parcels_late_3d=float(np.mean(late)),
+    )
+
+
+def publish_features(yard: Yard, use_case: UseCase, partition: Partition, rows: pd.DataFrame) -> None:
+    spec = use_case.features
+    _publish(yard, features_table(use_case), partition, rows[[spec.key, spec.date, *spec.names]])
+
+
+def _late_share(partition: Partition, back: int, **how: Any) -> float:
+    before = Partition.of(partition.start - timedelta(days=back), partition.grain)
+    return float((parcels(before, **how)[1].delay >= 15).mean())
+
+
+def _publish(yard: Yard, table: str, partition: Partition, rows: pd.DataFrame) -> None:
+    arrow = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
+    staged = yard.lake.stage(table, partition.key, arrow)
+    yard.lake.publish(table, partition.key, [staged], {"trainyard_partition": partition.key, "trainyard_run": yard.run})
