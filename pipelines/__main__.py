@@ -87,13 +87,17 @@ def status(options: Any) -> None:
     found = lifecycle(open_yard(), load_use_case(options.use_case))
     champion = found.champion
     print(f"{found.title} ({found.use_case})")
-    print(f"champion   {f'v{champion.version} since {champion.effective_from}, {champion.age} ago' if champion else 'none yet'}")
     if champion:
+        print(f"champion   v{champion.version}, serves from {champion.effective_from}, promoted {champion.age} ago")
         print(f"           {champion.why}")
+    else:
+        print("champion   none yet")
     for stage, partition in found.last_partitions.items():
         print(f"{stage:<12} last partition {partition or 'none'}")
     for m in found.quality:
-        print(f"{m.partition}  v{m.model_version}  AUC {_f(m.auc)}  log loss {_f(m.log_loss)}  drifted {_f(m.drifted_share)}  worth {m.worth}")
+        figures = f"AUC {_f(m.auc)}  log loss {_f(m.log_loss)}  drifted {_f(m.drifted_share)}"
+        worth = "" if m.worth is None else f"  worth {m.worth:,.0f} {found.unit}"
+        print(f"{m.partition}  v{m.model_version}  {figures}{worth}")
 
 
 def _f(value: float | None) -> str:
@@ -132,7 +136,8 @@ def schema(options: Any) -> None:
 def arrive(options: Any) -> None:
     from pipelines.local import feeds
 
-    for uri in feeds.arrive(open_yard(), load_use_case(feeds.USE_CASE).partition(options.partition)):
+    use_case = load_use_case(feeds.USE_CASE)
+    for uri in feeds.arrive(open_yard(), use_case, use_case.partition(options.partition)):
         print(uri)
 
 

@@ -150,6 +150,7 @@ class Training(Settings):
 
 class Gates(Settings):
     min_auc: float = Field(0.6, ge=0.5, le=1)
+    max_auc: float = Field(0.99, gt=0.5, le=1, description="above it the label is suspected among the features")
     max_log_loss: float = Field(0.69, gt=0)
     min_holdout_rows: int = Field(500, ge=1)
     min_gain_over_simple: float = 0.002

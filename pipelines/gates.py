@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from pipelines.results import Verdict
 
 Array = NDArray[Any]
 _RESAMPLES = 2000
+_MIN_DAYS = 3
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ def _guarded(name: str, gate: Gate, evidence: Evidence, settings: Gates) -> Verd
         verdict = gate(evidence, settings)
         if not isinstance(verdict.passed, bool):
             return Verdict(name, False, f"The gate answered {verdict.passed!r} where yes or no was asked: counted as no.")
+        lost = [key for key, number in verdict.numbers.items() if isinstance(number, float) and not math.isfinite(number)]
+        if lost:
+            return Verdict(name, False, f"The gate worked out no finite {', '.join(lost)}: counted as no.")
         return verdict
     except Exception as error:  # a crashed gate is a failed gate, whatever crashed it
         return Verdict(name, False, f"The gate crashed ({type(error).__name__}: {error}), so nothing is known: counted as no.")
@@ -57,7 +62,7 @@ def _guarded(name: str, gate: Gate, evidence: Evidence, settings: Gates) -> Verd
 def evaluation_set(evidence: Evidence, settings: Gates) -> Verdict:
     """Enough rows, both classes, finite probabilities between 0 and 1."""
     rows, classes = len(evidence.label), len(np.unique(evidence.label))
-    sound = len(evidence.challenger) == rows and bool(
+    sound = np.shape(evidence.challenger) == np.shape(evidence.label) and bool(
         np.isfinite(evidence.challenger).all() and (evidence.challenger >= 0).all() and (evidence.challenger <= 1).all()
     )
     passed = rows >= settings.min_holdout_rows and classes == 2 and sound
@@ -80,6 +85,14 @@ def quality(evidence: Evidence, settings: Gates) -> Verdict:
         f"AUC {_f(auc)} (at least {settings.min_auc:.3f} asked), log loss {_f(log_loss)} (at most {settings.max_log_loss:.3f})."
     )
     return Verdict("quality", passed, sentence, {"auc": auc, "log_loss": log_loss})
+
+
+def plausible(evidence: Evidence, settings: Gates) -> Verdict:
+    """AUC on the holdout below a ceiling: a model that is nearly never wrong has mostly seen the label in a feature."""
+    auc = scores(evidence.label, evidence.challenger)["auc"]
+    passed = auc is not None and auc <= settings.max_auc
+    reason = "can be true" if passed else "is too good to be true, or not known: look for the label among the features"
+    return Verdict("plausible", passed, f"AUC {_f(auc)} (at most {settings.max_auc:.3f}) {reason}.", {"auc": auc})
 
 
 def beats_simple(evidence: Evidence, settings: Gates) -> Verdict:
@@ -129,18 +142,23 @@ def beats_champion(evidence: Evidence, settings: Gates) -> Verdict:
     if evidence.champion is None:
         why = evidence.champion_problem or "it was not scored"
         return Verdict("beats_champion", False, f"The champion could not be compared ({why}): counted as no.")
+    days = len(np.unique(evidence.day))
+    if days < _MIN_DAYS:
+        why = f"{days} days are too few to tell a gain from luck; raise training.holdout_days to {_MIN_DAYS} or more"
+        return Verdict("beats_champion", False, f"The champion could not be compared: {why}. Counted as no.", {"days": days})
     difference = losses(evidence.label, evidence.champion) - losses(evidence.label, evidence.challenger)
     gain, low, high = day_bootstrap(difference, evidence.day, settings.confidence)
     numbers = {"gain": gain, "low": low, "high": high, "rows": len(difference)}
     passed = bool(low > settings.min_gain_over_champion)
     sentence = (
         f"On the same {len(difference)} rows the challenger's log loss is {gain:+.4f} better than the champion's "
-        f"({settings.confidence:.0%} interval {low:+.4f} to {high:+.4f}); {_outcome(passed, gain, low, high, len(difference), settings)}"
+        f"({settings.confidence:.0%} interval {low:+.4f} to {high:+.4f}); "
+        f"{_outcome(passed, gain, low, len(difference), settings)}"
     )
     return Verdict("beats_champion", passed, sentence, numbers)
 
 
-def _outcome(passed: bool, gain: float, low: float, high: float, rows: int, settings: Gates) -> str:
+def _outcome(passed: bool, gain: float, low: float, rows: int, settings: Gates) -> str:
     if passed:
         return "that is a real gain."
     edge = gain - settings.min_gain_over_champion
@@ -182,6 +200,7 @@ def _f(number: float | int | None) -> str:
 GATES: dict[str, Gate] = {
     "evaluation_set": evaluation_set,
     "quality": quality,
+    "plausible": plausible,
     "beats_simple": beats_simple,
     "overfit": overfit,
     "calibration": calibration,

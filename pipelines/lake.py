@@ -20,6 +20,8 @@ from pipelines.results import TableSlice
 
 PARTITION = "partition"
 _TRIES = 20
+# Old versions stay readable, as a model is rebuilt from the versions that it was trained on; Delta forgets after 30 days.
+_CONFIGURATION = {"delta.logRetentionDuration": "interval 3650 days"}
 
 
 class Lake:
@@ -33,7 +35,9 @@ class Lake:
         return f"{self.root}/{table}"
 
     def exists(self, table: str) -> bool:
-        return files.exists(f"{self.uri(table)}/_delta_log/{0:020d}.json")
+        """Whether there is a log. Its first file may be gone, cleaned up by a Delta writer: then there is a checkpoint."""
+        log = f"{self.uri(table)}/_delta_log"
+        return files.exists(f"{log}/{0:020d}.json") or files.exists(f"{log}/_last_checkpoint")
 
     # write ----------------------------------------------------------------------------------------------------------
 
@@ -76,7 +80,7 @@ class Lake:
             if (delta.transaction_version(partition) or 0) != before:
                 raise TransientError(f"{table} {partition}: another run published it meanwhile; run this one again")
             filters = [(PARTITION, "=", partition)]
-            self._commit(delta, actions, "overwrite", schema, filters, about, (partition, before + 1))
+            self._commit(delta, actions, "overwrite", filters, about, (partition, before + 1))
 
         version = self._transact(table, schema, commit)
         return TableSlice(table, partition, version, rows)
@@ -88,7 +92,7 @@ class Lake:
         def commit(delta: Any) -> bool | None:
             if not check():
                 return False
-            self._commit(delta, actions, "append", schema, None, about, None)
+            self._commit(delta, actions, "append", None, about, None)
             return None
 
         return self._transact(table, schema, commit)
@@ -125,7 +129,7 @@ class Lake:
                 time.sleep(0.05 * attempt)
         raise TransientError(f"{table}: {_TRIES} commits lost against other writers; run again")
 
-    def _commit(self, delta: Any, actions: Any, mode: str, schema: Any, filters: Any, about: Any, seen: Any) -> None:
+    def _commit(self, delta: Any, actions: Any, mode: str, filters: Any, about: Any, seen: Any) -> None:
         from deltalake import CommitProperties, Transaction
 
         # No retries inside: a commit that lost is judged again here. The library's own retry lets two first
@@ -133,8 +137,9 @@ class Lake:
         properties = CommitProperties(
             custom_metadata=about, max_commit_retries=0, app_transactions=[Transaction(*seen)] if seen else None
         )
+        # The table's own schema: an overwrite with the files' would drop the columns that this partition lacks.
         delta.create_write_transaction(
-            actions, mode, schema, partition_by=[PARTITION], partition_filters=filters, commit_properties=properties
+            actions, mode, delta.schema(), partition_by=[PARTITION], partition_filters=filters, commit_properties=properties
         )
 
     def _open_or_create(self, table: str, schema: Any) -> Any:
@@ -144,21 +149,30 @@ class Lake:
         if not self.exists(table):
             try:
                 create: Any = DeltaTable.create
-                create(self.uri(table), schema=schema, partition_by=[PARTITION], storage_options=self.options)
+                create(
+                    self.uri(table),
+                    schema=schema,
+                    partition_by=[PARTITION],
+                    configuration=_CONFIGURATION,
+                    storage_options=self.options,
+                )
             except DeltaError:
                 if not self.exists(table):
                     raise
         delta = self.delta(table)
-        self._add_columns(delta, schema)
+        self._add_columns(table, delta, schema)
         return delta
 
-    def _add_columns(self, delta: Any, schema: Any) -> None:
+    def _add_columns(self, table: str, delta: Any, schema: Any) -> None:
         """An approved new column of the contract becomes a column of the table; older files read as null."""
         from deltalake import Field, Schema
 
-        known = {field.name for field in delta.schema().fields}
-        fields = {f.name: f for f in Schema.from_arrow(schema).fields}
-        new = [Field(name, f.type, nullable=True) for name, f in fields.items() if name not in known]
+        known = {field.name: field.type for field in delta.schema().fields}
+        fields = {f.name: f.type for f in Schema.from_arrow(schema).fields}
+        changed = [f"{name} was {known[name]}, is {t}" for name, t in fields.items() if known.get(name, t) != t]
+        if changed:
+            raise PermanentError(f"{table}: a column's type changed ({'; '.join(changed)}); give it a new name, or cast it back")
+        new = [Field(name, t, nullable=True) for name, t in fields.items() if name not in known]
         if new:
             delta.alter.add_columns(new)
 
@@ -202,23 +216,32 @@ class Lake:
         version: int | None = None,
         columns: list[str] | None = None,
     ) -> Any:
-        """Published rows as an Arrow table, with the partition key as the last column."""
+        """Published rows as an Arrow table, with the partition key as the last column.
+
+        A column that came later than a file is null for that file's rows.
+        """
         import pyarrow as pa
 
+        schema = self._schema(table, version, columns)
         parts = []
         for file in self.files(table, partitions, version):
-            rows = self._parquet(file["uri"], columns)
+            rows = _conform(self._parquet(file["uri"], schema.names), schema, file["rows"])
             parts.append(rows.append_column(PARTITION, pa.array([file[PARTITION]] * rows.num_rows, pa.string())))
         if not parts:
             raise PermanentError(f"{table}: no rows for {_listed(partitions)}; run the stage that publishes it first")
         return _concatenate(parts)
 
     def published(self, table: str, partition: str) -> dict[str, Any] | None:
-        """The record of the commit that published this partition last, with its `version`."""
+        """The record of the commit whose rows the partition holds now, with its `version`."""
         if not self.exists(table):
             return None
+        undone_after: int | None = None
         for commit in self.delta(table).history():
-            if commit.get("trainyard_partition") == partition:
+            if undone_after is not None and commit["version"] > undone_after:
+                continue
+            if commit["operation"] == "RESTORE":
+                undone_after = int(commit["operationParameters"]["version"])
+            elif commit.get("trainyard_partition") == partition:
                 return dict(commit)
         return None
 
@@ -235,10 +258,32 @@ class Lake:
     def _seen(self, table: str, partition: str) -> int:
         return (self.delta(table).transaction_version(partition) or 0) if self.exists(table) else 0
 
+    def _schema(self, table: str, version: int | None, columns: list[str] | None) -> Any:
+        """The table's Arrow schema without the partition, or these columns of it, in this order."""
+        import pyarrow as pa
+
+        known = pa.schema(self.delta(table, version).schema().to_arrow())
+        names = [name for name in known.names if name != PARTITION] if columns is None else columns
+        missing = [name for name in names if name not in known.names]
+        if missing:
+            raise PermanentError(f"{table}: no column {', '.join(missing)}; it has {', '.join(known.names)}")
+        return pa.schema([known.field(name) for name in names])
+
     def _parquet(self, uri: str, columns: list[str] | None = None) -> Any:
+        """The rows of one file, with those of the columns that it has."""
         import pyarrow.parquet as pq
 
-        return pq.read_table(io.BytesIO(files.read_bytes(uri)), columns=columns)
+        file = pq.ParquetFile(io.BytesIO(files.read_bytes(uri)))
+        names = file.schema_arrow.names
+        return file.read(columns=None if columns is None else [name for name in columns if name in names])
+
+
+def _conform(rows: Any, schema: Any, count: int) -> Any:
+    """The rows with the schema's columns in its order, null where a file is older than the column."""
+    import pyarrow as pa
+
+    columns = {f.name: rows[f.name] if f.name in rows.column_names else pa.nulls(count, f.type) for f in schema}
+    return pa.table(columns)
 
 
 def _concatenate(parts: list[Any]) -> Any:

@@ -47,13 +47,15 @@ def measure_drift(yard: Yard, use_case: UseCase, partition: Partition) -> Drift 
 
 
 def measure_performance(yard: Yard, use_case: UseCase, partition: Partition) -> Performance | None:
-    """Served predictions against outcomes; None until both are published."""
+    """Served predictions against outcomes; None until rows of the champion of that time have outcomes."""
     champion = yard.ledger.champion(use_case.name, as_of=partition.key)
     tables = (predictions_table(use_case), labels_table(use_case))
     if champion is None or not all(yard.lake.partitions(t).get(partition.key) for t in tables):
         return None
     rows = served_with_outcomes(yard, use_case, partition, champion.version)
     labelled = rows[rows["label"].notna()]
+    if labelled.empty:
+        return None
     label, probability = labelled["label"].to_numpy(), labelled["probability"].to_numpy()
     found = scores(label, probability)
     worth = money(label, probability, use_case.value) if use_case.value else None

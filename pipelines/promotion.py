@@ -43,10 +43,7 @@ def register(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Eval
     Raises:
         PermanentError: the gates did not pass it.
     """
-    if not evaluation.passed or not all(v.passed for v in evaluation.verdicts):
-        raise PermanentError(
-            f"{use_case.name} {plan.partition}: a model that failed its gates is not registered: {evaluation.why}"
-        )
+    _refuse_failed(use_case, plan, evaluation)
     uri = _refit(yard, use_case, plan, evaluation) if use_case.training.refit else evaluation.chosen.model_uri
     tags = {
         "partition": plan.partition,
@@ -58,6 +55,14 @@ def register(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Eval
     version = yard.registry.register(use_case.name, uri, tags)
     yard.registry.set_alias(use_case.name, CHALLENGER, version)
     return Registered(version, uri, use_case.training.refit)
+
+
+def _refuse_failed(use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation) -> None:
+    if not evaluation.passed or not evaluation.verdicts or not all(v.passed for v in evaluation.verdicts):
+        raise PermanentError(
+            f"{use_case.name} {plan.partition}: a model that did not pass its gates is neither registered nor promoted: "
+            f"{evaluation.why}"
+        )
 
 
 def _refit(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation) -> str:
@@ -84,8 +89,10 @@ def promote(
     `approver` is who approved it; None where the use case says `approval: automatic`.
 
     Raises:
-        PermanentError: no approval where one is required, or the champion is no longer the one that was compared with.
+        PermanentError: it failed its gates, no approval where one is required, or the champion is no longer the one
+            that was compared with.
     """
+    _refuse_failed(use_case, plan, evaluation)
     if use_case.approval == "required" and not approver:
         raise PermanentError(f"{use_case.name}: approval is required and nobody gave it; the champion stays")
     actor = approver or "automatic, by the use case's approval setting"
@@ -136,16 +143,14 @@ def rollback(yard: Yard, use_case: UseCase, to: int | None, reason: str, actor: 
     """Make an earlier champion serve again, from the first partition that was not scored yet.
 
     Raises:
-        PermanentError: no such version, no earlier champion, or no reason given.
+        PermanentError: no such version, one that was never champion, no earlier champion, or no reason given.
     """
     if not reason.strip():
         raise PermanentError("a rollback needs a reason: say it with --reason")
     now = yard.ledger.champion(use_case.name)
     if now is None:
         raise PermanentError(f"{use_case.name}: there is no champion to roll back from")
-    target = to if to is not None else _previous_champion(yard, use_case, now.version)
-    if target == now.version:
-        raise PermanentError(f"{use_case.name}: v{target} is the champion already")
+    target = _earlier_champion(yard, use_case, now.version, to)
     yard.registry.load(use_case.name, target)  # a version that does not load cannot serve
     effective = max(now.effective_from, _first_unscored(yard, use_case, now.effective_from))
     decision = Decision(
@@ -165,12 +170,18 @@ def rollback(yard: Yard, use_case: UseCase, to: int | None, reason: str, actor: 
     return Promotion(Kind.ROLLED_BACK, target, decision.why)
 
 
-def _previous_champion(yard: Yard, use_case: UseCase, current: int) -> int:
+def _earlier_champion(yard: Yard, use_case: UseCase, current: int, wanted: int | None) -> int:
+    """The version asked for, or the last champion that was another one. One that was never champion was never approved."""
+    if wanted == current:
+        raise PermanentError(f"{use_case.name}: v{current} is the champion already")
     moves = [d for d in yard.ledger.decisions(use_case.name) if d.kind in (Kind.PROMOTED, Kind.ROLLED_BACK)]
     earlier = [d.model_version for d in moves if d.model_version is not None and d.model_version != current]
     if not earlier:
-        raise PermanentError(f"{use_case.name}: v{current} is the first champion; name another version with --to")
-    return earlier[-1]
+        raise PermanentError(f"{use_case.name}: v{current} is the first champion; there is nothing to roll back to")
+    if wanted is not None and wanted not in earlier:
+        known = ", ".join(f"v{version}" for version in sorted(set(earlier)))
+        raise PermanentError(f"{use_case.name}: v{wanted} was never champion; roll back to one of {known}")
+    return earlier[-1] if wanted is None else wanted
 
 
 def _first_unscored(yard: Yard, use_case: UseCase, otherwise: str) -> str:

@@ -67,8 +67,9 @@ class Registry:
         self.tracking_uri = tracking_uri
         self.artifacts = artifacts
 
-    @cached_property
+    @property
     def mlflow(self) -> Any:
+        """The `mlflow` module, pointed at this registry each time: its address is global to the process."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("DO_NOT_TRACK", "true")
         if self.tracking_uri.startswith("sqlite:///"):
@@ -81,7 +82,7 @@ class Registry:
 
     @cached_property
     def client(self) -> Any:
-        return self.mlflow.MlflowClient()
+        return self.mlflow.MlflowClient(self.tracking_uri, self.tracking_uri)
 
     @contextmanager
     def run(self, use_case: str, name: str, tags: dict[str, str]) -> Iterator[str]:
@@ -139,7 +140,16 @@ class Registry:
         return sorted(found, key=lambda v: int(v.version))
 
     def version(self, use_case: str, version: int) -> Any:
-        return self.client.get_model_version(use_case, str(version))
+        """MLflow's record of one version.
+
+        Raises:
+            PermanentError: there is no such version.
+        """
+        found = {int(v.version): v for v in self.versions(use_case)}
+        if version not in found:
+            known = ", ".join(f"v{number}" for number in found) or "none"
+            raise PermanentError(f"{use_case}: no model v{version} in the registry; there are {known}")
+        return found[version]
 
     def alias(self, use_case: str, alias: str) -> int | None:
         """The version that an alias names, or None."""
@@ -157,9 +167,13 @@ class Registry:
         Raises:
             PermanentError: the file is not the one that was registered, or holds a type outside the allow-list.
         """
-        record = self.version(use_case, version)
-        folder = self._download(f"models:/{use_case}/{version}")
-        return load_model(folder, use_case, version, record.tags.get(DIGEST_TAG))
+        digest = self.version(use_case, version).tags.get(DIGEST_TAG)
+        if digest is None:
+            raise PermanentError(
+                f"{use_case} v{version}: has no tag {DIGEST_TAG}, so its file cannot be checked; it was not registered "
+                "by the training, or the tag was taken away: train a new model, or roll back to another version"
+            )
+        return load_model(self._download(f"models:/{use_case}/{version}"), use_case, version, digest)
 
     def load_uri(self, use_case: str, model_uri: str) -> Model:
         """Load a logged model that is not registered yet; its types are checked all the same."""

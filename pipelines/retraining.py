@@ -6,6 +6,7 @@ watched. Then the brakes: cooldown, new labels, one training in flight.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,7 +47,7 @@ def decide(yard: Yard, use_case: UseCase, partition: Partition) -> RetrainingDec
     champion = yard.ledger.champion(use_case.name)
     yard.ledger.record(
         Decision(
-            id=f"{kind}/{partition.key}/{champion.decision if champion else 'none'}",
+            id=f"{kind}/{partition.key}/{champion.decision if champion else 'none'}/{_digest(decision.why)}",
             use_case=use_case.name,
             kind=kind,
             partition=partition.key,
@@ -58,6 +59,11 @@ def decide(yard: Yard, use_case: UseCase, partition: Partition) -> RetrainingDec
         )
     )
     return decision
+
+
+def _digest(why: str) -> str:
+    """Short enough for an id: the same state gives the same words, and another state is another decision."""
+    return hashlib.sha256(why.encode()).hexdigest()[:8]
 
 
 def read_state(yard: Yard, use_case: UseCase, partition: Partition) -> State:
@@ -114,7 +120,8 @@ def _cause(use_case: UseCase, partition: Partition, state: State) -> tuple[str, 
 
 def _losses(use_case: UseCase, state: State) -> list[str]:
     settings = use_case.monitoring
-    assert state.monitored is not None and state.monitored.performance is not None
+    assert state.monitored is not None
+    assert state.monitored.performance is not None
     seen = state.monitored.performance
     found = []
     if seen.auc is not None and state.champion_auc is not None and state.champion_auc - seen.auc > settings.max_auc_loss:

@@ -113,7 +113,8 @@ class Airflow:
 
 
 def _all_known(parts: dict[str, Any]) -> bool:
-    return all(parts.get(name, {}).get("status") == "healthy" for name in ("metadatabase", "scheduler", "dag_processor", "triggerer"))
+    wanted = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+    return all(parts.get(name, {}).get("status") == "healthy" for name in wanted)
 
 
 def _run(record: dict[str, Any]) -> Run:

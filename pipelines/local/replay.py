@@ -44,7 +44,8 @@ class Replay:
         while not wanted <= self.airflow.dags():
             self._stop_at_import_errors()
             if time.monotonic() > deadline:
-                raise TransientError(f"Airflow did not load {sorted(wanted - self.airflow.dags())}; look into var/logs/dag-processor.log")
+                absent = sorted(wanted - self.airflow.dags())
+                raise TransientError(f"Airflow did not load {absent}; look into var/logs/dag-processor.log")
             time.sleep(_POLL)
         self._stop_at_import_errors()
         for dag in sorted(wanted):
@@ -56,11 +57,16 @@ class Replay:
     def history(self, first: str, last: str) -> None:
         """Ingest a span and train the first champion on it."""
         partitions = span(self.use_case.partition(first), self.use_case.partition(last))
+        missing = [p for p in partitions if not self._has_features_and_labels(p)]
         for partition in partitions:
-            if self._has_features_and_labels(partition):
+            if partition not in missing:
                 self.report(partition.key, "history", "complete already", None)
-                continue
-            self._ingest(partition)
+        # History is there all at once: the months are let in together, and the DAGs take them in order.
+        since = datetime.now(UTC).isoformat()
+        for partition in missing:
+            self._let_in(partition)
+        for partition in missing:
+            self._watch(partition, CHAIN, since, self._is_settled)
         if self.yard.ledger.champion(self.use_case.name) is None:
             self._train(partitions[-1], f"first__{partitions[-1].key}__{_stamp()}")
 
@@ -75,11 +81,15 @@ class Replay:
             self._decide(partition)
 
     def _ingest(self, partition: Partition) -> None:
-        arrive(self.yard, partition)
-        self.report(partition.key, "arrival", "files are in the landing zone", None)
         since = datetime.now(UTC).isoformat()
-        self.airflow.trigger(self._dag("ingestion"), f"replay__{partition.key}__{_stamp()}", partition.key)
+        self._let_in(partition)
         self._watch(partition, CHAIN, since, self._is_settled)
+
+    def _let_in(self, partition: Partition) -> None:
+        """Its files arrive, and ingestion is told."""
+        arrive(self.yard, self.use_case, partition)
+        self.report(partition.key, "arrival", "files are in the landing zone", None)
+        self.airflow.trigger(self._dag("ingestion"), f"replay__{partition.key}__{_stamp()}", partition.key)
 
     def _decide(self, partition: Partition) -> None:
         since = datetime.now(UTC).isoformat()
@@ -98,12 +108,18 @@ class Replay:
     def _train(self, partition: Partition, run_id: str) -> None:
         if not run_id.startswith("retraining__"):
             self.airflow.trigger(self._dag("training"), run_id, conf={"partition": partition.key})
-        for run in self._until_done(partition, lambda: [r for r in self.airflow.runs(self._dag("training")) if r.id == run_id]):
+
+        def started() -> list[Run]:
+            return [r for r in self.airflow.runs(self._dag("training")) if r.id == run_id]
+
+        for run in self._until_done(partition, started):
             self._report_run(partition, run)
         moves = [d for d in self.yard.ledger.decisions(self.use_case.name) if d.partition == partition.key]
         made = [d for d in moves if d.kind in (Kind.PROMOTED, Kind.KEPT)]
         if not made:
-            raise PermanentError(f"{partition.key}: the training succeeded, but no decision about the champion is in the ledger")
+            raise PermanentError(
+                f"{partition.key}: the training succeeded, but no decision about the champion is in the ledger"
+            )
         self.report(partition.key, "champion", f"{made[-1].kind}: {made[-1].why}", None)
 
     def _watch(self, partition: Partition, stages: tuple[str, ...], since: str, settled: Callable[[Partition], bool]) -> None:
@@ -116,10 +132,11 @@ class Replay:
                 if not run.active and run.dag + run.id not in seen:
                     seen.add(run.dag + run.id)
                     self._report_run(partition, run)
-            if runs and not any(r.active for r in runs) and settled(partition):
+            if not any(r.active for r in runs) and settled(partition):
                 return
             if time.monotonic() > deadline:
-                raise TransientError(f"{partition.key}: {', '.join(stages)} did not settle in {_PATIENCE} s; look at Airflow's pages")
+                late = ", ".join(stages)
+                raise TransientError(f"{partition.key}: {late} did not settle in {_PATIENCE} s; look at Airflow's pages")
             time.sleep(_POLL)
 
     def _until_done(self, partition: Partition, find: Callable[[], list[Run]]) -> Iterator[Run]:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipelines.config import ROOT
 from pipelines.environment import state_folder
@@ -143,7 +144,7 @@ def commands(state: Path, airflow_port: int, mlflow_port: int) -> dict[str, list
     """What is started, by name. Without `--skip-serve-logs` the log servers would listen on every address."""
     return {
         "api-server": [_bin("airflow"), "api-server", "--host", "127.0.0.1", "--port", str(airflow_port)],
-        "scheduler": [_bin("airflow"), "scheduler", "--skip-serve-logs"],
+        "scheduler": [sys.executable, str(ROOT / "infra" / "local" / "warm_scheduler.py"), "--skip-serve-logs"],
         "dag-processor": [_bin("airflow"), "dag-processor"],
         "triggerer": [_bin("airflow"), "triggerer", "--skip-serve-logs"],
         "mlflow": [
@@ -176,10 +177,8 @@ def run(state: Path, name: str, command: list[str], environment: dict[str, str])
 
 def start(state: Path, name: str, command: list[str], environment: dict[str, str]) -> Service:
     log = (state / "logs" / f"{name}.log").open("wb")
-    process = subprocess.Popen(
-        command, env=environment, cwd=state, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
-    )
-    return Service(name, process)
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+    return Service(name, subprocess.Popen(command, env=environment, cwd=state, start_new_session=True, **streams))
 
 
 def wait_until_healthy(state: Path, services: list[Service], addresses: Addresses) -> None:
@@ -227,7 +226,7 @@ def stop_left_over(state: Path) -> None:
     if _alive(left["owner"], "pipelines"):
         raise PermanentError(f"another demo or `make airflow` (process {left['owner']}) is running in {state}; stop it first")
     for pid in left["services"]:
-        _signal(pid, signal.SIGKILL, only_if="airflow mlflow")
+        _signal(pid, signal.SIGKILL, only_if="airflow mlflow warm_scheduler")
     file.unlink()
 
 

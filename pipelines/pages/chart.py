@@ -84,7 +84,8 @@ def _line(panel: _Panel, count: int) -> list[Html]:
             runs.append([])
         else:
             runs[-1].append((_x(i, count), panel.y(value)))
-    lines = [el("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in run), class_=f"line {panel.style}") for run in runs if run]
+    points = [" ".join(f"{x:.1f},{y:.1f}" for x, y in run) for run in runs if run]
+    lines = [el("polyline", points=p, class_=f"line {panel.style}") for p in points]
     return lines + [_dot(panel, i, count) for i, value in enumerate(panel.values) if value is not None]
 
 
@@ -96,14 +97,14 @@ def _dot(panel: _Panel, i: int, count: int) -> Html:
 
 def _bars(panel: _Panel, count: int) -> list[Html]:
     width = min(26.0, (_WIDTH - _LEFT - _RIGHT) / count * 0.6)
-    return [
-        el(
-            "rect", el("title", f"{panel.name} {value:.4f}"), class_="bar", rx=2, width=f"{width:.1f}",
-            x=f"{_x(i, count) - width / 2:.1f}", y=f"{panel.y(value):.1f}", height=f"{panel.y(0) - panel.y(value):.1f}",
-        )  # fmt: skip
-        for i, value in enumerate(panel.values)
-        if value is not None
-    ]
+    return [_bar(panel, value, _x(i, count), width) for i, value in enumerate(panel.values) if value is not None]
+
+
+def _bar(panel: _Panel, value: float, x: float, width: float) -> Html:
+    top, bottom = panel.y(value), panel.y(0)
+    tip = el("title", f"{panel.name} {value:.4f}")
+    place = {"x": f"{x - width / 2:.1f}", "y": f"{top:.1f}", "width": f"{width:.1f}", "height": f"{bottom - top:.1f}"}
+    return el("rect", tip, class_="bar", rx=2, **place)
 
 
 def _changes(quality: Sequence[Quality], bottom: int) -> list[Html]:

@@ -61,5 +61,5 @@ def _evidence(made: Decision) -> Html | None:
     if not made.evidence:
         return None
     text = json.dumps(made.evidence, indent=1, sort_keys=True, default=str)
-    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}\n… (all of it: python -m pipelines decisions {made.use_case} --json)"
-    return el("details", el("summary", "Evidence"), el("pre", shown))
+    rest = f"\n… all of it: python -m pipelines decisions {made.use_case} --json" if len(text) > _LONGEST else None
+    return el("details", el("summary", "Evidence"), el("pre", text[:_LONGEST], rest))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipelines.lifecycle import Lifecycle
 from pipelines.pages.figures import UNKNOWN, badge, figure
-from pipelines.pages.markup import Html, document, el
+from pipelines.pages.markup import Html, document, el, join
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,15 @@ def _facts(view: Lifecycle) -> Html:
         "Champion": f"v{champion.version}, {champion.age} old" if champion else "none yet",
         "Monitored up to": view.last_partitions.get("monitoring") or "nothing yet",
         "AUC": f"{figure(judged[-1].auc)} in {judged[-1].partition}" if judged else UNKNOWN,
-        "Newest decision": [badge(view.decisions[0].kind), " ", view.decisions[0].partition] if view.decisions else UNKNOWN,
+        "Newest decision": _newest(view) if view.decisions else UNKNOWN,
         "Owner": view.owner,
     }
     return el("dl", [(el("dt", name), el("dd", value)) for name, value in facts.items()], class_="facts")
+
+
+def _newest(view: Lifecycle) -> Html:
+    newest = view.decisions[0]
+    return join([badge(newest.kind), " ", el("span", newest.partition, class_="whole")])
 
 
 def _unreadable(each: Unreadable) -> Html:

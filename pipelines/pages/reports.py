@@ -25,6 +25,12 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+# Great Expectations' pages fetch their style sheets from elsewhere, which they may not do here.
+_PLAIN = b"""<style>
+body { max-width: 960px; margin: 24px auto; padding: 0 20px; font: 15px/1.5 system-ui, sans-serif; color: #16202b; }
+table { border-collapse: collapse; } td, th { padding: 3px 12px 3px 0; text-align: left; vertical-align: top; }
+h5, h6 { font-size: 16px; margin: 20px 0 6px; } ul { padding-left: 20px; } img, footer, .navbar ol { display: none; }
+</style>"""
 _NAMES = {
     "contracts": re.compile(rf"(?P<subject>\w+)-(?P<partition>\d[\w-]*|{SNAPSHOT})\.html"),
     "drift": re.compile(r"(?P<partition>\d[\w-]*)-(?P<subject>v\d+)\.html"),
@@ -53,8 +59,7 @@ def known_reports(yard: Yard, use_case: str, kinds: Iterable[str] = _NAMES) -> l
 
 
 def reports_of(yard: Yard, use_case: str, kind: str, partition: str) -> list[Report]:
-    """A partition's reports of one kind, with those on reference data, which has one partition for all time."""
-    return [r for r in known_reports(yard, use_case, [kind]) if r.partition in (partition, SNAPSHOT)]
+    return [r for r in known_reports(yard, use_case, [kind]) if r.partition == partition]
 
 
 def read_report(yard: Yard, use_case: str, kind: str, name: str) -> bytes:
@@ -67,7 +72,8 @@ def read_report(yard: Yard, use_case: str, kind: str, name: str) -> bytes:
     found = next((r for r in known if r.name == name), None)
     if found is None:
         raise PermanentError(f"{use_case}: there is no such report; open one from the list of reports")
-    return files.read_bytes(f"{yard.environment.reports}/{found.path}")
+    page = files.read_bytes(f"{yard.environment.reports}/{found.path}")
+    return page + _PLAIN if kind == "contracts" else page
 
 
 def _names(yard: Yard, folder: str) -> list[str]:

@@ -31,11 +31,12 @@ code { font: 13px/1.4 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; 
 code.pick { user-select: all; overflow-wrap: anywhere; }
 .soft { color: var(--soft); }
 .small { font-size: 13px; }
+.whole { white-space: nowrap; }
 .crumb { font-size: 13px; margin-bottom: 14px; }
 .card, .notice { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 12px; margin-top: 20px; }
 .cards.wide { grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); }
-.card .name, th { font-size: 12px; font-weight: 600; letter-spacing: .04em; text-transform: uppercase; color: var(--soft); }
+.card > .name, th { font-size: 12px; font-weight: 600; letter-spacing: .04em; text-transform: uppercase; color: var(--soft); }
 .card .value { font-size: 24px; font-weight: 650; line-height: 1.3; overflow-wrap: anywhere; }
 .card .value.text { font-size: 18px; line-height: 1.7; }
 .notice { margin-top: 12px; border-left: 4px solid var(--accent); }
@@ -43,7 +44,7 @@ code.pick { user-select: all; overflow-wrap: anywhere; }
 .why { margin-top: 12px; }
 dl.facts { display: grid; grid-template-columns: auto 1fr; gap: 2px 14px; margin: 12px 0 0; }
 dl.facts dt { color: var(--soft); }
-dl.facts dd { margin: 0; font-variant-numeric: tabular-nums; }
+dl.facts dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 ol.stages { list-style: none; display: flex; flex-wrap: wrap; gap: 8px 26px; margin: 0; padding: 0; }
 ol.stages li { position: relative; flex: 1 1 140px; background: var(--card); border: 1px solid var(--line);
   border-radius: 10px; padding: 10px 14px; }
@@ -56,7 +57,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { padding: 8px 14px; text-align: right; white-space: nowrap; border-top: 1px solid var(--faint); }
 thead th { border-top: 0; background: var(--faint); }
 th:first-child, td:first-child, th.left, td.left { text-align: left; }
-tr.changed td { border-top: 2px solid var(--accent); }
+tr.changed td { border-bottom: 2px solid var(--accent); }
 figure { margin: 0; }
 figcaption { margin-top: 8px; }
 svg { display: block; width: 100%; height: auto; }
@@ -71,7 +72,8 @@ svg .dot { stroke: var(--card); stroke-width: 1.5; }
 svg .dot.auc { fill: var(--accent); } svg .dot.loss { fill: var(--second); }
 svg .bar { fill: var(--third); }
 ul.decisions { list-style: none; margin: 0; padding: 0; }
-ul.decisions li { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; margin-bottom: 8px; }
+ul.decisions li { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+  padding: 12px 16px; margin-bottom: 8px; }
 ul.decisions p { margin: 6px 0 0; overflow-wrap: anywhere; }
 .line1 { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 12px; }
 .badge { display: inline-block; padding: 1px 10px; border-radius: 99px; font-size: 13px; font-weight: 600;

@@ -35,18 +35,21 @@ def use_case_page(view: Lifecycle, model_page: str) -> Html:
 
 def reports_page(title: str, use_case: str, reports: Sequence[Report], partition: str | None) -> Html:
     """The list of a use case's reports, of one partition or of all."""
-    rows = [
-        el("tr", el("td", r.partition), el("td", _kind(r), class_="left"), el("td", el("a", r.name, href=f"../../reports/{r.path}"), class_="left"))
-        for r in reports
-    ]  # fmt: skip
+    rows = [_report(r) for r in reports]
     head = el("thead", el("tr", el("th", "Partition"), el("th", "Report", class_="left"), el("th", "Page", class_="left")))
     empty = el("p", "No report has been written for it yet.", class_="notice")
+    crumb = el("a", "ML lifecycle", href="../../"), " / ", el("a", use_case, href=f"../{use_case}"), " / reports"
     return document(
         f"Reports · {title}",
-        el("p", el("a", "ML lifecycle", href="../../"), " / ", el("a", use_case, href=f"../{use_case}"), " / reports", class_="crumb soft"),
+        el("p", crumb, class_="crumb soft"),
         el("h1", f"Reports{f' of {partition}' if partition else ''}"),
         el("div", el("table", head, el("tbody", rows)), class_="scroll") if rows else empty,
-    )  # fmt: skip
+    )
+
+
+def _report(report: Report) -> Html:
+    page = el("a", report.name, href=f"../../reports/{report.path}")
+    return el("tr", el("td", report.partition), el("td", _kind(report), class_="left"), el("td", page, class_="left"))
 
 
 def _kind(report: Report) -> str:
@@ -56,8 +59,9 @@ def _kind(report: Report) -> str:
 def _cards(view: Lifecycle) -> Html:
     champion = view.champion
     judged = [q for q in view.quality if q.auc is not None]
+    since = f"serves from {champion.effective_from} on" if champion else None
     cards = [
-        _card("Champion", f"v{champion.version}" if champion else "none yet", champion and f"serves from {champion.effective_from} on"),
+        _card("Champion", f"v{champion.version}" if champion else "none yet", since),
         _card("Age", champion.age if champion else UNKNOWN, "since it was decided" if champion else None),
         _card("Newest AUC", figure(judged[-1].auc) if judged else UNKNOWN, judged[-1].partition if judged else None),
         _card("Owner", view.owner, None, "value text"),
@@ -102,9 +106,10 @@ def _quality(view: Lifecycle) -> Html:
     if not view.quality:
         return el("p", "Nothing is monitored yet: figures come once a champion has scored a partition.", class_="notice")
     caption = el(
-        "figcaption", "A dashed line: from this partition on another model version served. Figures without outcomes yet are left out.",
+        "figcaption",
+        "A dashed line: from this partition on another model version served. Without outcomes there is no AUC and no log loss.",
         class_="soft small",
-    )  # fmt: skip
+    )
     head = el("tr", [el("th", name) for name in _COLUMNS])
     changed = changes(view.quality)
     rows = [_row(q, view.unit, i in changed) for i, q in enumerate(view.quality)]

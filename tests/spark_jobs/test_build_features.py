@@ -54,7 +54,9 @@ def build(spark: SparkSession, schedule: pd.DataFrame, known: pd.DataFrame) -> p
 
 
 SCHEDULE = flights([("a", 1, "EWR"), ("b", 1, "JFK"), ("c", 2, "EWR"), ("d", 3, "EWR"), ("e", 3, "LGA")])
-KNOWN = outcomes([("a", 20.0, at(1, 12)), ("b", 0.0, at(1, 13)), ("c", 30.0, at(2, 18)), ("d", 0.0, at(3, 9)), ("e", None, None)])
+KNOWN = outcomes(
+    [("a", 20.0, at(1, 12)), ("b", 0.0, at(1, 13)), ("c", 30.0, at(2, 18)), ("d", 0.0, at(3, 9)), ("e", None, None)]
+)
 
 
 def test_shares_count_what_was_known_at_midnight(spark: SparkSession) -> None:

@@ -1,0 +1,132 @@
+"""Policy over all DAGs: they load, they are named, documented, owned and tagged; a broken use case takes no other down."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.config import load_use_cases
+
+ROOT = Path(__file__).resolve().parents[2]
+SUPPORT = set((ROOT / "dags" / ".airflowignore").read_text().split())
+STAGES = sorted(f.stem for f in (ROOT / "dags").glob("*.py") if f.name not in SUPPORT and f.stem != "broken_use_cases")
+HEAVY = ("pandas", "sklearn", "mlflow", "great_expectations", "evidently", "pyspark", "optuna", "deltalake", "pyarrow")
+
+
+def load_dags() -> Any:
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(str(ROOT / "dags"))
+
+
+@pytest.fixture(scope="module")
+def bag() -> Any:
+    return load_dags()
+
+
+def test_every_use_case_has_every_stage(bag: Any) -> None:
+    good, broken = load_use_cases()
+    assert not broken
+    assert not bag.import_errors
+    assert set(bag.dags) == {f"{use_case.name}.{stage}" for use_case in good for stage in STAGES}
+
+
+def test_every_dag_says_what_it_is_and_whose(bag: Any) -> None:
+    for dag in bag.dags.values():
+        assert len(dag.doc_md or "") > 80, dag.dag_id
+        assert dag.description, dag.dag_id
+        assert dag.dag_display_name != dag.dag_id
+        assert len(dag.tags) >= 2, dag.dag_id
+        assert dag.owner not in ("", "airflow"), dag.dag_id
+        assert not dag.catchup
+        assert dag.max_active_runs == 1, "partitions of one stage publish in order"
+
+
+def test_every_task_retries_but_those_where_it_cannot_help(bag: Any) -> None:
+    once = {"train", "approve", "roll_back"}
+    for dag in bag.dags.values():
+        for task in dag.tasks:
+            assert (task.retries > 0) != (task.task_id in once), f"{dag.dag_id}.{task.task_id}"
+
+
+def test_spark_runs_through_the_operator(bag: Any) -> None:
+    for use_case in load_use_cases()[0]:
+        build = bag.dags[f"{use_case.name}.features"].get_task("build")
+        assert type(build).__name__ == "SparkSubmitOperator"
+        assert build.application.endswith("spark_jobs/build_features.py")
+
+
+def test_dataproc_is_chosen_by_the_environment_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINYARD_ENVIRONMENT", "gcp")
+    for name in ("LAKE_BUCKET", "MLFLOW_TRACKING_URI", "GOOGLE_CLOUD_PROJECT"):
+        monkeypatch.setenv(name, "some-name")
+    from spark import spark_job
+
+    task = spark_job("build", "build_features.py", ["--plan", "gs://some-name/plan.json"])
+    assert type(task).__name__ == "DataprocCreateBatchOperator"
+    assert task.batch["pyspark_batch"]["main_python_file_uri"] == "gs://some-name/jobs/build_features.py"
+    assert getattr(task, "batch_id", None) is None, "a fixed id would re-attach every retry to the batch that failed"
+
+
+def test_the_stages_are_linked_by_keyed_assets(bag: Any) -> None:
+    from airflow.sdk import PartitionedAssetTimetable
+
+    for stage in ("features", "labels", "scoring", "monitoring"):
+        assert isinstance(bag.dags[f"flight_delay.{stage}"].timetable, PartitionedAssetTimetable), stage
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "dags").glob("*.py")), ids=lambda f: f.name)
+def test_a_dag_file_imports_nothing_heavy(file: Path) -> None:
+    found = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Import | ast.ImportFrom)]
+    names = {a.name for n in found if isinstance(n, ast.Import) for a in n.names}
+    names |= {n.module or "" for n in found if isinstance(n, ast.ImportFrom)}
+    assert not {n for n in names if n.split(".")[0] in HEAVY}
+
+
+def test_loading_the_dags_imports_nothing_heavy() -> None:
+    """Also not by way of another module; Airflow's own providers are let be."""
+    code = (
+        "import sys; sys.path.insert(0, 'dags'); import wiring, assets, spark;"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("task_count", [2])
+def test_dag_files_stay_thin(task_count: int) -> None:
+    """A body of a task is: import the step, call it, return."""
+    for file in (ROOT / "dags").glob("*.py"):
+        for function in [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.FunctionDef)]:
+            is_task = any("task" in ast.unparse(d) for d in function.decorator_list)
+            assert not is_task or len(function.body) <= 4 + task_count, f"{file.name}:{function.name}"
+
+
+def broken_copy(folder: Path, **changes: Any) -> None:
+    document = yaml.safe_load((ROOT / "conf" / "use_cases" / "flight_delay.yaml").read_text())
+    (folder / "flight_delay.yaml").write_text(yaml.safe_dump(document))
+    document["name"] = "other"
+    document["training"]["candidats"] = document["training"].pop("candidates")
+    (folder / "other.yaml").write_text(yaml.safe_dump(document | changes))
+
+
+def test_a_broken_use_case_is_an_import_error_of_its_own(tmp_path: Path) -> None:
+    broken_copy(tmp_path)
+    code = (
+        "import sys; sys.path.insert(0, 'dags')\n"
+        "from airflow.dag_processing.dagbag import DagBag\n"
+        "bag = DagBag('dags')\n"
+        "print(len(bag.dags), len(bag.import_errors), list(bag.import_errors.values())[0])"
+    )
+    env = {**os.environ, "TRAINYARD_USE_CASES": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env=env)
+    assert f"{len(STAGES)} 1 " in done.stdout, done.stdout
+    assert "other.yaml" in done.stdout
+    assert "did you mean 'candidates'" in done.stdout

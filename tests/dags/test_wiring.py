@@ -1,0 +1,63 @@
+"""The call from a task into `pipelines`: what fails at once, what is retried, which partition it is about."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import wiring
+from airflow.sdk.exceptions import AirflowFailException
+
+from pipelines.errors import PermanentError, TransientError
+
+
+@pytest.fixture
+def context(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> dict[str, Any]:
+    """The one edge: what Airflow hands a task."""
+    found = {"dag_run": SimpleNamespace(partition_key="2013-04"), "params": {}, "run_id": "manual__1"}
+    monkeypatch.setattr(wiring, "get_current_context", lambda: found)
+    monkeypatch.setenv("TRAINYARD_STATE", str(tmp_path))
+    return found
+
+
+def test_the_key_comes_from_the_run(context: dict[str, Any]) -> None:
+    assert wiring.partition_key() == "2013-04"
+
+
+def test_or_from_the_form(context: dict[str, Any]) -> None:
+    context["dag_run"].partition_key = None
+    context["params"] = {"partition": "2013-05"}
+    assert wiring.partition_key() == "2013-05"
+
+
+def test_a_run_without_a_key_says_what_to_do(context: dict[str, Any]) -> None:
+    context["dag_run"].partition_key = None
+    with pytest.raises(AirflowFailException, match="trigger it with a partition key"):
+        wiring.partition_key()
+
+
+def test_a_permanent_error_fails_at_once(context: dict[str, Any]) -> None:
+    def broken(*_: Any) -> None:
+        raise PermanentError("the source dropped a column")
+
+    with pytest.raises(AirflowFailException, match="dropped a column"):
+        wiring.step(broken, "flight_delay")
+
+
+def test_a_transient_error_is_left_to_airflows_retries(context: dict[str, Any]) -> None:
+    def busy(*_: Any) -> None:
+        raise TransientError("another writer")
+
+    with pytest.raises(TransientError):
+        wiring.step(busy, "flight_delay")
+
+
+def test_a_step_gets_yard_use_case_and_partition(context: dict[str, Any]) -> None:
+    seen = wiring.step(lambda yard, use_case, partition: [yard.run, use_case.name, partition.key], "flight_delay")
+    assert seen == ["manual__1", "flight_delay", "2013-04"]
+
+
+def test_a_result_that_is_not_finite_is_refused(context: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        wiring.step(lambda *_: {"auc": float("nan")}, "flight_delay")

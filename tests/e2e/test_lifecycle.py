@@ -1,0 +1,196 @@
+"""The whole lifecycle in real Airflow, real Spark and real MLflow, on four weeks of the real flights."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.config import UseCase, load_use_case
+from pipelines.environment import Yard, open_yard
+from pipelines.errors import PermanentError
+from pipelines.ledger import Kind
+from pipelines.local import services, summary
+from pipelines.local.api import Airflow
+from pipelines.local.demo import STAGES
+from pipelines.local.replay import Replay
+from pipelines.tables import features_table, predictions_table, source_table
+
+ROOT = Path(__file__).resolve().parents[2]
+HISTORY, LIVE, BAD = ("2013-W02", "2013-W03"), "2013-W04", "2013-W05"
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+
+@dataclass
+class Lived:
+    """One replay, as it ended."""
+
+    yard: Yard
+    use_case: UseCase
+    addresses: services.Addresses
+    airflow: Airflow
+    replay: Replay
+    reports: list[tuple[str, str, str]]
+
+
+def cut(folder: Path) -> None:
+    """The reference use case by weeks, with two candidates: the same code on less data."""
+    document = yaml.safe_load((ROOT / "conf" / "use_cases" / "flight_delay.yaml").read_text())
+    document["grain"] = "week"
+    document["schedules"] = {"ingestion": None, "retraining": None}
+    document["training"] |= {"min_partitions": 2, "holdout_days": 4, "trials": 1, "folds": 2, "search_rows": 5000}
+    document["training"]["candidates"].pop("forest")
+    document["gates"] |= {"max_calibration_error": 0.3, "max_log_loss": 0.8}
+    document["retraining"] = {"cooldown_partitions": 0, "min_new_labels": 100}
+    folder.mkdir()
+    (folder / "flight_delay.yaml").write_text(yaml.safe_dump(document))
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
+    folder = tmp_path_factory.mktemp("e2e")
+    cut(folder / "use_cases")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRAINYARD_STATE", str(folder / "var"))
+        patch.setenv("TRAINYARD_USE_CASES", str(folder / "use_cases"))
+        with services.running(folder / "var") as addresses:
+            patch.setenv("MLFLOW_PAGE", addresses.mlflow)
+            reports: list[tuple[str, str, str]] = []
+            airflow = Airflow(addresses.airflow, addresses.user, addresses.password)
+            use_case = load_use_case("flight_delay")
+            replay = Replay(open_yard("e2e"), use_case, airflow, lambda p, s, t, _: reports.append((p, s, t)))
+            replay.prepare(STAGES)
+            replay.history(*HISTORY)
+            replay.live(LIVE, LIVE)
+            yield Lived(replay.yard, use_case, addresses, airflow, replay, reports)
+
+
+def test_a_champion_came_through_the_gates(lived: Lived) -> None:
+    champion = lived.yard.ledger.champion("flight_delay", as_of=LIVE)
+    assert champion is not None
+    assert champion.effective_from == LIVE
+    assert lived.yard.registry.alias("flight_delay", "champion") is not None
+
+
+def test_the_week_was_served_once_per_flight(lived: Lived) -> None:
+    flights = lived.yard.lake.partitions(source_table(lived.use_case, "schedule"))[LIVE]
+    served = lived.yard.lake.read(predictions_table(lived.use_case), [LIVE]).to_pandas()
+    assert len(served) == flights
+    assert served.flight_id.is_unique
+    assert served.probability.between(0, 1).all()
+
+
+def test_everything_reconciles(lived: Lived) -> None:
+    assert summary.problems(lived.yard, lived.use_case) == []
+    month = summary.months(lived.yard, lived.use_case)[0]
+    assert 0.5 < month.auc < 1.0
+
+
+def test_the_retraining_decision_is_recorded_with_its_reason(lived: Lived) -> None:
+    kinds = (Kind.RETRAINED, Kind.NOT_RETRAINED)
+    made = [d for d in lived.yard.ledger.decisions("flight_delay") if d.kind in kinds and d.partition == LIVE]
+    assert len(made) == 1
+    assert len(made[0].why) > 20
+
+
+def test_spark_ran_through_the_operator(lived: Lived) -> None:
+    logs = Path(os.environ["TRAINYARD_STATE"]) / "airflow" / "logs" / "dag_id=flight_delay.features"
+    text = "".join(f.read_text() for f in logs.rglob("task_id=build/*.log"))
+    assert "spark-submit" in text
+    assert "build_features.py" in text
+
+
+def test_the_command_line_gives_the_same_features_as_the_dag(lived: Lived) -> None:
+    table = features_table(lived.use_case)
+    before = lived.yard.lake.read(table, [LIVE]).to_pandas()
+    command = [sys.executable, "-m", "pipelines", "run", "features", "flight_delay", LIVE]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    after = lived.yard.lake.read(table, [LIVE]).to_pandas()
+    key = lived.use_case.features.key
+    assert before.sort_values(key, ignore_index=True).equals(after.sort_values(key, ignore_index=True))
+
+
+def test_a_complete_week_is_not_run_again(lived: Lived) -> None:
+    versions = lived.yard.lake.version(predictions_table(lived.use_case))
+    lived.replay.live(LIVE, LIVE)
+    assert lived.yard.lake.version(predictions_table(lived.use_case)) == versions
+    assert lived.reports[-1] == (LIVE, "month", "complete already")
+
+
+def test_bad_data_turns_the_task_red_and_goes_no_further(lived: Lived) -> None:
+    """A column is gone: land fails at once, nothing is published, no DAG downstream runs."""
+    from pipelines.local import feeds
+
+    partition = lived.use_case.partition(BAD)
+    feeds.arrive(lived.yard, lived.use_case, partition)
+    import gzip
+
+    import pandas as pd
+
+    file = Path(lived.yard.environment.landing) / "flight_delay" / "schedule" / f"{BAD}.csv.gz"
+    pd.read_csv(file).drop(columns="origin").to_csv(file, index=False)
+    assert b"origin" not in gzip.decompress(file.read_bytes()).splitlines()[0]
+    lived.airflow.trigger("flight_delay.ingestion", "bad", BAD)
+    with pytest.raises(PermanentError, match="land"):
+        lived.replay._watch(partition, ("ingestion",), "", lambda _: True)
+    assert BAD not in lived.yard.lake.partitions(source_table(lived.use_case, "schedule"))
+    assert not [r for r in lived.airflow.runs("flight_delay.features") if r.partition == BAD]
+
+
+def test_a_viewer_may_look_and_not_touch(lived: Lived) -> None:
+    viewer = Airflow(lived.addresses.airflow, "viewer", lived.addresses.viewer_password)
+    assert "flight_delay.scoring" in viewer.dags()
+    with pytest.raises(PermanentError, match="403"):
+        viewer.trigger("flight_delay.ingestion", "not-allowed", LIVE)
+
+
+def test_nobody_gets_in_without_signing_in(lived: Lived) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{lived.addresses.airflow}/api/v2/dags", timeout=10)
+    assert refused.value.code == 401
+
+
+def test_nothing_listens_beyond_loopback(lived: Lived) -> None:
+    """Every listening socket of the services and their children, from the kernel's own table."""
+    state = json.loads((Path(os.environ["TRAINYARD_STATE"]) / "services.json").read_text())
+    inodes = {i for pid in _family(state["services"]) for i in _sockets(pid)}
+    listening = [row.split() for f in ("tcp", "tcp6") for row in Path(f"/proc/net/{f}").read_text().splitlines()[1:]]
+    ours = [row[1] for row in listening if row[3] == "0A" and row[9] in inodes]
+    assert ours, "Airflow and MLflow do listen"
+    loopback = ("0100007F:", "00000000000000000000000001000000:", "0000000000000000FFFF00000100007F:")
+    assert [a for a in ours if not a.startswith(loopback)] == []
+
+
+def _family(pids: list[int]) -> list[int]:
+    sessions = set(pids)
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) in sessions:
+                found.append(int(entry.name))
+    return found
+
+
+def _sockets(pid: int) -> Any:
+    for link in Path(f"/proc/{pid}/fd").glob("*"):
+        try:
+            target = os.readlink(link)
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            yield target[8:-1]

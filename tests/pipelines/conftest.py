@@ -1,0 +1,102 @@
+"""States of a yard that take seconds to train: made once per session, copied for each test that asks."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import stages
+from pipelines.config import UseCase
+from pipelines.environment import Yard
+from pipelines.partitions import Partition
+from tests import synthetic
+from tests.conftest import make_yard
+
+FIRST_TRAINING, SECOND_TRAINING = 7, 13  # days of `days`; the label's cause is turned around after the first
+
+
+def changed(use_case: UseCase, part: str, **values: Any) -> UseCase:
+    """The use case with some settings of one part replaced."""
+    return use_case.model_copy(update={part: getattr(use_case, part).model_copy(update=values)})
+
+
+@dataclass(frozen=True)
+class World:
+    """A yard, its use case and its fourteen published days."""
+
+    yard: Yard
+    use_case: UseCase
+    days: list[Partition]
+
+    def at(self, run: str) -> Yard:
+        """The same yard, in another run."""
+        return replace(self.yard, run=run)
+
+
+def _simple_only(use_case: UseCase) -> UseCase:
+    simple = {name: c for name, c in use_case.training.candidates.items() if c.simple}
+    return changed(use_case, "training", candidates=simple, trials=1)
+
+
+@pytest.fixture(scope="session")
+def _published(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Path:
+    """Fourteen days of features and labels; from day 8 on the cause of the label is turned around."""
+    folder = tmp_path_factory.mktemp("published")
+    for number, day in enumerate(synthetic.days(use_case, 14)):
+        synthetic.publish(make_yard(folder), use_case, day, flip=number > FIRST_TRAINING)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _one_champion(_published: Path, tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Path:
+    folder = _copied(_published, tmp_path_factory.mktemp("one"))
+    day = synthetic.days(use_case, 14)[FIRST_TRAINING]
+    assert stages.run_training(make_yard(folder, "first"), use_case, day).decision == "promoted"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _two_champions(_one_champion: Path, tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Path:
+    folder = _copied(_one_champion, tmp_path_factory.mktemp("two"))
+    day = synthetic.days(use_case, 14)[SECOND_TRAINING]
+    newest = changed(_simple_only(use_case), "training", max_partitions=6)
+    assert stages.run_training(make_yard(folder, "second"), newest, day).decision == "promoted"
+    return folder
+
+
+def _copied(source: Path, target: Path) -> Path:
+    """Lake and MLflow's database are copied; the models stay where they were logged, as their addresses say."""
+    shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("artifacts"))
+    return target
+
+
+def _world(source: Path, target: Path, use_case: UseCase) -> World:
+    return World(make_yard(_copied(source, target)), use_case, synthetic.days(use_case, 14))
+
+
+@pytest.fixture
+def published(_published: Path, tmp_path: Path, use_case: UseCase) -> World:
+    """Features and labels, no model."""
+    return _world(_published, tmp_path, use_case)
+
+
+@pytest.fixture
+def one_champion(_one_champion: Path, tmp_path: Path, use_case: UseCase) -> World:
+    """v1, trained through day 7 by all candidates, serves from day 8 on."""
+    return _world(_one_champion, tmp_path, use_case)
+
+
+@pytest.fixture
+def two_champions(_two_champions: Path, tmp_path: Path, use_case: UseCase) -> World:
+    """v2, trained on days 8 to 13, would serve from the day after; v1 served days 8 to 13."""
+    return _world(_two_champions, tmp_path, use_case)
+
+
+@pytest.fixture
+def simple_only(use_case: UseCase) -> UseCase:
+    """The use case with its simple candidate only and one trial: trains in a second."""
+    return _simple_only(use_case)

@@ -1,0 +1,230 @@
+"""Each gate against planted defects; and each gate taken out, to see that one of them would slip through."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines.config import Gates, Value
+from pipelines.gates import GATES, Evidence, day_bootstrap, judge, money
+from pipelines.results import Verdict, to_json
+
+ROWS, DAYS = 3000, 10
+SETTINGS = Gates(min_auc=0.65, max_log_loss=0.66, min_holdout_rows=500, max_overfit=0.1, max_calibration_error=0.05)
+
+
+def _sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+def good() -> Evidence:
+    """A challenger that knows the true probability; simple model and champion know half of it."""
+    random = np.random.default_rng(1)
+    cause = random.normal(0, 1.5, ROWS)
+    truth = _sigmoid(cause)
+    return Evidence(
+        label=(random.random(ROWS) < truth).astype(int),
+        challenger=truth,
+        simple=_sigmoid(0.5 * cause),
+        day=np.repeat([f"2024-03-{d:02d}" for d in range(1, DAYS + 1)], ROWS // DAYS),
+        training_auc=0.85,
+        is_simple=False,
+        has_champion=True,
+        champion=_sigmoid(0.5 * cause + random.normal(0, 0.5, ROWS)),
+    )
+
+
+def defect(**values: Any) -> Evidence:
+    return replace(good(), **values)
+
+
+def few_rows() -> Evidence:
+    keep = slice(None, None, 10)
+    e = good()
+    arrays = {name: getattr(e, name)[keep] for name in ("label", "challenger", "simple", "day", "champion")}
+    return replace(e, **arrays)
+
+
+def empty_set() -> Evidence:
+    none = np.array([])
+    return defect(label=none, challenger=none, simple=none, day=none, champion=none)
+
+
+def weak() -> Evidence:
+    """Honest and calibrated, better than the others, but it knows nearly nothing."""
+    random = np.random.default_rng(2)
+    truth = _sigmoid(random.normal(0, 0.35, ROWS))
+    average = np.full(ROWS, 0.5)
+    label = (random.random(ROWS) < truth).astype(int)
+    return defect(label=label, challenger=truth, simple=average, champion=average, training_auc=0.6)
+
+
+def with_nan(scores: Any) -> Any:
+    return np.where(np.arange(len(scores)) == 7, np.nan, scores)
+
+
+def overconfident() -> Evidence:
+    """Ranks perfectly well, but says 97 % where 88 % come true."""
+    e = good()
+    return replace(e, challenger=_sigmoid(1.5 * np.log(e.challenger / (1 - e.challenger)) + 0.2))
+
+
+# Defect -> the only gate that stops it.
+STOPPED_BY_ONE = {
+    "too few rows": (few_rows(), "evaluation_set"),
+    "scores above 1": (defect(challenger=np.where(good().label == 1, 1 + good().challenger * 1e-3, good().challenger)), None),
+    "weak model": (weak(), "quality"),
+    "label among the features": (defect(challenger=np.where(good().label == 1, 0.97, 0.03), training_auc=1.0), "plausible"),
+    "no better than the simple model": (defect(simple=good().challenger), "beats_simple"),
+    "simple model unknown": (defect(simple=None), "beats_simple"),
+    "learnt by heart": (defect(training_auc=1.0), "overfit"),
+    "training score unknown": (defect(training_auc=None), "overfit"),
+    "overconfident": (overconfident(), "calibration"),
+    "worse than the champion": (
+        defect(champion=good().challenger, challenger=_sigmoid(0.8 * np.log(good().challenger / (1 - good().challenger)))),
+        "beats_champion",
+    ),
+    "the champion itself": (defect(champion=good().challenger), "beats_champion"),
+    "champion not comparable": (defect(champion=None, champion_problem="v3 failed: it is gone"), "beats_champion"),
+    "champion with NaN": (defect(champion=with_nan(good().champion)), "beats_champion"),
+    "champion of wrong length": (defect(champion=good().champion[:-1]), "beats_champion"),
+    "gain on a single day": (defect(day=np.full(ROWS, "2024-03-01")), "beats_champion"),
+}
+# Defects that more than one gate stops.
+STOPPED = {
+    "empty evaluation set": empty_set(),
+    "one class only": defect(label=np.ones(ROWS, dtype=int)),
+    "swapped labels": defect(label=1 - good().label),
+    "constant predictor": defect(challenger=np.full(ROWS, good().label.mean())),
+    "NaN scores": defect(challenger=with_nan(good().challenger)),
+    "scores too few": defect(challenger=good().challenger[:-1]),
+    "scores as a column": defect(challenger=good().challenger[:, None]),
+    "no scores": defect(challenger=None),
+}
+
+
+def failed(evidence: Evidence, gates: dict[str, Any] | None = None) -> list[str]:
+    return [v.gate for v in judge(evidence, SETTINGS, gates) if not v.passed]
+
+
+def always_pass(evidence: Evidence, settings: Gates) -> Verdict:
+    return Verdict("any", True, "waved through")
+
+
+def test_a_good_model_passes_every_gate() -> None:
+    assert failed(good()) == []
+
+
+@pytest.mark.parametrize("name", STOPPED_BY_ONE)
+def test_a_planted_defect_is_stopped_by_the_gate_meant_for_it(name: str) -> None:
+    evidence, gate = STOPPED_BY_ONE[name]
+    assert failed(evidence)
+    assert gate is None or failed(evidence) == [gate]
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_a_planted_defect_is_stopped(name: str) -> None:
+    assert failed(STOPPED[name])
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_without_the_gate_a_defect_slips_through(gate: str) -> None:
+    defects = {name: evidence for name, (evidence, _) in STOPPED_BY_ONE.items()} | STOPPED
+    without = GATES | {gate: always_pass}
+    through = [name for name, evidence in defects.items() if not failed(evidence, without)]
+    assert through, f"no planted defect needs {gate}: test it, or take it out"
+    assert all(failed(defects[name]) for name in through)
+
+
+@pytest.mark.parametrize("name", [*STOPPED_BY_ONE, *STOPPED])
+def test_verdicts_can_always_be_recorded_and_have_a_sentence(name: str) -> None:
+    evidence = STOPPED_BY_ONE[name][0] if name in STOPPED_BY_ONE else STOPPED[name]
+    verdicts = judge(evidence, SETTINGS)
+    to_json(tuple(verdicts))
+    assert all(v.sentence for v in verdicts)
+    assert [v.gate for v in verdicts] == list(GATES)
+
+
+def _raises(evidence: Evidence, settings: Gates) -> Verdict:
+    raise RuntimeError("the evaluator is broken")
+
+
+@pytest.mark.parametrize(
+    "crashed",
+    [
+        _raises,
+        lambda evidence, settings: None,
+        lambda evidence, settings: Verdict("x", None, ""),  # type: ignore[arg-type]
+        lambda evidence, settings: Verdict("x", "yes", ""),  # type: ignore[arg-type]
+        lambda evidence, settings: Verdict("x", True, "", {"gain": float("nan")}),
+    ],
+    ids=["raises", "says nothing", "says none", "says text", "says yes of nan"],
+)
+def test_a_gate_that_gives_no_clear_answer_has_failed(crashed: Any) -> None:
+    (verdict,) = judge(good(), SETTINGS, {"broken": crashed})
+    assert (verdict.gate, verdict.passed) == ("broken", False)
+    assert "counted as no" in verdict.sentence
+
+
+def test_the_crash_is_named_in_the_verdict() -> None:
+    assert "the evaluator is broken" in judge(good(), SETTINGS, {"broken": _raises})[0].sentence
+
+
+def test_without_a_champion_the_first_model_needs_the_other_gates_only() -> None:
+    assert failed(defect(has_champion=False, champion=None)) == []
+    assert "quality" in failed(replace(weak(), has_champion=False, champion=None))
+
+
+def test_the_simple_model_has_to_beat_the_average() -> None:
+    assert failed(defect(is_simple=True, simple=None)) == []
+    average = np.full(ROWS, good().label.mean())
+    assert "beats_simple" in failed(defect(is_simple=True, challenger=average))
+
+
+def test_a_gain_that_may_be_luck_is_undecided_and_says_how_many_labels_would_settle_it() -> None:
+    e, random = good(), np.random.default_rng(3)
+    nearly = np.clip(e.challenger + random.normal(0, 0.03, ROWS), 0.001, 0.999)
+    verdict = GATES["beats_champion"](replace(e, champion=nearly), SETTINGS.model_copy(update={"min_gain_over_champion": 0.0}))
+    assert verdict.numbers["gain"] > 0 >= verdict.numbers["low"] or verdict.passed
+    stricter = SETTINGS.model_copy(update={"min_gain_over_champion": verdict.numbers["gain"] * 0.99})
+    undecided = GATES["beats_champion"](replace(e, champion=nearly), stricter)
+    assert not undecided.passed
+    assert "more labels would settle it" in undecided.sentence
+
+
+def test_the_champion_is_beaten_by_the_smallest_useful_gain_only() -> None:
+    gain = GATES["beats_champion"](good(), SETTINGS).numbers["gain"]
+    assert failed(good()) == []
+    more = SETTINGS.model_copy(update={"min_gain_over_champion": gain})
+    assert not GATES["beats_champion"](good(), more).passed
+
+
+def test_dependent_days_make_the_interval_wider_than_independent_rows() -> None:
+    random = np.random.default_rng(4)
+    day = np.repeat(np.arange(20), 100)
+    difference = np.repeat(random.normal(0, 1, 20), 100)
+    _, low, high = day_bootstrap(difference, day, 0.95)
+    _, row_low, row_high = day_bootstrap(difference, np.arange(2000), 0.95)
+    assert high - low > 5 * (row_high - row_low)
+    assert day_bootstrap(difference, day, 0.95) == day_bootstrap(difference, day, 0.95)
+
+
+VALUE = Value(threshold=0.5, true_positive=45, false_positive=-15, false_negative=-20, true_negative=1)
+
+
+def test_the_perfect_model_earns_most_the_useless_least_and_doing_nothing_is_zero() -> None:
+    label = good().label
+    perfect, useless = label.astype(float), 1.0 - label
+    earned = [money(label, p, VALUE) for p in (perfect, good().challenger, useless)]
+    assert earned == sorted(earned, reverse=True)
+    assert earned[0] > earned[1] > 0 > earned[2]
+    assert money(label, np.zeros(ROWS), VALUE) == 0
+
+
+def test_money_is_counted_row_by_row() -> None:
+    label, probability = np.array([1, 1, 0, 0]), np.array([0.9, 0.1, 0.9, 0.1])
+    # Against doing nothing: the late one found saves 45 and avoids a miss of 20; the false alarm costs 15 and the 1 of peace.
+    assert money(label, probability, VALUE) == 45 + 20 - 15 - 1
