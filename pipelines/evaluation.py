@@ -42,10 +42,8 @@ def evaluate(yard: Yard, use_case: UseCase, plan: TrainingPlan, trained: list[Tr
         raise PermanentError(
             f"{use_case.name} {plan.partition}: every candidate crashed ({', '.join(crashed)}); read their logs"
         )
-    chosen = choose(use_case, trained)
     holdout = load_rows(yard, use_case, plan).holdout
-    evidence = gather(yard, use_case, plan, chosen, trained, holdout)
-    verdicts = tuple(judge(evidence, use_case.gates))
+    chosen, evidence, verdicts = _judged(yard, use_case, plan, trained, holdout)
     champion = None if evidence.champion is None else scores(evidence.label, evidence.champion)
     worth = money(evidence.label, evidence.challenger, use_case.value) if use_case.value else None
     result = Evaluation(
@@ -62,13 +60,33 @@ def evaluate(yard: Yard, use_case: UseCase, plan: TrainingPlan, trained: list[Tr
     return result
 
 
+def _judged(
+    yard: Yard, use_case: UseCase, plan: TrainingPlan, trained: list[Trained], holdout: Any
+) -> tuple[Trained, Evidence, tuple[Verdict, ...]]:
+    """The best candidate with its verdicts; a complex one that does not beat the simple one on the holdout loses to it."""
+    chosen = choose(use_case, trained)
+    evidence = gather(yard, use_case, plan, chosen, trained, holdout)
+    verdicts = tuple(judge(evidence, use_case.gates))
+    plainest = _plainest(use_case, trained)
+    if plainest is None or plainest is chosen or all(v.passed for v in verdicts if v.gate == "beats_simple"):
+        return chosen, evidence, verdicts
+    _log.warning("%s does not beat %s on newer rows and loses to it", chosen.candidate, plainest.candidate)
+    evidence = gather(yard, use_case, plan, plainest, trained, holdout)
+    return plainest, evidence, tuple(judge(evidence, use_case.gates))
+
+
+def _plainest(use_case: UseCase, trained: list[Trained]) -> Trained | None:
+    """The best of the simple candidates."""
+    simple = [t for t in trained if use_case.training.candidates[t.candidate].simple]
+    return min(simple, key=lambda t: t.folds_log_loss, default=None)
+
+
 def choose(use_case: UseCase, trained: list[Trained]) -> Trained:
     """The lowest log loss over the folds; a complex model has to beat the best simple one by the margin."""
     best = min(trained, key=lambda t: t.folds_log_loss)
-    simple = [t for t in trained if use_case.training.candidates[t.candidate].simple]
-    if not simple:
+    plainest = _plainest(use_case, trained)
+    if plainest is None:
         return best
-    plainest = min(simple, key=lambda t: t.folds_log_loss)
     return best if plainest.folds_log_loss - best.folds_log_loss >= use_case.gates.min_gain_over_simple else plainest
 
 
@@ -77,8 +95,8 @@ def gather(
 ) -> Evidence:
     """Score the holdout with challenger, simple model and champion: the same rows for all three."""
     challenger = yard.registry.load_uri(use_case.name, chosen.model_uri).predict(holdout)
-    simple = [t for t in trained if use_case.training.candidates[t.candidate].simple]
-    plain = yard.registry.load_uri(use_case.name, simple[0].model_uri).predict(holdout) if simple else None
+    simple = _plainest(use_case, trained)
+    plain = yard.registry.load_uri(use_case.name, simple.model_uri).predict(holdout) if simple else None
     champion, problem = _champion_scores(yard, use_case, plan, holdout)
     return Evidence(
         label=holdout["label"].to_numpy(),
