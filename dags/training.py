@@ -1,5 +1,8 @@
 """Train the candidates on pinned data, judge the best one at the gates, promote it or keep the champion.
 
+First the data itself is assessed: is there enough, is it predictive, does a feature give the label away? Data that is not
+fit for a model stops the run, and the ledger has the reasons.
+
 Candidates train as mapped tasks: one that crashes loses, the others go on. A model that fails a gate is never promoted,
 and the run says why.
 """
@@ -25,6 +28,14 @@ def training(use_case: UseCase) -> DAG:
 
         return step(plan_training, use_case.name)
 
+    @task
+    def assess(planned: dict[str, Any]) -> Any:
+        from pipelines.assessment import admit
+        from pipelines.results import from_json
+        from pipelines.training import TrainingPlan
+
+        return step(admit, use_case.name, from_json(TrainingPlan, planned), partition=False)
+
     @task(map_index_template="{{ candidate }}", retries=0)
     def train(candidate: str, planned: dict[str, Any]) -> Any:
         from airflow.sdk import get_current_context
@@ -36,13 +47,14 @@ def training(use_case: UseCase) -> DAG:
         return step(train_candidate, use_case.name, from_json(TrainingPlan, planned), candidate, partition=False)
 
     @task(trigger_rule="all_done")
-    def evaluate(planned: dict[str, Any], trained: Any) -> Any:
-        from pipelines.evaluation import evaluate
+    def evaluate(planned: dict[str, Any], assessed: dict[str, Any] | None, trained: Any) -> Any:
+        from pipelines.assessment import Assessed
+        from pipelines.evaluation import evaluate_assessed
         from pipelines.results import from_json
         from pipelines.training import Trained, TrainingPlan
 
-        survivors = [from_json(Trained, item) for item in trained if item]
-        return step(evaluate, use_case.name, from_json(TrainingPlan, planned), survivors, partition=False)
+        found = [from_json(Trained, item) for item in trained if item], assessed and from_json(Assessed, assessed)
+        return step(evaluate_assessed, use_case.name, from_json(TrainingPlan, planned), *found, partition=False)
 
     @task.branch
     def gates(evaluation: dict[str, Any]) -> str:
@@ -80,7 +92,10 @@ def training(use_case: UseCase) -> DAG:
 
     with stage_dag(use_case, "training", None, __doc__, params=partition_param(use_case)) as dag:
         planned = plan()
-        evaluation = evaluate(planned, train.partial(planned=planned).expand(candidate=list(use_case.training.candidates)))
+        assessed = assess(planned)
+        trained = train.partial(planned=planned).expand(candidate=list(use_case.training.candidates))
+        assessed >> trained
+        evaluation = evaluate(planned, assessed, trained)
         choice = gates(evaluation)
         registered, kept = register(planned, evaluation), keep(planned, evaluation)
         promoted = promote(planned, evaluation, registered)

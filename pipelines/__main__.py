@@ -14,6 +14,7 @@ from typing import Any
 from pipelines.config import load_use_case, load_use_cases, use_case_folder
 from pipelines.environment import open_yard
 from pipelines.errors import PermanentError, TransientError
+from pipelines.repair import add_verbs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     back = verb("rollback", rollback, "let an earlier champion serve again", "USE_CASE")
     back.add_argument("--to", type=int, help="model version; without it, the champion before this one")
     back.add_argument("--reason", required=True, help="why; it is kept in the ledger")
+    add_verbs(verb)
     again = verb("demo", demo, "replay 2013 through Airflow on this machine")
     again.add_argument("--fresh", action="store_true", help="erase the state first, instead of going on where it stopped")
     again.add_argument("--until", default=None, help="last month to replay, such as 2013-06")
@@ -97,7 +99,8 @@ def status(options: Any) -> None:
     for m in found.quality:
         figures = f"AUC {_f(m.auc)}  log loss {_f(m.log_loss)}  drifted {_f(m.drifted_share)}"
         worth = "" if m.worth is None else f"  worth {m.worth:,.0f} {found.unit}"
-        print(f"{m.partition}  v{m.model_version}  {figures}{worth}")
+        version = "–" if m.model_version is None else f"v{m.model_version}"
+        print(f"{m.partition}  {version:<3} {figures}{worth}")
 
 
 def _f(value: float | None) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import importlib
 import os
 import re
+import string
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipelines.contract import Contract
+from pipelines.contract import ColumnType, Contract
 from pipelines.errors import PermanentError
 from pipelines.partitions import Grain, Partition
 
@@ -25,7 +27,8 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")]
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A limit that is not a number would pass or fail everything.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Schedules(Settings):
@@ -40,12 +43,30 @@ class Source(Settings):
     """Where rows of one table come from. `{landing}` and `{partition}` in the URI are filled in."""
 
     uri: str
-    delimiter: str = ","
+    delimiter: str = Field(",", min_length=1, max_length=1)
     encoding: str = "utf-8"
+    multiline: bool = Field(False, description="quoted values may hold line breaks")
     null_values: tuple[str, ...] = Field(("",), description="texts that mean: no value")
     snapshot: bool = Field(False, description="reference data: one file that replaces the table, no partitions")
     time_column: str | None = Field(None, description="timestamp or date that must fall into the partition")
     available_after: timedelta = Field(timedelta(0), description="how long after the partition's end rows are complete")
+
+    @field_validator("uri")
+    @classmethod
+    def _known_placeholders(cls, uri: str) -> str:
+        names = {name for _, name, _, _ in string.Formatter().parse(uri) if name is not None}
+        if not names <= {"landing", "partition"}:
+            raise ValueError("only {landing} and {partition} are filled in")
+        return uri
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str) -> str:
+        try:
+            codecs.lookup(encoding)
+        except LookupError:
+            raise ValueError(f"unknown encoding '{encoding}': use a Python name such as utf-8 or latin-1") from None
+        return encoding
 
 
 class Label(Settings):
@@ -99,6 +120,22 @@ class Features(Settings):
         return (*self.expressions, *past)
 
 
+class Search(Settings):
+    type: Literal["int", "float", "categorical"]
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Search:
+        if self.type == "categorical" and not self.choices:
+            raise ValueError("a categorical search needs 'choices'")
+        if self.type != "categorical" and (self.low is None or self.high is None or self.low >= self.high):
+            raise ValueError(f"a search over {self.type} needs 'low' below 'high'")
+        return self
+
+
 class Candidate(Settings):
     """A scikit-learn estimator by import path. `search` maps a parameter to its Optuna distribution."""
 
@@ -119,22 +156,6 @@ class Candidate(Settings):
         return path
 
 
-class Search(Settings):
-    type: Literal["int", "float", "categorical"]
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-    choices: tuple[Any, ...] = ()
-
-    @model_validator(mode="after")
-    def _complete(self) -> Search:
-        if self.type == "categorical" and not self.choices:
-            raise ValueError("a categorical search needs 'choices'")
-        if self.type != "categorical" and (self.low is None or self.high is None or self.low >= self.high):
-            raise ValueError(f"a search over {self.type} needs 'low' below 'high'")
-        return self
-
-
 class Training(Settings):
     candidates: dict[Name, Candidate]
     min_partitions: int = Field(3, ge=1)
@@ -146,6 +167,36 @@ class Training(Settings):
     search_rows: int = Field(60_000, ge=1000, description="the search fits on at most so many of the newest rows")
     refit: bool = Field(True, description="fit the chosen pipeline on the holdout too before it is registered")
     seed: int = 2013
+
+
+Question = Literal[
+    "rows", "slices", "learning_curve", "fresh", "predictive", "more_than_one_feature", "leaked_label", "rewritten",
+    "duplicates", "related", "balanced", "missing", "unseen",
+]  # fmt: skip
+
+
+class Assessment(Settings):
+    """What the data must be like before anything is trained on it."""
+
+    warn: tuple[Question, ...] = Field(
+        ("slices", "learning_curve", "more_than_one_feature", "related", "missing", "unseen"),
+        description="verdicts that are shown when they fail, but do not stop the training",
+    )
+    sample_rows: int = Field(20_000, ge=200, description="models and curves see a seeded sample of at most so many rows")
+    min_rows: int = Field(300, ge=1)
+    min_class_rows: int = Field(50, ge=1)
+    min_slice_rows: int = Field(50, ge=1, description="rows per value of each of features.segments")
+    max_doubling_gain: float = Field(0.02, gt=0, description="fall of log loss expected of twice the data: above it, too few")
+    max_delay: timedelta | None = Field(None, description="95 % of labels must be usable so long after their event")
+    max_late_share: float = Field(0.01, ge=0, le=1, description="of labels known after sources.*.available_after")
+    min_auc: float = Field(0.55, ge=0.5, le=1, description="of a shallow model, on newer rows than it was fitted on")
+    min_gain_over_one_feature: float = Field(0.01, ge=0, description="AUC above that of the best feature alone")
+    max_single_auc: float = Field(0.95, gt=0.5, le=1, description="of one feature alone: above it, it has seen the label")
+    max_rewritten_share: float = Field(0.01, ge=0, le=1, description="of a feature's values, after the label was known")
+    max_duplicate_share: float = Field(0.01, ge=0, le=1, description="of holdout rows that are in the training rows too")
+    min_class_share: float = Field(0.01, ge=0, le=0.5)
+    max_missing_gap: float = Field(0.3, gt=0, le=1, description="a slice's share of missing values less that of all rows")
+    max_unseen_share: float = Field(0.05, ge=0, le=1, description="of holdout rows, with values that training has not")
 
 
 class Gates(Settings):
@@ -207,6 +258,7 @@ class UseCase(Settings):
     label: Label
     features: Features
     training: Training
+    assessment: Assessment = Assessment()
     gates: Gates = Gates()
     value: Value | None = None
     scoring: Scoring = Scoring()
@@ -241,10 +293,21 @@ class UseCase(Settings):
             if column not in self.features.names:
                 hint = _nearest(column, self.features.names)
                 raise ValueError(f"features.categorical/segments: no feature '{column}'{hint}")
-        columns = self.contract[self.label.source].columns
-        for column in (self.label.column, self.label.known_at):
+        uses = [("label", self.label.source, c) for c in (self.label.column, self.label.known_at, self.features.key)]
+        uses += [("features", self.features.entity, c) for c in (self.features.key, self.features.date)]
+        uses += [(f"sources.{n}.time_column", n, s.time_column) for n, s in self.sources.items() if s.time_column]
+        for where, table, column in uses:
+            columns = self.contract[table].columns
             if column not in columns:
-                raise ValueError(f"label: '{column}' is no column of {self.label.source}{_nearest(column, columns)}")
+                raise ValueError(f"{where}: '{column}' is no column of {table}{_nearest(column, columns)}")
+        return self
+
+    @model_validator(mode="after")
+    def _times_are_times(self) -> UseCase:
+        for name, source in self.sources.items():
+            kind = self.contract[name].columns[source.time_column].type if source.time_column else None
+            if kind not in (None, ColumnType.DATE, ColumnType.TIMESTAMP):
+                raise ValueError(f"sources.{name}.time_column: '{source.time_column}' is a {kind}, must be a date or timestamp")
         return self
 
     @cached_property
@@ -343,17 +406,15 @@ def _explain(error: Any) -> str:
 
 def _keys_at(path: tuple[Any, ...]) -> list[str]:
     """The keys that the model knows at `path`."""
-    from typing import get_args
-
     model: Any = UseCase
-    for part in path:
-        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
-            model = model.model_fields[part].annotation
-        while not (isinstance(model, type) and issubclass(model, BaseModel)):
-            inner = [a for a in get_args(model) if a is not type(None) and a is not str and a is not Ellipsis]
-            if not inner:
-                return []
-            model = inner[-1]
+    parts = iter(path)
+    for part in parts:
+        model = model.model_fields[part].annotation
+        while not isinstance(model, type):
+            # What follows a mapping or a list is a name of the user's, or a number.
+            if get_origin(model) in (dict, tuple):
+                next(parts, None)
+            model = next(a for a in reversed(get_args(model)) if a not in (type(None), Ellipsis))
     return list(model.model_fields)
 
 

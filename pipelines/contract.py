@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -41,8 +42,12 @@ class Column(Part):
     values: tuple[str, ...] = Field((), description="the only values allowed")
     pattern: str | None = None
     max_length: int = 200
-    default: Any = Field(None, description="used where the source lacks the column")
+    default: Any = Field(None, description="used where the source lacks the column; null is one, for a nullable column")
     severity: Severity = Severity.REJECT
+
+    @property
+    def has_default(self) -> bool:
+        return self.default is not None or (self.nullable and "default" in self.model_fields_set)
 
 
 class CrossRule(Part):
@@ -75,6 +80,13 @@ class Invariant(Part):
         return self
 
 
+class Freshness(Part):
+    """The newest value of `column` lies at most `max_gap` before the partition's end; a date counts until its end."""
+
+    column: str
+    max_gap: timedelta = Field(ge=timedelta(0))
+
+
 class Contract(Part):
     """What the rows of one table must be."""
 
@@ -85,6 +97,7 @@ class Contract(Part):
     max_rejected_share: float = Field(0.05, ge=0, le=1)
     rules: tuple[CrossRule, ...] = ()
     invariants: tuple[Invariant, ...] = ()
+    freshness: Freshness | None = None
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Contract:
@@ -93,6 +106,17 @@ class Contract(Part):
         for column in used:
             if column not in self.columns:
                 raise ValueError(f"'{column}' is used by a key or rule but is no column of the contract")
+        for column in self.key:
+            if self.columns[column].nullable:
+                raise ValueError(f"'{column}' is part of the key, so it cannot be nullable")
+        return self
+
+    @model_validator(mode="after")
+    def _freshness_is_a_time(self) -> Contract:
+        name = self.freshness.column if self.freshness else None
+        kind = self.columns[name].type if name in self.columns else "missing column"
+        if name and kind not in (ColumnType.DATE, ColumnType.TIMESTAMP):
+            raise ValueError(f"freshness.column: '{name}' is a {kind}, must be a date or timestamp")
         return self
 
 
@@ -137,8 +161,8 @@ def _key_rule(contract: Contract) -> Rule:
 
 def _cross_rule(rule: CrossRule) -> Rule:
     if rule.operator == "==":
-        pair = {"column_A": rule.left, "column_B": rule.right}
-        return Rule(rule.id, "ExpectColumnPairValuesToBeEqual", pair, rule.severity)
+        equal = {"column_A": rule.left, "column_B": rule.right, "ignore_row_if": "either_value_is_missing"}
+        return Rule(rule.id, "ExpectColumnPairValuesToBeEqual", equal, rule.severity)
     pair = {"column_A": rule.right, "column_B": rule.left}
     arguments = {**pair, "or_equal": rule.operator == "<=", "ignore_row_if": "either_value_is_missing"}
     return Rule(rule.id, "ExpectColumnPairValuesAToBeGreaterThanB", arguments, rule.severity)

@@ -96,7 +96,8 @@ def _expand(text: str, where: str) -> str:
 
     def value(match: re.Match[str]) -> str:
         name, default = match.group(1), match.group(3)
-        found = str(state_folder()) if name == "STATE" else os.environ.get(name, default)
+        # Empty counts as not set, as in a shell: a compose file passes variables on that nobody set.
+        found = str(state_folder()) if name == "STATE" else os.environ.get(name) or default
         if found is None:
             raise PermanentError(f"{where}: the environment variable {name} is not set; export it, or pass it to the service")
         return found

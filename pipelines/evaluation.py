@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from pipelines.assessment import Assessed, log_report
 from pipelines.config import UseCase
 from pipelines.environment import Yard
 from pipelines.errors import PermanentError
@@ -29,6 +30,7 @@ class Evaluation:
     worth: float | None
     why: str
     crashed: tuple[str, ...]
+    assessment: Assessed | None = None
 
 
 def evaluate(yard: Yard, use_case: UseCase, plan: TrainingPlan, trained: list[Trained]) -> Evaluation:
@@ -79,6 +81,24 @@ def _plainest(use_case: UseCase, trained: list[Trained]) -> Trained | None:
     """The best of the simple candidates."""
     simple = [t for t in trained if use_case.training.candidates[t.candidate].simple]
     return min(simple, key=lambda t: t.folds_log_loss, default=None)
+
+
+def evaluate_assessed(
+    yard: Yard, use_case: UseCase, plan: TrainingPlan, trained: list[Trained], assessed: Assessed | None
+) -> Evaluation:
+    """`evaluate`, with what the assessment said of the data; its report goes to the chosen candidate's MLflow run.
+
+    Raises:
+        PermanentError: as in `evaluate`, or the data did not pass its assessment.
+    """
+    if assessed is None or not assessed.passed:
+        raise PermanentError(
+            f"{use_case.name} {plan.partition}: the data did not pass its assessment, so there is no model to evaluate; "
+            "read what the assessment says, in its task or in the decisions"
+        )
+    result = replace(evaluate(yard, use_case, plan, trained), assessment=assessed)
+    log_report(yard, assessed, result.chosen.run_id)
+    return result
 
 
 def choose(use_case: UseCase, trained: list[Trained]) -> Trained:

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines import files
+from pipelines.casting import value_text
 from pipelines.config import ROOT, UseCase
+from pipelines.contract import ColumnType
 from pipelines.environment import Yard
 from pipelines.errors import PermanentError
 from pipelines.partitions import Partition
@@ -23,6 +25,14 @@ from pipelines.results import TableSlice
 from pipelines.tables import SNAPSHOT, features_table, source_table
 
 JOB = ROOT / "spark_jobs" / "build_features.py"
+SPARK_TYPES = {
+    ColumnType.STRING: "string",
+    ColumnType.INTEGER: "bigint",
+    ColumnType.NUMBER: "double",
+    ColumnType.BOOLEAN: "boolean",
+    ColumnType.DATE: "date",
+    ColumnType.TIMESTAMP: "timestamp",
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,11 @@ def _input(yard: Yard, use_case: UseCase, table: str, keys: list[str]) -> dict[s
     found: dict[str, list[str]] = {}
     for file in yard.lake.files(name, keys):
         found.setdefault(file["partition"], []).append(file["uri"])
-    return {"version": yard.lake.version(name), "files": found}
+    columns = {
+        column: {"type": SPARK_TYPES[declared.type], "default": value_text(declared.default), "nullable": declared.nullable}
+        for column, declared in use_case.contract[table].columns.items()
+    }
+    return {"version": yard.lake.version(name), "files": found, "columns": columns}
 
 
 def build(yard: Yard, plan: FeaturePlan) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,12 @@ def read_bytes(uri: str) -> bytes:
         TransientError: the store did not answer.
     """
     if uri.startswith("s3://"):
-        return _s3_read(uri)
+        bucket, key = _split(uri)
+        with _s3_errors(uri):
+            return bytes(_s3().get_object(Bucket=bucket, Key=key)["Body"].read())
     if uri.startswith("gs://"):
-        return bytes(_gs_blob(uri).download_as_bytes())
+        with _gs_errors(uri):
+            return bytes(_gs_blob(uri).download_as_bytes())
     try:
         return Path(_local(uri)).read_bytes()
     except FileNotFoundError:
@@ -32,31 +37,39 @@ def write_bytes(uri: str, data: bytes) -> None:
     """Write the whole object, so that a reader sees all of it or nothing."""
     if uri.startswith("s3://"):
         bucket, key = _split(uri)
-        _s3().put_object(Bucket=bucket, Key=key, Body=data)
+        with _s3_errors(uri):
+            _s3().put_object(Bucket=bucket, Key=key, Body=data)
     elif uri.startswith("gs://"):
-        _gs_blob(uri).upload_from_string(data)
+        with _gs_errors(uri):
+            _gs_blob(uri).upload_from_string(data)
     else:
         _replace(Path(_local(uri)), data)
 
 
 def exists(uri: str) -> bool:
+    """Whether there is such an object; a folder is none."""
     if uri.startswith("s3://"):
         bucket, key = _split(uri)
-        return bool(_s3().list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("KeyCount"))
+        with _s3_errors(uri):
+            found = _s3().list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", [])
+            return bool(found) and found[0]["Key"] == key
     if uri.startswith("gs://"):
-        return bool(_gs_blob(uri).exists())
-    return Path(_local(uri)).exists()
+        with _gs_errors(uri):
+            return bool(_gs_blob(uri).exists())
+    return Path(_local(uri)).is_file()
 
 
 def list_files(folder: str) -> list[tuple[str, int]]:
     """(address, size) of every object below `folder`, sorted."""
     if folder.startswith("s3://"):
         bucket, prefix = _split(folder.rstrip("/") + "/")
-        pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        return sorted((f"s3://{bucket}/{o['Key']}", o["Size"]) for page in pages for o in page.get("Contents", []))
+        with _s3_errors(folder):
+            pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            return sorted((f"s3://{bucket}/{o['Key']}", o["Size"]) for page in pages for o in page.get("Contents", []))
     if folder.startswith("gs://"):
         bucket, prefix = _split(folder.rstrip("/") + "/")
-        return sorted((f"gs://{bucket}/{b.name}", b.size) for b in _gs().list_blobs(bucket, prefix=prefix))
+        with _gs_errors(folder):
+            return sorted((f"gs://{bucket}/{b.name}", b.size) for b in _gs().list_blobs(bucket, prefix=prefix))
     return sorted((str(f), f.stat().st_size) for f in Path(_local(folder)).rglob("*") if f.is_file())
 
 
@@ -90,17 +103,30 @@ def _s3() -> Any:
     return boto3.client("s3")
 
 
-def _s3_read(uri: str) -> bytes:
+@contextmanager
+def _s3_errors(uri: str) -> Iterator[None]:
     from botocore.exceptions import BotoCoreError, ClientError
 
-    bucket, key = _split(uri)
     try:
-        return bytes(_s3().get_object(Bucket=bucket, Key=key)["Body"].read())
+        yield
     except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            raise PermanentError(f"{uri}: no such object") from None
+        code = error.response["Error"]["Code"]
+        if code in ("NoSuchKey", "NoSuchBucket", "404"):
+            raise PermanentError(f"{uri}: no such {'bucket' if code == 'NoSuchBucket' else 'object'}") from None
         raise TransientError(f"{uri}: {error}") from error
     except BotoCoreError as error:
+        raise TransientError(f"{uri}: {error}") from error
+
+
+@contextmanager
+def _gs_errors(uri: str) -> Iterator[None]:
+    from google.api_core.exceptions import GoogleAPIError, NotFound
+
+    try:
+        yield
+    except NotFound:
+        raise PermanentError(f"{uri}: no such object or bucket") from None
+    except GoogleAPIError as error:
         raise TransientError(f"{uri}: {error}") from error
 
 

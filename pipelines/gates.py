@@ -43,10 +43,11 @@ Gate = Callable[[Evidence, Gates], Verdict]
 
 def judge(evidence: Evidence, settings: Gates, gates: dict[str, Gate] | None = None) -> list[Verdict]:
     """Every gate's verdict. A gate that raises has failed, and says with what."""
-    return [_guarded(name, gate, evidence, settings) for name, gate in (gates or GATES).items()]
+    return [guarded(name, gate, evidence, settings) for name, gate in (gates or GATES).items()]
 
 
-def _guarded(name: str, gate: Gate, evidence: Evidence, settings: Gates) -> Verdict:
+def guarded(name: str, gate: Callable[[Any, Any], Verdict], evidence: Any, settings: Any) -> Verdict:
+    """The gate's verdict; an answer that is not yes or no, or not finite, or a crash, is a no."""
     try:
         verdict = gate(evidence, settings)
         if not isinstance(verdict.passed, bool):

@@ -7,21 +7,28 @@ publish  quarantine and rows, each in one transaction; rows in = published + qua
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pipelines import files
-from pipelines.config import Source, UseCase
-from pipelines.contract import Severity
+from pipelines.casting import ROW, arrow_type
+from pipelines.config import UseCase
+from pipelines.contract import Contract, Severity
 from pipelines.environment import Yard
 from pipelines.errors import PermanentError
-from pipelines.invariants import broken_invariants
+from pipelines.invariants import broken_invariants, stop_at_stale
+from pipelines.lake import PARTITION
 from pipelines.partitions import Partition
-from pipelines.reading import ROW, Reading, as_text, read_source
+from pipelines.reading import read_source
+from pipelines.rejects import looks_like, most_common, quarantine_rows, rejected, stop_at_counts, within, without
 from pipelines.results import Audited, Landed, Published
-from pipelines.tables import key_of, quarantine_table, source_table
+from pipelines.schema_changes import judge_dropped, judge_table, stop_or_report, users
+from pipelines.tables import aside_table, key_of, quarantine_table, source_table
 
 _log = logging.getLogger(__name__)
 
@@ -34,23 +41,26 @@ def land(yard: Yard, use_case: UseCase, partition: Partition, source: str) -> La
     """Read one source's file for the partition and stage its rows.
 
     Raises:
-        PermanentError: the file is missing or unreadable, or no row of it belongs to the partition.
+        PermanentError: the file is missing or unreadable, its schema changed, or no row of it belongs to the partition.
     """
     declared, contract = use_case.sources[source], use_case.contract[source]
-    where = f"{use_case.name}/{source} {partition.key}"
-    uri = yard.fill(declared.uri, partition=partition.key)
-    reading = read_source(uri, declared, contract, where)
-    rows, misplaced = _within(reading, declared, partition)
-    if reading.rows_in and rows.num_rows == 0:
-        raise PermanentError(f"{where}: not one of {reading.rows_in} rows of {uri} is usable; {_most(reading, misplaced)}")
     table, key = source_table(use_case, source), key_of(declared, partition)
+    where, uses = f"{table} {partition.key}", who_uses(yard, use_case, source)
+    changes = _compare_with_published(yard, use_case, source, key, where, uses)
+    uri = yard.fill(declared.uri, partition=partition.key)
+    reading = read_source(uri, declared, contract, where, uses)
+    rows, misplaced = within(reading, declared, partition, use_case.timezone)
+    rejects, changes = reading.rejects + misplaced, (*changes, *reading.changes)
+    if reading.rows_in and rows.num_rows == 0:
+        why = most_common(rejects) + looks_like(rejects, reading.rows_in, contract, uses)
+        raise PermanentError(f"{where}: not one of {reading.rows_in} rows of {uri} is usable; {why}")
     staged = yard.lake.stage(table, key, rows)
-    rejects = reading.rejects + misplaced
     area = f"{yard.lake.staging_area(table, key)}/rejects.json"
     files.write_bytes(f"{yard.lake.uri(table)}/{area}", json.dumps(rejects).encode())
-    for change in reading.changes:
+    aside = () if reading.aside is None else (yard.lake.stage(aside_table(table), key, reading.aside),)
+    for change in changes:
         _log.warning("%s: schema change: %s", where, change)
-    return Landed(source, key, (staged,), area, reading.rows_in, len(rejects), reading.digest, reading.changes)
+    return Landed(source, key, (staged,), area, reading.rows_in, len(rejects), reading.digest, changes, aside)
 
 
 def audit(yard: Yard, use_case: UseCase, partition: Partition, landed: Landed) -> Audited:
@@ -59,35 +69,64 @@ def audit(yard: Yard, use_case: UseCase, partition: Partition, landed: Landed) -
     Raises:
         PermanentError: a `fail` rule is broken, too few rows are left, too many were rejected, an invariant is broken.
     """
-    from pipelines.validation import check_rows
-
     table, contract = source_table(use_case, landed.source), use_case.contract[landed.source]
     where = f"{table} {landed.partition}"
     rows = yard.lake.read_staged(table, landed.staged)
     rejects = json.loads(files.read_bytes(f"{yard.lake.uri(table)}/{landed.rejects}"))
-    check = check_rows(rows, contract, where)
-    report = _save_page(yard, use_case, landed, check.page)
-    _stop_at(check.of(Severity.FAIL), where, report)
-    rejects += _rejected(rows, check.of(Severity.REJECT), contract.key)
-    good, staged = rows, landed.staged
-    if check.of(Severity.REJECT):
-        good = _without(rows, {r["row"] for r in rejects})
-        staged = (yard.lake.stage(table, landed.partition, good),)
-        left = check_rows(yard.lake.read_staged(table, staged), contract, where)
-        if left.of(Severity.REJECT):
-            raise PermanentError(f"{where}: rows still break {left.of(Severity.REJECT)[0].rule.id} after the split")
-    _stop_at_counts(landed.rows_in, good.num_rows, rejects, contract, where)
-    warnings = [f"{f.rule.id}: {len(f.rows)} rows" for f in check.of(Severity.WARN)] + list(landed.schema_changes)
-    warnings += broken_invariants(yard.lake, table, landed.partition, good, contract, where)
+    split = split_rows(yard, use_case, landed.source, landed.partition, rows, where)
+    rejects += split.rejects
+    uses = who_uses(yard, use_case, landed.source)
+    stop_at_counts(landed.rows_in, split.good.num_rows, rejects, contract, where, uses)
+    stop_at_stale(split.good, contract, partition, use_case.timezone, where)
+    warnings = list(split.warnings + landed.schema_changes)
+    warnings += broken_invariants(yard.lake, table, landed.partition, split.good, contract, where)
     quarantine = _stage_quarantine(yard, use_case, landed, rejects)
+    aside = _stage_aside(yard, table, landed, split.good, contract)
     return Audited(
-        table, landed.partition, staged, quarantine, landed.rows_in, good.num_rows, len(rejects), tuple(warnings),
-        report, landed.source_digest,
+        table, landed.partition, split.staged or landed.staged, quarantine, landed.rows_in, split.good.num_rows,
+        len(rejects), tuple(warnings), split.report, landed.source_digest, aside,
     )  # fmt: skip
 
 
-def publish(yard: Yard, use_case: UseCase, partition: Partition, audited: Audited) -> Published:
-    """Make audited rows visible, and the rejected ones too, in the quarantine.
+@dataclass(frozen=True)
+class Split:
+    """The rows that keep the contract, staged anew (`staged`) unless all did, and the others as rejects."""
+
+    good: Any
+    staged: tuple[str, ...]
+    rejects: list[dict[str, Any]]
+    warnings: tuple[str, ...]
+    report: str
+
+
+def split_rows(yard: Yard, use_case: UseCase, source: str, key: str, rows: Any, where: str) -> Split:
+    """Check rows against the contract, split off those that break it, and check the rest on the very files to publish.
+
+    Raises:
+        PermanentError: a `fail` rule is broken.
+    """
+    from pipelines.validation import check_rows
+
+    table, contract = source_table(use_case, source), use_case.contract[source]
+    check = check_rows(rows, contract, where)
+    report = _save_page(yard, use_case, source, key, check.page)
+    _stop_at(check.of(Severity.FAIL), where, report)
+    warnings = tuple(f"{f.rule.id}: {len(f.rows)} rows" for f in check.of(Severity.WARN))
+    if not check.of(Severity.REJECT):
+        return Split(rows, (), [], warnings, report)
+    rejects = rejected(rows, check.of(Severity.REJECT), contract.key)
+    good = without(rows, {r["row"] for r in rejects})
+    staged = (yard.lake.stage(table, key, good),)
+    left = check_rows(yard.lake.read_staged(table, staged), contract, where).of(Severity.REJECT)
+    if left:
+        raise PermanentError(f"{where}: rows still break {left[0].rule.id} after the split")
+    return Split(good, staged, rejects, warnings, report)
+
+
+def publish(
+    yard: Yard, use_case: UseCase, partition: Partition, audited: Audited, more: Mapping[str, str] | None = None
+) -> Published:
+    """Make audited rows visible, and the rejected ones too, in the quarantine. `more` is recorded in the commits.
 
     Raises:
         PermanentError: what was published and quarantined is not what came in.
@@ -97,11 +136,15 @@ def publish(yard: Yard, use_case: UseCase, partition: Partition, audited: Audite
         "trainyard_partition": audited.partition,
         "trainyard_run": yard.run,
         "trainyard_source_digest": audited.source_digest,
+        "trainyard_contract": contract_digest(use_case, audited.table),
         "trainyard_rows_in": str(audited.rows_in),
         "trainyard_rows_quarantined": str(audited.rows_quarantined),
+        **(more or {}),
     }
-    if audited.quarantine:
-        yard.lake.publish(quarantine_table(audited.table), audited.partition, audited.quarantine, about)
+    about |= {"trainyard_warnings": "; ".join(audited.warnings)} if audited.warnings else {}
+    for table, staged in ((quarantine_table(audited.table), audited.quarantine), (aside_table(audited.table), audited.aside)):
+        if staged:
+            yard.lake.publish(table, audited.partition, staged, about)
     slice_ = yard.lake.publish(audited.table, audited.partition, audited.staged, about)
     result = Published(audited.table, audited.partition, slice_.version, audited.rows_in, slice_.rows, audited.rows_quarantined)
     reconcile(yard, result)
@@ -143,44 +186,41 @@ def _unchanged(yard: Yard, use_case: UseCase, landed: Landed) -> bool:
     """Whether the very same reference file, under the very same contract, is published already."""
     if not use_case.sources[landed.source].snapshot:
         return False
-    last = yard.lake.published(source_table(use_case, landed.source), landed.partition)
-    return last is not None and last.get("trainyard_source_digest") == landed.source_digest
+    table = source_table(use_case, landed.source)
+    last = yard.lake.published(table, landed.partition) or {}
+    now = (landed.source_digest, contract_digest(use_case, table))
+    return now == (last.get("trainyard_source_digest"), last.get("trainyard_contract"))
 
 
-def _within(reading: Reading, source: Source, partition: Partition) -> tuple[Any, list[dict[str, Any]]]:
-    """Rows whose time falls into the partition, and the others as rejects."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if source.time_column is None:
-        return reading.rows, []
-    times = pc.cast(reading.rows[source.time_column], pa.date32())
-    inside = pc.and_(pc.greater_equal(times, pa.scalar(partition.start)), pc.less(times, pa.scalar(partition.end)))
-    # A null time is left to the contract's own rule.
-    inside = pc.fill_null(inside, True)
-    outside = reading.rows.filter(pc.invert(inside))
-    rule = f"{source.time_column}.partition"
-    rejects = [
-        {
-            "row": outside[ROW][i].as_py(),
-            "rule": rule,
-            "value": str(outside[source.time_column][i]),
-            "text": as_text(outside, i),
-        }
-        for i in range(outside.num_rows)
-    ]
-    return reading.rows.filter(inside), rejects
+def contract_digest(use_case: UseCase, table: str) -> str:
+    contract = use_case.contract[table.removeprefix(f"{use_case.name}/")]
+    return hashlib.sha256(contract.model_dump_json().encode()).hexdigest()[:16]
 
 
-def _most(reading: Reading, misplaced: list[dict[str, Any]]) -> str:
-    reasons = [r["rule"] for r in reading.rejects + misplaced]
-    common = max(set(reasons), key=reasons.count)
-    sample = next(r for r in reading.rejects + misplaced if r["rule"] == common)
-    return f"{reasons.count(common)} break rule {common}, such as line {sample['row']} with '{sample['value']}'"
+def who_uses(yard: Yard, use_case: UseCase, source: str) -> Callable[[str], str]:
+    """Who uses a column of the source, as the end of a sentence; the ledger is asked only when it is."""
+
+    def uses(column: str) -> str:
+        champion = yard.ledger.champion(use_case.name)
+        return users(use_case, source, champion.version if champion else None, column)
+
+    return uses
 
 
-def _save_page(yard: Yard, use_case: UseCase, landed: Landed, page: str) -> str:
-    name = f"{use_case.name}/contracts/{landed.source}-{landed.partition}.html"
+def _compare_with_published(
+    yard: Yard, use_case: UseCase, source: str, key: str, where: str, uses: Callable[[str], str]
+) -> tuple[str, ...]:
+    """The contract against the last published version of its table."""
+    table, contract = source_table(use_case, source), use_case.contract[source]
+    published = {n: t for n, t in yard.lake.column_types(table).items() if n not in (ROW, PARTITION)}
+    wanted = {name: str(arrow_type(column.type)) for name, column in contract.columns.items()}
+    older = any(partition != key for partition in yard.lake.partitions(table))
+    changes = judge_table(contract, wanted, published, older) + judge_dropped(use_case, source, list(published))
+    return tuple(stop_or_report(changes, where, uses))
+
+
+def _save_page(yard: Yard, use_case: UseCase, source: str, key: str, page: str) -> str:
+    name = f"{use_case.name}/contracts/{source}-{key}.html"
     files.write_bytes(f"{yard.environment.reports}/{name}", page.encode())
     return name
 
@@ -191,66 +231,36 @@ def _stop_at(failures: Any, where: str, report: str) -> None:
         raise PermanentError(f"{where}: the contract failed: {'; '.join(lines)}; nothing was published; see {report}")
 
 
-def _rejected(rows: Any, failures: Any, key: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Rejected rows, each once, by the first rule it breaks. Of exact duplicates the first row stays."""
-    index = {number: i for i, number in enumerate(rows[ROW].to_pylist())}
-    found: dict[int, dict[str, Any]] = {}
-    for failure in failures:
-        for number, value in zip(failure.rows, failure.values, strict=True):
-            text = as_text(rows, index[number])
-            found.setdefault(number, {"row": number, "rule": failure.rule.id, "value": value, "text": text})
-    return _keep_first_copies(list(found.values()))
-
-
-def _keep_first_copies(rejects: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows that share a key and are equal in everything else are one row sent twice: the first is good."""
-    copies: dict[str, list[dict[str, Any]]] = {}
-    for reject in rejects:
-        if reject["rule"] == "key.unique":
-            copies.setdefault(reject["text"], []).append(reject)
-    keys = [c for c in copies.values() if len(c) > 1]
-    by_value: dict[str, int] = {}
-    for reject in (r for r in rejects if r["rule"] == "key.unique"):
-        by_value[reject["value"]] = by_value.get(reject["value"], 0) + 1
-    kept = {min(r["row"] for r in group) for group in keys if by_value[group[0]["value"]] == len(group)}
-    return [r for r in rejects if r["row"] not in kept]
-
-
-def _without(rows: Any, numbers: set[int]) -> Any:
-    import pyarrow as pa
-
-    return rows.filter(pa.array([n not in numbers for n in rows[ROW].to_pylist()], pa.bool_()))
-
-
-def _stop_at_counts(rows_in: int, good: int, rejects: list[dict[str, Any]], contract: Any, where: str) -> None:
-    if good + len(rejects) != rows_in:
-        raise PermanentError(f"{where}: {rows_in} rows came in, {good} are good and {len(rejects)} rejected: rows are lost")
-    share = len(rejects) / rows_in
-    if share > contract.max_rejected_share:
-        reasons = [r["rule"] for r in rejects]
-        worst = max(set(reasons), key=reasons.count)
-        raise PermanentError(
-            f"{where}: {len(rejects)} of {rows_in} rows ({share:.1%}) break the contract, most of them rule {worst}; "
-            f"more than {contract.max_rejected_share:.1%} stops the partition: mend the source, or the rule in contract"
-        )
-    if not contract.min_rows <= good <= (contract.max_rows or good):
-        raise PermanentError(
-            f"{where}: {good} good rows, but the contract wants {contract.min_rows} to {contract.max_rows or 'any number'}"
-        )
-
-
 def _stage_quarantine(yard: Yard, use_case: UseCase, landed: Landed, rejects: list[dict[str, Any]]) -> tuple[str, ...]:
     """Rejected rows as a staged file. An empty one is staged too where an earlier run had left rows."""
-    import pyarrow as pa
-
     table = quarantine_table(source_table(use_case, landed.source))
     if not rejects and not yard.lake.partitions(table).get(landed.partition):
         return ()
-    kinds = {"row": pa.int64(), "rule": pa.string(), "value": pa.string(), "text": pa.string()}
-    kinds |= {"source": pa.string(), "run": pa.string(), "at": pa.string(), "source_digest": pa.string()}
-    about = {
-        "source": landed.source, "run": yard.run, "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "source_digest": landed.source_digest,
-    }  # fmt: skip
-    rows = pa.Table.from_pylist([{**r, **about} for r in rejects], schema=pa.schema(list(kinds.items())))
-    return (yard.lake.stage(table, landed.partition, rows),)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    about = {"source": landed.source, "run": yard.run, "at": now, "source_digest": landed.source_digest}
+    return (yard.lake.stage(table, landed.partition, quarantine_rows([{**r, **about} for r in rejects])),)
+
+
+def _stage_aside(yard: Yard, table: str, landed: Landed, good: Any, contract: Contract) -> tuple[str, ...]:
+    """Columns that the contract does not know, as text, by the key of the published rows.
+
+    An empty file is staged where an earlier run had left some.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    aside = aside_table(table)
+    keys = good.select([*contract.key, ROW])
+    if landed.aside:
+        extra = yard.lake.read_staged(aside, landed.aside)
+        found = extra.take(pc.index_in(good[ROW], value_set=extra[ROW])).drop_columns([ROW])
+        rows = pa.table({**_columns(keys), **_columns(found)})
+    elif yard.lake.partitions(aside).get(landed.partition):
+        rows = keys.slice(0, 0)
+    else:
+        return ()
+    return (yard.lake.stage(aside, landed.partition, rows),)
+
+
+def _columns(rows: Any) -> dict[str, Any]:
+    return dict(zip(rows.column_names, rows.columns, strict=True))

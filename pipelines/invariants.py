@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from pipelines.contract import Contract, Invariant, Severity
 from pipelines.errors import PermanentError
 from pipelines.lake import Lake
+from pipelines.partitions import Partition
 
 
 def broken_invariants(lake: Lake, table: str, partition: str, rows: Any, contract: Contract, where: str) -> list[str]:
@@ -53,3 +56,31 @@ def _shares(rows: Any, invariant: Invariant) -> dict[str, float]:
     if invariant.measure == "null_share":
         return {"null": column.null_count / max(len(column), 1)}
     return {str(v["values"]): v["counts"] / len(column) for v in column.value_counts().to_pylist()}
+
+
+def stop_at_stale(rows: Any, contract: Contract, partition: Partition, timezone: str, where: str) -> None:
+    """The contract's bound on freshness.
+
+    Raises:
+        PermanentError: the newest row is older than the bound allows.
+    """
+    import pyarrow.compute as pc
+
+    if contract.freshness is None:
+        return
+    column, end = contract.freshness.column, partition.ends_at(timezone).astimezone(UTC)
+    newest = pc.max(rows[column]).as_py()
+    known_until = None if newest is None else _end_of(newest, timezone)
+    if known_until is None or end - known_until > contract.freshness.max_gap:
+        gap = "there is none" if known_until is None else f"{newest}, {end - known_until} before the partition ends"
+        raise PermanentError(
+            f"{where}: rule {column}.freshness: the newest {column} is too old ({gap}; at most "
+            f"{contract.freshness.max_gap} is allowed); nothing was published: have the rest of the file sent"
+        )
+
+
+def _end_of(newest: Any, timezone: str) -> datetime:
+    """The moment until which a value says that rows are there: of a date, the midnight after it."""
+    if isinstance(newest, datetime):
+        return newest.astimezone(UTC)
+    return datetime.combine(newest + timedelta(days=1), time(), ZoneInfo(timezone)).astimezone(UTC)

@@ -11,7 +11,7 @@ import io
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pipelines import files
@@ -67,14 +67,17 @@ class Lake:
 
     # publish --------------------------------------------------------------------------------------------------------
 
-    def publish(self, table: str, partition: str, staged: Iterable[str], about: dict[str, str]) -> TableSlice:
+    def publish(
+        self, table: str, partition: str, staged: Iterable[str], about: dict[str, str], seen: int | None = None
+    ) -> TableSlice:
         """Replace one partition by the staged files, in one transaction.
 
-        `about` is recorded in the commit. Raises TransientError when another run published the same partition since.
+        `about` is recorded in the commit. Raises TransientError when another run published the same partition since:
+        since this call, or since `seen` (see there) where the files were made from the partition's own rows.
         """
         staged = list(staged)
         actions, schema, rows = self._adds(table, partition, staged)
-        before = self._seen(table, partition)
+        before = self.seen(table, partition) if seen is None else seen
 
         def commit(delta: Any) -> None:
             if (delta.transaction_version(partition) or 0) != before:
@@ -83,6 +86,7 @@ class Lake:
             self._commit(delta, actions, "overwrite", filters, about, (partition, before + 1))
 
         version = self._transact(table, schema, commit)
+        assert version is not None, "only an append may decline to commit"
         return TableSlice(table, partition, version, rows)
 
     def append(self, table: str, partition: str, rows: Any, about: dict[str, str], check: Callable[[], bool]) -> int | None:
@@ -143,7 +147,7 @@ class Lake:
         )
 
     def _open_or_create(self, table: str, schema: Any) -> Any:
-        from deltalake import DeltaTable
+        from deltalake import CommitProperties, DeltaTable
         from deltalake.exceptions import DeltaError
 
         if not self.exists(table):
@@ -155,6 +159,8 @@ class Lake:
                     partition_by=[PARTITION],
                     configuration=_CONFIGURATION,
                     storage_options=self.options,
+                    # A second creator's retry would commit its schema over the first one's.
+                    commit_properties=CommitProperties(max_commit_retries=0),
                 )
             except DeltaError:
                 if not self.exists(table):
@@ -171,7 +177,9 @@ class Lake:
         fields = {f.name: f.type for f in Schema.from_arrow(schema).fields}
         changed = [f"{name} was {known[name]}, is {t}" for name, t in fields.items() if known.get(name, t) != t]
         if changed:
-            raise PermanentError(f"{table}: a column's type changed ({'; '.join(changed)}); give it a new name, or cast it back")
+            raise PermanentError(
+                f"{table}: a column's type changed ({'; '.join(changed)}); give it a new name, or cast it back"
+            )
         new = [Field(name, t, nullable=True) for name, t in fields.items() if name not in known]
         if new:
             delta.alter.add_columns(new)
@@ -202,10 +210,17 @@ class Lake:
         ]
         return sorted(rows, key=lambda r: (r[PARTITION], r["uri"]))
 
-    def partitions(self, table: str) -> dict[str, int]:
+    def column_types(self, table: str) -> dict[str, str]:
+        """Arrow types of the columns by name; empty where there is no table yet."""
+        import pyarrow as pa
+
+        schema = pa.schema(self.delta(table).schema().to_arrow()) if self.exists(table) else ()
+        return {field.name: str(field.type) for field in schema}
+
+    def partitions(self, table: str, version: int | None = None) -> dict[str, int]:
         """Rows per published partition, in order of the key; empty where there is no table yet."""
         found: dict[str, int] = {}
-        for file in self.files(table) if self.exists(table) else ():
+        for file in self.files(table, version=version) if self.exists(table) else ():
             found[file[PARTITION]] = found.get(file[PARTITION], 0) + file["rows"]
         return found
 
@@ -231,31 +246,63 @@ class Lake:
             raise PermanentError(f"{table}: no rows for {_listed(partitions)}; run the stage that publishes it first")
         return _concatenate(parts)
 
-    def published(self, table: str, partition: str) -> dict[str, Any] | None:
-        """The record of the commit whose rows the partition holds now, with its `version`."""
+    def commits(self, table: str, version: int | None = None) -> Iterator[dict[str, Any]]:
+        """What each commit recorded, with its `version`, newest first, from a version on.
+
+        Read from the log itself: `DeltaTable.history` of deltalake 1.6 numbers the newest commits with the version that
+        was loaded, so that an older version, or a commit made meanwhile, shifts all numbers.
+        """
+        for number in range(self.version(table) if version is None else version, -1, -1):
+            try:
+                lines = files.read_bytes(f"{self.uri(table)}/_delta_log/{number:020d}.json").splitlines()
+            except PermanentError:  # older than what is kept of the log
+                return
+            yield from ({**a["commitInfo"], "version": number} for a in map(json.loads, lines) if "commitInfo" in a)
+
+    def published(self, table: str, partition: str, version: int | None = None) -> dict[str, Any] | None:
+        """The record of the commit whose rows the partition holds, now or at a version, with its own `version`."""
         if not self.exists(table):
             return None
         undone_after: int | None = None
-        for commit in self.delta(table).history():
+        for commit in self.commits(table, version):
             if undone_after is not None and commit["version"] > undone_after:
                 continue
-            if commit["operation"] == "RESTORE":
+            if commit.get("operation") == "RESTORE":
                 undone_after = int(commit["operationParameters"]["version"])
             elif commit.get("trainyard_partition") == partition:
                 return dict(commit)
         return None
 
-    def restore(self, table: str, version: int, about: dict[str, str]) -> int:
-        """Make the content of an older version the current one; a new version, nothing is erased."""
-        from deltalake import CommitProperties
+    def restore(self, table: str, version: int, about: dict[str, str], seen: int | None = None) -> int:
+        """Make the content of an older version the current one; a new version, nothing is erased.
 
-        delta = self.delta(table)
-        if not 0 <= version <= delta.version():
-            raise PermanentError(f"{table}: no version {version}; it has 0 to {delta.version()}")
-        delta.restore(version, commit_properties=CommitProperties(custom_metadata=about))
-        return int(self.delta(table).version())
+        `seen` is the version that was current when this was decided; without it, the current one. Whoever is about to publish from rows of before is
+        told so, as every partition counts as published anew.
 
-    def _seen(self, table: str, partition: str) -> int:
+        Raises:
+            PermanentError: there is no such version, or its files are gone.
+            TransientError: the table has moved on from `seen`.
+        """
+        from deltalake import CommitProperties, Transaction
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        seen = self.version(table) if seen is None else seen
+        if not 0 <= version <= seen:
+            raise PermanentError(f"{table}: no version {version}; it has 0 to {seen}")
+        delta = self.delta(table, seen)
+        keys = {*self.partitions(table, seen), *self.partitions(table, version)}
+        again = [Transaction(key, (delta.transaction_version(key) or 0) + 1) for key in sorted(keys)]
+        properties = CommitProperties(custom_metadata=about, max_commit_retries=0, app_transactions=again)
+        try:
+            delta.restore(version, commit_properties=properties)
+        except CommitFailedError:
+            raise TransientError(f"{table}: another run published it meanwhile; look at it, then restore again") from None
+        except DeltaError as error:
+            raise PermanentError(f"{table}: version {version} cannot be put back ({error}); choose a newer one") from None
+        return seen + 1
+
+    def seen(self, table: str, partition: str) -> int:
+        """How often the partition was published or restored: read it before the rows that a new publish stands on."""
         return (self.delta(table).transaction_version(partition) or 0) if self.exists(table) else 0
 
     def _schema(self, table: str, version: int | None, columns: list[str] | None) -> Any:

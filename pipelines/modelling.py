@@ -72,13 +72,15 @@ def scores(label: NDArray[Any], probability: NDArray[Any]) -> dict[str, float | 
 
 
 def clip(probability: NDArray[Any]) -> NDArray[Any]:
-    return np.clip(np.asarray(probability, dtype=float), _EDGE, 1 - _EDGE)
+    clipped: NDArray[Any] = np.clip(np.asarray(probability, dtype=float), _EDGE, 1 - _EDGE)
+    return clipped
 
 
 def losses(label: NDArray[Any], probability: NDArray[Any]) -> NDArray[Any]:
     """Log loss of each row."""
     p = clip(probability)
-    return -(label * np.log(p) + (1 - label) * np.log(1 - p))
+    found: NDArray[Any] = -(label * np.log(p) + (1 - label) * np.log(1 - p))
+    return found
 
 
 def calibration_error(label: NDArray[Any], probability: NDArray[Any], bins: int = 10) -> float:

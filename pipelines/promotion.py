@@ -6,6 +6,7 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipelines.assessment import log_report
 from pipelines.config import UseCase
 from pipelines.environment import Yard
 from pipelines.errors import PermanentError
@@ -70,7 +71,9 @@ def _refit(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evalua
     chosen = evaluation.chosen
     rows = load_rows(yard, use_case, plan).all
     tags = run_tags(use_case, plan) | {"refit_of": chosen.run_id}
-    with yard.registry.run(use_case.name, f"{plan.partition} {chosen.candidate} refit", tags):
+    with yard.registry.run(use_case.name, f"{plan.partition} {chosen.candidate} refit", tags) as run_id:
+        if evaluation.assessment:
+            log_report(yard, evaluation.assessment, run_id)
         pipeline = fit(use_case, use_case.training.candidates[chosen.candidate], chosen.params, rows)
         meta = model_meta(use_case, plan, chosen.candidate, chosen.params) | {"holdout": evaluation.holdout}
         return yard.registry.log_model(pipeline, example(use_case, rows), meta)
@@ -93,7 +96,7 @@ def promote(
             that was compared with.
     """
     _refuse_failed(use_case, plan, evaluation)
-    if use_case.approval == "required" and not approver:
+    if use_case.approval == "required" and not (approver or "").strip():
         raise PermanentError(f"{use_case.name}: approval is required and nobody gave it; the champion stays")
     actor = approver or "automatic, by the use case's approval setting"
     why = f"v{registered.version}: {evaluation.why}"
@@ -122,6 +125,7 @@ def _decision(
         "champion": plan.champion,
         "champion_holdout": evaluation.champion_holdout,
         "verdicts": [asdict(v) for v in evaluation.verdicts],
+        "assessment": evaluation.assessment and asdict(evaluation.assessment),
     }
     return Decision(
         id=f"{kind}/{plan.partition}/{yard.run}",

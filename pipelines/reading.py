@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import hashlib
 import io
+import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines import files
+from pipelines.casting import ROW, cast_rows, value_text
 from pipelines.config import Source
-from pipelines.contract import ColumnType, Contract
+from pipelines.contract import Contract
 from pipelines.errors import PermanentError
+from pipelines.schema_changes import judge_header, stop_or_report
 
-ROW = "_row"
-_MAX_COLUMNS_SHOWN = 8
+RAGGED = "row.columns"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Typed rows (Arrow, with the file's row number), rejected rows (`row`, `rule`, `value`, `text`), and the counts."""
+    """Typed rows (Arrow, with the file's row number), rejected rows (`row`, `rule`, `value`, `text`), and the counts.
+
+    `aside` holds the columns that the contract does not know, as text with the row number; None where there are none.
+    """
 
     rows: Any
     rejects: list[dict[str, Any]]
     rows_in: int
     digest: str
     changes: tuple[str, ...]
+    aside: Any = None
 
 
-def read_source(uri: str, source: Source, contract: Contract, where: str) -> Reading:
-    """Read a file as its contract declares it.
+def read_source(
+    uri: str, source: Source, contract: Contract, where: str, uses: Callable[[str], str] = lambda column: ""
+) -> Reading:
+    """Read a file as its contract declares it. `uses(column)` says who uses a column, for the messages.
 
     Raises:
         PermanentError: the file is missing, empty, truncated, not in its encoding or lacks a column; says which.
@@ -42,12 +50,36 @@ def read_source(uri: str, source: Source, contract: Contract, where: str) -> Rea
         raise PermanentError(f"{where}: the source file is missing ({error}); ask its owner, then run again") from None
     text, changes = _decode(data, uri, source, where)
     header, rows, ragged = _split(text, source, uri, where)
-    changes += _compare_header(header, contract, source, uri, where)
-    typed, rejects = _cast(rows, header, contract)
+    changes += _compare_header(header, contract, source, uri, where, uses)
+    typed, rejects = cast_rows(rows, header, contract)
     for number, line in ragged:
-        rejects.append({"row": number, "rule": "row.columns", "value": "", "text": line})
+        rejects.append({"row": number, "rule": RAGGED, "value": "", "text": line})
     digest = hashlib.sha256(data).hexdigest()
-    return Reading(typed, rejects, rows.num_rows + len(ragged), digest, tuple(changes))
+    extra = [name for name in header if name not in contract.columns]
+    aside = rows.select([ROW, *extra]) if extra else None
+    return Reading(typed, rejects, rows.num_rows + len(ragged), digest, tuple(changes), aside)
+
+
+def reread(rejects: list[dict[str, Any]], source: Source, contract: Contract) -> Reading:
+    """Quarantined rows, read again from their text as the contract and the source are declared now."""
+    import pyarrow as pa
+
+    lost = [r for r in rejects if _fields(r) is None]
+    found = [(r["row"], fields) for r in rejects if (fields := _fields(r)) is not None]
+    columns: dict[str, Any] = {ROW: pa.array([row for row, _ in found], pa.int64())}
+    for name, column in contract.columns.items():
+        texts = [value_text(fields.get(name, column.default)) for _, fields in found]
+        columns[name] = pa.array([None if t in source.null_values else t for t in texts], pa.string())
+    typed, broken = cast_rows(pa.table(columns), list(contract.columns), contract)
+    return Reading(typed, lost + broken, len(rejects), "", ())
+
+
+def _fields(reject: dict[str, Any]) -> dict[str, Any] | None:
+    """The row's values by column; None where it had too few or too many, so that nobody knows which is which."""
+    if reject["rule"] == RAGGED:
+        return None
+    found = json.loads(reject["text"])
+    return found if isinstance(found, dict) else None
 
 
 def _decode(data: bytes, uri: str, source: Source, where: str) -> tuple[bytes, list[str]]:
@@ -103,14 +135,32 @@ def _split(text: bytes, source: Source, uri: str, where: str) -> tuple[list[str]
         rows = pa.table({name: pa.array([], pa.string()) for name in header})
     if rows.num_rows == 0 and not ragged:
         raise PermanentError(f"{where}: {uri} holds a header and no row; have it sent again")
+    if not source.multiline:
+        _stop_at_open_quote(rows, ragged, uri, where)
     bad = sorted(number for number, _ in ragged)
     return header, rows.append_column(ROW, pa.array(_numbers(rows.num_rows, bad), pa.int64())), ragged
+
+
+def _stop_at_open_quote(rows: Any, ragged: list[tuple[int, str]], uri: str, where: str) -> None:
+    """A quote that is not closed on its line swallows the lines after it: they would be lost without being counted."""
+    import pyarrow.compute as pc
+
+    broken = [number for number, text in ragged if "\n" in text]
+    for name in rows.column_names:
+        found = pc.index(pc.match_substring(rows[name], "\n"), True).as_py()
+        broken += [found + 2] if found >= 0 else []
+    if broken:
+        raise PermanentError(
+            f"{where}: {uri}, near line {min(broken)}: a quoted value runs over the end of its line; have the file sent "
+            "again, or set sources.multiline if values hold line breaks"
+        )
 
 
 def _numbers(count: int, without: list[int]) -> list[int]:
     """Line numbers in the file (the header is line 1) of the rows that were read."""
     skipped = set(without)
-    found, line = [], 2
+    found: list[int] = []
+    line = 2
     while len(found) < count:
         if line not in skipped:
             found.append(line)
@@ -118,113 +168,10 @@ def _numbers(count: int, without: list[int]) -> list[int]:
     return found
 
 
-def _compare_header(header: list[str], contract: Contract, source: Source, uri: str, where: str) -> list[str]:
-    missing = [n for n, c in contract.columns.items() if n not in header and c.default is None]
-    extra = [n for n in header if n not in contract.columns]
-    if missing and len(header) == 1:
+def _compare_header(
+    header: list[str], contract: Contract, source: Source, uri: str, where: str, uses: Callable[[str], str]
+) -> list[str]:
+    changes = judge_header(header, contract)
+    if len(header) == 1 and any(change.stops for change in changes):
         raise PermanentError(f"{where}: {uri} has one column only: is its delimiter really '{source.delimiter}'?")
-    if missing:
-        hints = [f"'{n}' is missing{_renamed(n, extra)}" for n in missing]
-        raise PermanentError(
-            f"{where}: {'; '.join(hints[:_MAX_COLUMNS_SHOWN])}. The source dropped or renamed it: mend the source, "
-            "give the column a default in contract, or drop it from contract and features"
-        )
-    known = [n for n in contract.columns if n in header]
-    changes = [f"{n}: a new column, not in the contract, was left out" for n in extra]
-    if [n for n in header if n in contract.columns] != known:
-        changes.append("columns: in another order than the contract's; read by name")
-    return changes + [f"{n}: missing, filled with its default" for n in contract.columns if n not in header]
-
-
-def _renamed(name: str, extra: list[str]) -> str:
-    close = difflib.get_close_matches(name, extra, n=1, cutoff=0.5)
-    return f" (renamed to '{close[0]}'?)" if close else ""
-
-
-def _cast(rows: Any, header: list[str], contract: Contract) -> tuple[Any, list[dict[str, Any]]]:
-    """Typed columns in the contract's order. A value that does not cast rejects its row, once, by its first rule."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    columns, bad = {}, {}
-    for name, column in contract.columns.items():
-        if name not in header:
-            columns[name] = pa.array([column.default] * rows.num_rows, arrow_type(column.type))
-            continue
-        text = rows[name].combine_chunks()
-        columns[name] = _typed(text, column.type)
-        failed = pc.and_(pc.is_valid(text), pc.is_null(columns[name])).to_pylist()
-        for index in (i for i, wrong in enumerate(failed) if wrong):
-            bad.setdefault(index, (f"{name}.type", text[index].as_py()))
-    keep = pa.array([i for i in range(rows.num_rows) if i not in bad], pa.int64())
-    numbers = rows[ROW].to_pylist()
-    rejects = [{"row": numbers[i], "rule": rule, "value": value, "text": as_text(rows, i)} for i, (rule, value) in bad.items()]
-    return pa.table({**columns, ROW: rows[ROW].combine_chunks()}).take(keep), rejects
-
-
-def as_text(rows: Any, index: int) -> str:
-    """One row as JSON text, for the quarantine."""
-    import json
-
-    row = {name: rows[name][index].as_py() for name in rows.column_names if name != ROW}
-    return json.dumps(row, default=str)
-
-
-def arrow_type(kind: ColumnType) -> Any:
-    import pyarrow as pa
-
-    return {
-        ColumnType.STRING: pa.string(),
-        ColumnType.INTEGER: pa.int64(),
-        ColumnType.NUMBER: pa.float64(),
-        ColumnType.BOOLEAN: pa.bool_(),
-        ColumnType.DATE: pa.date32(),
-        ColumnType.TIMESTAMP: pa.timestamp("us", tz="UTC"),
-    }[kind]
-
-
-def _typed(text: Any, kind: ColumnType) -> Any:
-    """Cast text; null where it does not cast. The fast path casts the whole column at once."""
-    import pyarrow as pa
-
-    if kind is ColumnType.STRING:
-        return _without_nul(text)
-    target = arrow_type(kind)
-    try:
-        return _plain(text, kind).cast(target)
-    except pa.ArrowInvalid:
-        return pa.array([_one(v, kind) for v in text.to_pylist()], target)
-
-
-def _plain(text: Any, kind: ColumnType) -> Any:
-    """Integers may arrive as '5.0'; times without a zone are refused, as nobody knows which one is meant."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if kind is ColumnType.INTEGER:
-        return pc.cast(text, pa.float64()).cast(pa.int64())
-    if kind is ColumnType.NUMBER:
-        numbers = pc.cast(text, pa.float64())
-        if not pc.all(pc.is_finite(numbers)).as_py() and pc.any(pc.invert(pc.is_finite(numbers))).as_py():
-            raise pa.ArrowInvalid("not finite")
-        return numbers
-    return text
-
-
-def _one(value: str | None, kind: ColumnType) -> Any:
-    import pyarrow as pa
-
-    if value is None:
-        return None
-    try:
-        return _plain(pa.array([value]), kind).cast(arrow_type(kind))[0].as_py()
-    except pa.ArrowInvalid:
-        return None
-
-
-def _without_nul(text: Any) -> Any:
-    """Null where the text holds a NUL byte: no reader downstream agrees on what it means."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.if_else(pc.match_substring(text, "\0"), pa.scalar(None, pa.string()), text)
+    return stop_or_report(changes, where, uses)

@@ -159,7 +159,7 @@ class Registry:
         return int(found) if found is not None else None
 
     def set_alias(self, use_case: str, alias: str, version: int) -> None:
-        self.client.set_registered_model_alias(use_case, alias, str(version))
+        self.client.set_registered_model_alias(use_case, alias, str(self.version(use_case, version).version))
 
     def load(self, use_case: str, version: int) -> Model:
         """Load a version, once its digest and the types inside it are known to be good.

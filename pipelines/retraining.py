@@ -96,7 +96,7 @@ def _cause(use_case: UseCase, partition: Partition, state: State) -> tuple[str, 
     settings, monitored = use_case.monitoring, state.monitored
     if state.champion is None:
         return "unknown", "There is no champion: a first training is started by hand, not by drift."
-    if monitored is None or monitored.performance is None:
+    if monitored is None or monitored.performance is None or not monitored.performance.labels:
         return (
             "unknown",
             f"{partition.key} is not monitored with outcomes yet: without them nobody knows whether the model lost.",

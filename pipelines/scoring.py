@@ -31,8 +31,8 @@ def score(yard: Yard, use_case: UseCase, partition: Partition) -> Scored:
     if champion is None:
         _record_no_champion(yard, use_case, partition)
         return Scored(table, partition.key, None, None, 0)
-    check_alias(yard, use_case)
     model = yard.registry.load(use_case.name, champion.version)
+    check_alias(yard, use_case)
     rows = yard.lake.read(features_table(use_case), [partition.key]).to_pandas()
     predictions = predict(model, use_case, rows)
     kept = _other_versions(yard, table, partition, champion.version)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from pipelines import evaluation, features, ingestion, labels, monitoring, promotion, retraining, scoring, training
+from pipelines import assessment, evaluation, features, ingestion, labels, monitoring, promotion, retraining, scoring, training
 from pipelines.config import UseCase
 from pipelines.environment import Yard
 from pipelines.partitions import Partition
@@ -21,10 +21,11 @@ def run_features(yard: Yard, use_case: UseCase, partition: Partition) -> Any:
 
 
 def run_training(yard: Yard, use_case: UseCase, partition: Partition) -> Any:
-    """Train every candidate, judge, promote or keep; a candidate that crashes loses, as in the DAG."""
+    """Assess the data, train every candidate, judge, promote or keep; a candidate that crashes loses, as in the DAG."""
     planned = training.plan_training(yard, use_case, partition)
+    assessed = assessment.admit(yard, use_case, planned)
     trained = [t for t in (_train(yard, use_case, planned, name) for name in planned.candidates) if t]
-    evaluated = evaluation.evaluate(yard, use_case, planned, trained)
+    evaluated = evaluation.evaluate_assessed(yard, use_case, planned, trained, assessed)
     if not evaluated.passed:
         return promotion.keep(yard, use_case, planned, evaluated)
     registered = promotion.register(yard, use_case, planned, evaluated)

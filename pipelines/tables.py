@@ -16,6 +16,11 @@ def quarantine_table(table: str) -> str:
     return f"{table}_quarantine"
 
 
+def aside_table(table: str) -> str:
+    """Columns of the source that its contract does not know."""
+    return f"{table}_aside"
+
+
 def features_table(use_case: UseCase) -> str:
     return f"{use_case.name}/features"
 

@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.casting import ROW
 from pipelines.contract import Contract, Rule, Severity, rules
 from pipelines.errors import PermanentError
-from pipelines.reading import ROW
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,11 @@ def check_rows(rows: Any, contract: Contract, where: str) -> Check:
         problem = _crash(by_rule[rule.id].exception_info)
         if problem:
             raise PermanentError(f"{where}: rule {rule.id} crashed: {problem}; mend the rule in contract")
-    failures = [_failure(rule, by_rule[rule.id]) for rule in wanted if not by_rule[rule.id].success]
-    return Check(tuple(f for f in failures if f.rows), len(by_rule), _page(results))
+    failures = tuple(_failure(rule, by_rule[rule.id]) for rule in wanted if not by_rule[rule.id].success)
+    for failure in failures:
+        if not failure.rows:
+            raise PermanentError(f"{where}: rule {failure.rule.id} failed but names no row; nothing is published")
+    return Check(failures, len(by_rule), _page(results))
 
 
 def _run(frame: Any, wanted: list[Rule]) -> Any:
@@ -95,8 +98,7 @@ def _crash(info: Any) -> str | None:
 
 def _failure(rule: Rule, result: Any) -> Failure:
     found = result.result.get("unexpected_index_list") or []
-    names = [n for n in rule.arguments.values() if isinstance(n, str)]
-    shown = [next((str(f[n]) for n in names if n in f), "") for f in found]
+    shown = [", ".join(str(value) for name, value in f.items() if name != ROW) for f in found]
     return Failure(rule, tuple(int(f[ROW]) for f in found), tuple(shown))
 
 

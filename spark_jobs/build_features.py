@@ -26,7 +26,19 @@ DAY = "_day"
 def read(spark: SparkSession, source: dict[str, Any], partitions: list[str] | None = None) -> DataFrame:
     """Published files as one frame, without the row numbers of ingestion."""
     chosen = source["files"] if partitions is None else {k: v for k, v in source["files"].items() if k in partitions}
-    return spark.read.parquet(*[file for files in chosen.values() for file in files]).drop("_row")
+    files = [file for files in chosen.values() for file in files]
+    return as_declared(spark.read.option("mergeSchema", "true").parquet(*files).drop("_row"), source.get("columns", {}))
+
+
+def as_declared(rows: DataFrame, columns: dict[str, Any]) -> DataFrame:
+    """A column that came into the contract after a file was published: null there, or its default if it is never null."""
+    late = {n: F.lit(c["default"]).cast(c["type"]) for n, c in columns.items() if n not in rows.columns}
+    never_null = {
+        n: F.coalesce(F.col(n), F.lit(c["default"]).cast(c["type"]))
+        for n, c in columns.items()
+        if n in rows.columns and not c["nullable"] and c["default"] is not None
+    }
+    return rows.withColumns({**late, **never_null}) if late or never_null else rows
 
 
 def is_positive(label: dict[str, Any]) -> Column:

@@ -59,8 +59,8 @@ class Airflow:
         self._call("POST", f"dags/{dag}/dagRuns", body)
 
     def runs(self, dag: str) -> list[Run]:
-        """The newest 100 runs of a DAG, newest first."""
-        found = self._call("GET", f"dags/{dag}/dagRuns?limit=100&order_by=-id")
+        """The newest 30 runs of a DAG, newest first."""
+        found = self._call("GET", f"dags/{dag}/dagRuns?limit=30&order_by=-id")
         return [_run(r) for r in found["dag_runs"]]
 
     def failed_tasks(self, run: Run) -> list[str]:

@@ -42,7 +42,8 @@ def demo(history: tuple[str, str] = HISTORY, live: tuple[str, str] = LIVE) -> in
         os.environ["MLFLOW_PAGE"] = addresses.mlflow
         report("", "services", f"Airflow {addresses.airflow}  MLflow {addresses.mlflow}  (sign in: see the end)", None)
         yard, use_case = open_yard("demo"), load_use_case(USE_CASE)
-        replay = Replay(yard, use_case, Airflow(addresses.airflow, addresses.user, addresses.password), report)
+        client = Airflow(addresses.airflow, addresses.user, addresses.password)
+        replay = Replay(yard, use_case, client, report)
         replay.prepare(STAGES)
         replay.history(*history)
         replay.live(*live)

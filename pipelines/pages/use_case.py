@@ -112,7 +112,7 @@ def _quality(view: Lifecycle) -> Html:
     )
     head = el("tr", [el("th", name) for name in _COLUMNS])
     changed = changes(view.quality)
-    rows = [_row(q, view.unit, i in changed) for i, q in enumerate(view.quality)]
+    rows = [_row(q, view.unit, i in changed[1:]) for i, q in enumerate(view.quality)]
     return el(
         "div",
         el("figure", chart(view.quality), caption, class_="card"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from pipelines.environment import Yard
 from pipelines.partitions import Partition
 from tests import synthetic
 from tests.conftest import make_yard
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # boosting's threads spin for each other where cores are busy: minutes
 
 FIRST_TRAINING, SECOND_TRAINING = 7, 13  # days of `days`; the label's cause is turned around after the first
 
@@ -48,6 +51,7 @@ def _published(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> P
     folder = tmp_path_factory.mktemp("published")
     for number, day in enumerate(synthetic.days(use_case, 14)):
         synthetic.publish(make_yard(folder), use_case, day, flip=number > FIRST_TRAINING)
+    make_yard(folder).registry.client.search_experiments()  # makes MLflow's database: seconds, once
     return folder
 
 

@@ -1,0 +1,39 @@
+"""Judge quarantined rows anew, once the source or the rule is mended, and move those that pass into their partition.
+
+Start it by hand. What still fails stays in quarantine; what depends on the partition is recomputed through its assets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, Param, get_current_context, task
+from assets import announce, asset
+from wiring import USE_CASES, partition_param, stage_dag, step
+
+from pipelines.config import UseCase
+
+
+def quarantine_replay(use_case: UseCase) -> DAG:
+    raw = asset(use_case, "raw")
+
+    @task(outlets=[raw])
+    def replay() -> Any:
+        from pipelines.quarantine import replay
+
+        replayed = step(replay, use_case.name, get_current_context()["params"]["source"])
+        announce(raw, [key for item in replayed for key in item["recompute"]])
+        return replayed
+
+    sources = [None, *use_case.sources]
+    params = {
+        **partition_param(use_case),
+        "source": Param(None, type=["null", "string"], enum=sources, description="one source only; empty: every source"),
+    }
+    with stage_dag(use_case, "quarantine_replay", None, __doc__, params=params) as dag:
+        replay()
+    return dag
+
+
+for each in USE_CASES:
+    globals()[f"{each.name}_quarantine_replay"] = quarantine_replay(each)

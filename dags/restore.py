@@ -1,0 +1,46 @@
+"""Put an older version of a table back; nothing is erased, and the ledger keeps the reason.
+
+Start it by hand. A source's quarantine is put back with it, and what depends on the partitions is recomputed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, Param, get_current_context, task
+from assets import announce, asset
+from wiring import USE_CASES, stage_dag, step
+
+from pipelines.config import UseCase
+from pipelines.restore import restorable
+
+
+def restore(use_case: UseCase) -> DAG:
+    raw = asset(use_case, "raw")
+
+    # No retry: one would undo what another run published between the two attempts.
+    @task(retries=0)
+    def put_back() -> Any:
+        from pipelines.restore import restore
+
+        params = get_current_context()["params"]
+        actor = f"Airflow run {get_current_context()['run_id']}"
+        return step(restore, use_case.name, params["table"], params["version"], params["reason"], actor, partition=False)
+
+    @task(outlets=[raw])
+    def recompute(restored: dict[str, Any]) -> None:
+        announce(raw, restored["recompute"])
+
+    tables = restorable(use_case)
+    params = {
+        "table": Param(tables[0], type="string", enum=tables, description="which table"),
+        "version": Param(0, type="integer", minimum=0, description="Delta version to put back"),
+        "reason": Param("", type="string", minLength=3, description="why; it is kept in the ledger"),
+    }
+    with stage_dag(use_case, "restore", None, __doc__, params=params) as dag:
+        recompute(put_back())
+    return dag
+
+
+for each in USE_CASES:
+    globals()[f"{each.name}_restore"] = restore(each)

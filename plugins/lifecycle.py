@@ -1,0 +1,182 @@
+"""The page "ML lifecycle" inside Airflow. Every route asks who is there, and shows the use cases whose DAGs they may see."""
+
+# Without `from __future__ import annotations`: FastAPI reads the annotations of the routes, which name local imports.
+import logging
+from typing import Annotated, Any
+
+from airflow.plugins_manager import AirflowPlugin
+
+PREFIX = "/lifecycle"
+# The pages tell what these DAGs did: who may not see one of them does not see the use case.
+SHOWN = ("ingestion", "features", "training", "scoring", "labels", "monitoring", "retraining")
+_LATEST, _ALL = 20, 1_000_000
+_log = logging.getLogger(__name__)
+
+
+class LifecyclePlugin(AirflowPlugin):
+    """The app is built when Airflow's API server asks; a task process imports this file and asks for nothing."""
+
+    name = "lifecycle"
+    external_views = [  # noqa: RUF012
+        {
+            "name": "ML lifecycle",
+            "href": f"{PREFIX.removeprefix('/')}/",
+            "destination": "nav",
+            "url_route": "ml-lifecycle",
+            "nav_top_level": True,
+        }
+    ]
+
+    @property
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        return [{"app": build_app(), "url_prefix": PREFIX, "name": "ML lifecycle"}]
+
+
+def build_app() -> Any:
+    """The FastAPI application. It has no documentation pages: they would be public."""
+    from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
+    from airflow.api_fastapi.core_api.security import requires_access_view
+    from fastapi import Depends, FastAPI
+
+    signed_in = Depends(requires_access_view(AccessView.WEBSITE))
+    app = FastAPI(title="ML lifecycle", docs_url=None, redoc_url=None, openapi_url=None, dependencies=[signed_in])
+    _add_routes(app)
+    _add_problems(app)
+    return app
+
+
+def _add_routes(app: Any) -> None:
+    from airflow.api_fastapi.core_api.security import GetUserDep
+    from fastapi import Depends, Response
+
+    from pipelines.config import UseCase
+
+    asked = Annotated[UseCase, Depends(allowed())]
+
+    @app.get("/")
+    def index(user: GetUserDep) -> Response:  # type: ignore[valid-type]
+        from pipelines.pages.overview import overview
+
+        return _html(overview([_summary(each) for each in visible(user)]))
+
+    @app.get("/use-cases/{use_case}")
+    def one(use_case: asked, decisions: str = "") -> Response:  # type: ignore[valid-type]
+        return _html(_use_case(use_case, _ALL if decisions == "all" else _LATEST))
+
+    @app.get("/use-cases/{use_case}/reports")
+    def reports(use_case: asked, partition: str | None = None) -> Response:  # type: ignore[valid-type]
+        return _html(_reports(use_case, partition))
+
+    @app.get("/reports/{use_case}/{kind}/{name}")
+    def report(use_case: asked, kind: str, name: str) -> Response:  # type: ignore[valid-type]
+        return _report(use_case, kind, name)
+
+
+def visible(user: Any) -> list[Any]:
+    """The use cases of which `user` may see every DAG that the pages tell of."""
+    from airflow.api_fastapi.app import get_auth_manager
+
+    from pipelines.config import load_use_cases
+
+    may_see = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
+    return [u for u in load_use_cases()[0] if {f"{u.name}.{stage}" for stage in SHOWN} <= may_see]
+
+
+def allowed() -> Any:
+    """The dependency that turns the name in the address into a use case; a hidden one and none look the same."""
+    from airflow.api_fastapi.core_api.security import GetUserDep
+    from fastapi import HTTPException
+
+    def find(use_case: str, user: GetUserDep) -> Any:  # type: ignore[valid-type]
+        found = next((u for u in visible(user) if u.name == use_case), None)
+        if found is None:
+            raise HTTPException(404, "There is no such use case, or you may not see all of its DAGs.")
+        return found
+
+    return find
+
+
+def _summary(use_case: Any) -> Any:
+    from pipelines.environment import open_yard
+    from pipelines.lifecycle import lifecycle
+    from pipelines.pages.overview import Unreadable
+
+    try:
+        return lifecycle(open_yard("page"), use_case, decisions=1)
+    except Exception as error:
+        _log.exception("the state of %s could not be read", use_case.name)
+        return Unreadable(use_case.name, use_case.title, _words(error))
+
+
+def _use_case(use_case: Any, decisions: int) -> str:
+    from pipelines.environment import open_yard
+    from pipelines.lifecycle import lifecycle
+    from pipelines.pages.use_case import use_case_page
+
+    yard = open_yard("page")
+    models = f"{yard.environment.registry.page}/#/models/{use_case.name}"
+    return use_case_page(lifecycle(yard, use_case, decisions), models)
+
+
+def _reports(use_case: Any, partition: str | None) -> str:
+    from pipelines.environment import open_yard
+    from pipelines.pages.reports import known_reports
+    from pipelines.pages.use_case import reports_page
+
+    known = known_reports(open_yard("page"), use_case.name)
+    shown = [r for r in known if partition is None or r.partition == partition]
+    return reports_page(use_case.title, use_case.name, shown, partition)
+
+
+def _report(use_case: Any, kind: str, name: str) -> Any:
+    from fastapi import HTTPException, Response
+
+    from pipelines.environment import open_yard
+    from pipelines.errors import PermanentError
+    from pipelines.pages.reports import HEADERS, read_report
+
+    try:
+        page = read_report(open_yard("page"), use_case.name, kind, name)
+    except PermanentError as error:
+        raise HTTPException(404, str(error)) from None
+    return Response(page, media_type="text/html; charset=utf-8", headers=HEADERS)
+
+
+def _html(page: str, status: int = 200) -> Any:
+    from fastapi import Response
+
+    from pipelines.pages.markup import HEADERS
+
+    return Response(page, status, HEADERS, "text/html; charset=utf-8")
+
+
+def _add_problems(app: Any) -> None:
+    """Errors as pages for people; who is not signed in gets Airflow's plain 401 or 403."""
+    from fastapi import HTTPException
+    from fastapi.exception_handlers import http_exception_handler
+
+    async def not_found(request: Any, error: Any) -> Any:
+        if error.status_code != 404:
+            return await http_exception_handler(request, error)
+        return _problem(request, 404, "Not here", str(error.detail))
+
+    async def unreadable(request: Any, error: Exception) -> Any:
+        return _problem(request, 503, "The state could not be read", _words(error))
+
+    app.add_exception_handler(HTTPException, not_found)
+    app.add_exception_handler(Exception, unreadable)
+
+
+def _problem(request: Any, status: int, title: str, message: str) -> Any:
+    from pipelines.pages.markup import problem
+
+    return _html(problem(title, message, back=f"{request.scope['root_path']}/"), status)
+
+
+def _words(error: Exception) -> str:
+    """Our own errors say what to do; others may hold anything, and stay in the log."""
+    from pipelines.errors import PermanentError, TransientError
+
+    if isinstance(error, PermanentError | TransientError):
+        return str(error)
+    return f"{type(error).__name__}: the log of Airflow's API server has the details. Check that the lake can be reached."

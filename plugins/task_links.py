@@ -1,0 +1,115 @@
+"""Buttons on a task's page in Airflow: its MLflow run, and the reports that it wrote.
+
+Airflow asks for them in its API server, after it has checked that the user may see the task; nothing runs in the task.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from airflow.plugins_manager import AirflowPlugin
+
+# Which reports a task writes, by stage and task.
+_REPORTS = {("ingestion", "audit"): "contracts", ("monitoring", "drift"): "drift"}
+_log = logging.getLogger(__name__)
+
+
+class Link:
+    """What Airflow asks of an extra link. One that cannot be found leaves the task's page as it is."""
+
+    name: str
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        try:
+            return self.address(ti_key, *_split(ti_key.dag_id)) or ""
+        except Exception:
+            _log.exception("no link '%s' for %s", self.name, ti_key)
+            return ""
+
+    def address(self, ti_key: Any, use_case: str, stage: str) -> str | None:
+        raise NotImplementedError
+
+
+class MlflowRun(Link):
+    """The run that a candidate's training logged; the task's result has its id."""
+
+    name = "MLflow run"
+
+    def address(self, ti_key: Any, use_case: str, stage: str) -> str | None:
+        from pipelines.environment import load_environment
+
+        if (stage, ti_key.task_id) != ("training", "train"):
+            return None
+        run = (_result(ti_key) or {}).get("run_id")
+        return f"{load_environment().registry.page}/#/runs/{run}" if run else None
+
+
+class Reports(Link):
+    """The task's report, or the list of them; a partition that broke its contract has one too."""
+
+    name = "Report"
+
+    def address(self, ti_key: Any, use_case: str, stage: str) -> str | None:
+        from pipelines.environment import open_yard
+        from pipelines.pages.reports import reports_of
+
+        kind = _REPORTS.get((stage, ti_key.task_id))
+        partition = _partition(ti_key) if kind else None
+        if kind is None or partition is None:
+            return None
+        found = reports_of(open_yard("page"), use_case, kind, partition)
+        if len(found) == 1:
+            return _below_the_page(f"reports/{found[0].path}")
+        return _below_the_page(f"use-cases/{use_case}/reports?partition={partition}") if found else None
+
+
+class TaskLinksPlugin(AirflowPlugin):
+    name = "task_links"
+    # For all tasks on purpose: the other kind needs the operators' classes here, in every task process. A task without
+    # a link shows none.
+    global_operator_extra_links = [MlflowRun(), Reports()]  # noqa: RUF012
+
+
+def _split(dag_id: str) -> tuple[str, str]:
+    use_case, _, stage = dag_id.partition(".")
+    return use_case, stage
+
+
+def _below_the_page(path: str) -> str:
+    """Below the lifecycle page, also where Airflow itself is served below a path."""
+    from urllib.parse import urlsplit
+
+    from airflow.configuration import conf
+
+    base = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
+    return f"{base}/lifecycle/{path}"
+
+
+def _result(ti_key: Any) -> Any:
+    """What the task returned, or None."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    wanted = XComModel.get_many(
+        key="return_value",
+        run_id=ti_key.run_id,
+        dag_ids=ti_key.dag_id,
+        task_ids=ti_key.task_id,
+        map_indexes=ti_key.map_index,
+    )
+    with create_session() as session:
+        found = session.scalars(wanted.with_only_columns(XComModel.value)).first()
+    return json.loads(found) if isinstance(found, str) else found
+
+
+def _partition(ti_key: Any) -> str | None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        wanted = select(DagRun.partition_key).where(DagRun.dag_id == ti_key.dag_id, DagRun.run_id == ti_key.run_id)
+        found: str | None = session.scalar(wanted)
+    return found
