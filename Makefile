@@ -30,7 +30,7 @@ demo: setup ## replay 2013 in real Airflow: ingest, train, score, monitor, retra
 airflow: setup ## look again: Airflow and MLflow on the present state, until Ctrl-C
 	@$(PY) -m pipelines airflow
 
-test: setup lint ## lint, types, import contracts, unit tests, DAG tests, one end-to-end run in real Airflow
+test: setup lint schema-is-fresh ## lint, types, import contracts, unit tests, DAG tests, one end-to-end run in real Airflow
 	@bash infra/check_machine.sh "$(PY)"
 	@$(PY) -m pytest -q
 
@@ -41,6 +41,10 @@ lint: setup ## ruff, mypy, import contracts
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet .
 	@$(PY) -m mypy --no-error-summary
 	@.venv/bin/lint-imports --no-logo
+
+.PHONY: schema-is-fresh
+schema-is-fresh: setup
+	@$(PY) -m pipelines schema | diff -q - conf/use_case.schema.json >/dev/null || { echo "conf/use_case.schema.json is stale: run make docs" >&2; exit 1; }
 
 docs: setup ## write the generated files: conf/use_case.schema.json
 	@$(PY) -m pipelines schema > conf/use_case.schema.json

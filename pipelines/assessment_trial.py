@@ -143,14 +143,18 @@ class Trial:
 
     def _columns(self, names: list[str]) -> Any:
         from sklearn.compose import ColumnTransformer
-        from sklearn.preprocessing import FunctionTransformer, TargetEncoder
+        from sklearn.impute import SimpleImputer
+        from sklearn.model_selection import StratifiedKFold
+        from sklearn.preprocessing import TargetEncoder
 
         categorical = [name for name in names if name in self.use_case.features.categorical]
         numeric = [name for name in names if name not in categorical]
-        numbers = FunctionTransformer(_floats, feature_names_out="one-to-one")
-        encode = TargetEncoder(target_type="binary", random_state=self.use_case.training.seed)
+        # A column without any value in a small subset stays a column, which gradient boosting would stumble over.
+        impute = SimpleImputer(strategy="median", keep_empty_features=True)
+        folds = StratifiedKFold(5, shuffle=True, random_state=self.use_case.training.seed)
+        encode = TargetEncoder(target_type="binary", cv=folds)
         found = ColumnTransformer(
-            [("numeric", numbers, numeric), ("categorical", encode, categorical)], verbose_feature_names_out=False
+            [("numeric", impute, numeric), ("categorical", encode, categorical)], verbose_feature_names_out=False
         )
         return found.set_output(transform="pandas")
 
@@ -163,7 +167,3 @@ def lucky_auc(label: Any) -> float:
     positive = int(label.sum())
     negative = len(label) - positive
     return 0.5 + 2 * math.sqrt((len(label) + 1) / (12 * positive * negative))
-
-
-def _floats(frame: Any) -> Any:
-    return frame.astype(float)

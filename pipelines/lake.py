@@ -276,8 +276,8 @@ class Lake:
     def restore(self, table: str, version: int, about: dict[str, str], seen: int | None = None) -> int:
         """Make the content of an older version the current one; a new version, nothing is erased.
 
-        `seen` is the version that was current when this was decided; without it, the current one. Whoever is about to publish from rows of before is
-        told so, as every partition counts as published anew.
+        `seen` is the version that was current when this was decided; without it, the current one. Whoever is about to
+        publish from rows of before is told so, as every partition counts as published anew.
 
         Raises:
             PermanentError: there is no such version, or its files are gone.

@@ -207,8 +207,9 @@ def _record(yard: Yard, use_case: UseCase, partition: Partition, source: str, ke
     done = Published(table, key, record["version"], int(record["trainyard_rows_in"]), rows, left.total())
     reconcile(yard, done)
     moved, run = int(record.get(_MOVED, 0)), record["trainyard_run"]
+    went = f"run {run} moved {moved} out of quarantine into the table" if _MOVED in record else "none passes"
     stay = f"{left.total()} stay ({', '.join(f'{rule}: {n}' for rule, n in left.most_common())})" if left else "none is left"
-    why = f"{moved} rows of {table} {key} pass by now and were moved out of quarantine by run {run}; {stay}."
+    why = f"{table} {key}: of the quarantined rows, {went}; {stay}."
     recompute = dependents(yard, use_case, partition, source) if _MOVED in record else ()
     result = Replayed(table, key, moved, done.rows_in, rows, left.total(), recompute, why)
     if _MOVED in record:

@@ -46,7 +46,7 @@ def read_source(
     """
     try:
         data = files.read_bytes(uri)
-    except PermanentError as error:
+    except (PermanentError, IsADirectoryError) as error:
         raise PermanentError(f"{where}: the source file is missing ({error}); ask its owner, then run again") from None
     text, changes = _decode(data, uri, source, where)
     header, rows, ragged = _split(text, source, uri, where)

@@ -12,7 +12,7 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 # Which reports a task writes, by stage and task.
-_REPORTS = {("ingestion", "audit"): "contracts", ("monitoring", "drift"): "drift"}
+_REPORTS = {("ingestion", "audit"): "contracts", ("training", "assess"): "assessment", ("monitoring", "drift"): "drift"}
 _log = logging.getLogger(__name__)
 
 

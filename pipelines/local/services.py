@@ -91,7 +91,7 @@ def settings(state: Path, airflow_port: int, mlflow_port: int) -> dict[str, str]
         "DAG_PROCESSOR__REFRESH_INTERVAL": "300",
         "DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "120",
-        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",
         "USAGE_DATA_COLLECTION__ENABLED": "False",
     }
     spark = {"conn_type": "spark", "host": "local[*]", "extra": {"deploy-mode": "client"}}

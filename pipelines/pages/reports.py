@@ -33,13 +33,14 @@ h5, h6 { font-size: 16px; margin: 20px 0 6px; } ul { padding-left: 20px; } img, 
 </style>"""
 _NAMES = {
     "contracts": re.compile(rf"(?P<subject>\w+)-(?P<partition>\d[\w-]*|{SNAPSHOT})\.html"),
+    "assessment": re.compile(r"(?P<partition>\d[\w-]*)(?P<subject>)\.html"),
     "drift": re.compile(r"(?P<partition>\d[\w-]*)-(?P<subject>v\d+)\.html"),
 }
 
 
 @dataclass(frozen=True, order=True)
 class Report:
-    """`<use case>/<kind>/<name>` below the reports folder; `subject` is the source, or the model version."""
+    """`<use case>/<kind>/<name>` below the reports folder; `subject` is the source, the model version, or nothing."""
 
     partition: str
     kind: str

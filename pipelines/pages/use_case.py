@@ -53,7 +53,8 @@ def _report(report: Report) -> Html:
 
 
 def _kind(report: Report) -> str:
-    return f"contract of {report.subject}" if report.kind == "contracts" else f"drift against {report.subject}"
+    names = {"contracts": f"contract of {report.subject}", "assessment": "assessment before training"}
+    return names.get(report.kind, f"drift against {report.subject}")
 
 
 def _cards(view: Lifecycle) -> Html:

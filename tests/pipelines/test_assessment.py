@@ -20,6 +20,7 @@ from pipelines.errors import PermanentError
 from pipelines.evaluation import evaluate_assessed
 from pipelines.ledger import Kind
 from pipelines.pages.assessment import assessment_page
+from pipelines.pages.reports import reports_of
 from pipelines.results import Verdict, from_json, to_json
 from pipelines.training import Rows, TrainingPlan, plan_training
 from tests import synthetic
@@ -141,7 +142,7 @@ PLANTED: dict[Callable[[Frame], Frame], tuple[str, str]] = {
     leaked_as_category: ("leaked_label", "'carrier'"),
     repeated_across_the_split: ("duplicates", "100.0%"),
     noise_feature: ("related", "'weight'"),
-    rare_class: ("balanced", "0.6% of the rows are positive"),
+    rare_class: ("balanced", "0.7% of the rows are positive"),
     missing_in_one_slice: ("missing", "weight @ depot=north"),
     missing_since_a_day: ("missing", "weight @ partition=2024-03-16"),
     new_category: ("unseen", "'carrier' (100.0%)"),
@@ -305,6 +306,13 @@ def test_the_sample_is_bounded_and_no_day_is_on_both_sides(good: Frame, use_case
     assert older["ship_date"].max() < newer["ship_date"].min()
 
 
+def test_a_column_without_values_does_not_stop_the_measures(good: Frame, use_case: UseCase) -> None:
+    evidence = measured(measures_of(use_case, rows_of(good.assign(weight=np.nan))))
+    assert evidence.problems == {}
+    assert evidence.curve is not None
+    assert len(evidence.curve.sizes) == 5
+
+
 def test_luck_shrinks_with_rows() -> None:
     few_rows, many = lucky_auc(pd.Series([0, 1] * 20)), lucky_auc(pd.Series([0, 1] * 2000))
     assert few_rows == pytest.approx(0.685, abs=0.001)
@@ -330,6 +338,7 @@ def test_the_report_is_saved_as_json_and_as_a_page(published: World) -> None:
     page = files.read_bytes(f"{world.yard.environment.reports}/{found.page}").decode()
     assert page.count("data-verdict=") == len(RULES)
     assert page.count("<svg") >= 3
+    assert [r.path for r in reports_of(world.yard, "parcels", "assessment", "2024-03-08")] == [found.page]
 
 
 def test_data_that_is_not_fit_trains_nothing_and_the_ledger_says_why(published: World) -> None:

@@ -79,6 +79,7 @@ def test_a_replay_under_the_same_rules_changes_nothing(heavy: Yard, use_case: Us
     before = heavy.lake.version(TABLE), heavy.lake.version(quarantine_table(TABLE))
     (result,) = quarantine.replay(heavy, use_case, day)
     assert (result.moved, result.rows_quarantined, result.recompute) == (0, HEAVY + 1, ())
+    assert "none passes; 4 stay" in result.why
     assert (heavy.lake.version(TABLE), heavy.lake.version(quarantine_table(TABLE))) == before
     assert not [d for d in heavy.ledger.decisions("parcels") if d.kind == Kind.REPLAYED]
 
@@ -91,7 +92,8 @@ def test_rows_that_pass_by_now_move_and_the_others_stay(heavy: Yard, use_case: U
     assert result.recompute == (day.key,)
     assert [h.rule for h in quarantine.held(heavy, use_case)] == ["pieces.type"]
     (decision,) = [d for d in heavy.ledger.decisions("parcels") if d.kind == Kind.REPLAYED]
-    assert f"{HEAVY} rows of {TABLE} {day.key} pass by now" in decision.why
+    assert f"{TABLE} {day.key}: of the quarantined rows, run test moved {HEAVY} out of quarantine" in decision.why
+    assert "1 stay (pieces.type: 1)" in decision.why
     assert decision.evidence["left"] == {"pieces.type": 1}
 
 
@@ -252,6 +254,24 @@ def test_two_replays_at_once_move_each_row_once(
     with pytest.raises(TransientError, match="another run published it meanwhile"):
         quarantine.replay(heavy, mended(use_case, max=2000.0), day)
     assert len({r["shipment_id"] for r in content(heavy)}) == len(content(heavy)) == synthetic.ROWS - 1
+
+
+def test_a_replay_does_not_undo_an_ingestion_that_came_between(
+    heavy: Yard, use_case: UseCase, day: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original: Callable[..., Any] = quarantine._judge
+
+    def judge_while_the_file_is_sent_again(*arguments: Any) -> Any:
+        judged = original(*arguments)
+        synthetic.put(heavy, "shipments", day, shipments(day))
+        ingestion.ingest(heavy, use_case, day)
+        return judged
+
+    monkeypatch.setattr(quarantine, "_judge", judge_while_the_file_is_sent_again)
+    with pytest.raises(TransientError, match="another run published it meanwhile"):
+        quarantine.replay(heavy, mended(use_case, max=2000.0), day)
+    assert len(content(heavy)) == synthetic.ROWS
+    assert max(r["weight"] or 0 for r in content(heavy)) < 1000
 
 
 def test_later_partitions_whose_history_reaches_back_depend_on_it(yard: Yard, use_case: UseCase) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -144,3 +145,19 @@ def test_every_feature_of_the_reference_use_case_is_declared_once() -> None:
     names = load_use_case("flight_delay").features.names
     assert len(names) == len(set(names))
     assert timedelta(days=load_use_case("flight_delay").features.lookback_days) == timedelta(days=28)
+
+
+def test_a_column_that_came_later_than_a_file_is_null_or_its_default(spark: SparkSession, tmp_path: Path) -> None:
+    older, newer = str(tmp_path / "older.parquet"), str(tmp_path / "newer.parquet")
+    pd.DataFrame({"id": ["a"], "_row": [2]}).to_parquet(older)
+    pd.DataFrame({"id": ["b"], "_row": [2], "fuel": [7.5], "crew": [3]}).to_parquet(newer)
+    columns = {
+        "id": {"type": "string", "default": None, "nullable": False},
+        "fuel": {"type": "double", "default": None, "nullable": True},
+        "crew": {"type": "bigint", "default": "2", "nullable": False},
+    }
+    source = {"files": {"1": [older], "2": [newer]}, "columns": columns}
+    both = {r["id"]: (r["fuel"], r["crew"]) for r in job.read(spark, source).collect()}
+    assert both == {"a": (None, 2), "b": (7.5, 3)}
+    (only_older,) = job.read(spark, source, ["1"]).collect()
+    assert (only_older["fuel"], only_older["crew"]) == (None, 2)
