@@ -210,7 +210,7 @@ def unseen(use_case: UseCase, rows: Rows) -> Unseen:
 def rewritten(yard: Yard, use_case: UseCase, plan: TrainingPlan) -> Rewritten:
     """Feature values as they were before the partition's labels were published, against those to be trained on."""
     compared, rows, changed = 0, 0, dict.fromkeys(use_case.features.names, 0)
-    features, labels = (list(yard.lake.delta(t).history()) for t in (features_table(use_case), labels_table(use_case)))
+    features, labels = (list(yard.lake.commits(t)) for t in (features_table(use_case), labels_table(use_case)))
     for key in plan.partitions[-_NEWEST_PARTITIONS:]:
         version = _version_before_labels(features, labels, key, plan.versions[features_table(use_case)])
         if version is None:

@@ -131,6 +131,9 @@ class Lake:
                 return int(delta.version())
             except CommitFailedError:
                 time.sleep(0.05 * attempt)
+            except OSError as error:
+                why = "the log could not be written; free space or mend the disk, then run again"
+                raise TransientError(f"{table}: {why} ({error})") from error
         raise TransientError(f"{table}: {_TRIES} commits lost against other writers; run again")
 
     def _commit(self, delta: Any, actions: Any, mode: str, filters: Any, about: Any, seen: Any) -> None:

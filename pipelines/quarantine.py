@@ -87,8 +87,11 @@ def replay(yard: Yard, use_case: UseCase, partition: Partition, source: str | No
         key = key_of(use_case.sources[name], partition)
         table = source_table(use_case, name)
         waiting = yard.lake.partitions(quarantine_table(table)).get(key, 0)
-        if waiting:
-            again = _sent_again(yard, use_case, partition, name, key)
+        again = _sent_again(yard, use_case, partition, table, name, key)
+        aside = quarantine_table(table)
+        # An ingestion that died between its two commits left the quarantine of the newer file, which may be empty.
+        half = again and yard.lake.seen(aside, key) and not _sent_again(yard, use_case, partition, aside, name, key)
+        if waiting or half:
             _ingest_again(yard, use_case, partition, name, waiting) if again else _replay(yard, use_case, partition, name, key)
         # Also after a run that died here: what was published has to be told and recomputed.
         if waiting or _MOVED in (yard.lake.published(table, key) or {}):
@@ -102,10 +105,10 @@ def _sources(use_case: UseCase, source: str | None) -> list[str]:
     return [source] if source else list(use_case.sources)
 
 
-def _sent_again(yard: Yard, use_case: UseCase, partition: Partition, source: str, key: str) -> bool:
-    """Whether the landing zone holds another file than the one that was published."""
+def _sent_again(yard: Yard, use_case: UseCase, partition: Partition, table: str, source: str, key: str) -> bool:
+    """Whether the landing zone holds another file than the one that was published in the table."""
     uri = yard.fill(use_case.sources[source].uri, partition=partition.key)
-    published = yard.lake.published(source_table(use_case, source), key) or {}
+    published = yard.lake.published(table, key) or {}
     if not files.exists(uri) or not published:
         return False
     return hashlib.sha256(files.read_bytes(uri)).hexdigest() != published.get("trainyard_source_digest")

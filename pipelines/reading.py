@@ -115,6 +115,8 @@ def _split(text: bytes, source: Source, uri: str, where: str) -> tuple[list[str]
         ragged.append((row.number or 0, row.text))
         return "skip"
 
+    if b"\r" in text.strip() and b"\n" not in text:
+        raise PermanentError(f"{where}: {uri} ends its lines with carriage returns alone; have it sent with line feeds")
     first = text.split(b"\n", 1)[0].decode().rstrip("\r")
     header = [name.strip().strip('"') for name in first.split(source.delimiter)]
     repeated = sorted({h for h in header if header.count(h) > 1})

@@ -21,6 +21,8 @@ from pyspark.sql import functions as F
 KNOWN_DAY = "_known_day"
 POSITIVE = "_positive"
 DAY = "_day"
+HISTORY, GROUP = "_history", "_group"
+_SEPARATOR = "\u0001"
 
 
 def read(spark: SparkSession, source: dict[str, Any], partitions: list[str] | None = None) -> DataFrame:
@@ -56,47 +58,71 @@ def known_outcomes(entities: DataFrame, outcomes: DataFrame, label: dict[str, An
     return entities.join(labelled, on=key, how="inner")
 
 
-def daily_counts(past: DataFrame, by: list[str]) -> DataFrame:
-    """Labels and positive labels per group and day on which they became known."""
-    counts = (F.sum(POSITIVE).alias("_sum"), F.count(POSITIVE).alias("_count"))
-    return past.groupBy(*by, KNOWN_DAY).agg(*counts).withColumnsRenamed({name: f"_past_{name}" for name in by})
+def stacked(rows: DataFrame, specs: list[dict[str, Any]], *keep: str) -> DataFrame:
+    """Each row once per history: `_history` numbers it, `_group` is the row's group in it; a null key is no group.
 
-
-def window_sums(rows: DataFrame, past: DataFrame, spec: dict[str, Any], date: str) -> DataFrame:
-    """Per group and day of `rows`: labels (`_count<n>`) and positive labels (`_sum<n>`) of each of the last n days."""
-    by, longest = list(spec["by"]), max(spec["windows"])
-    groups = rows.select(*by, F.col(date).alias(DAY)).distinct()
-    age = F.datediff(F.col(DAY), F.col(KNOWN_DAY))
-    same = [F.col(name) == F.col(f"_past_{name}") for name in by]
-    joined = groups.join(daily_counts(past, by), on=_all([*same, age >= 0, age < longest]), how="inner")
-    sums = [
-        F.sum(F.when(age < days, F.col(what))).alias(f"{what}{days}") for days in spec["windows"] for what in ("_sum", "_count")
-    ]
-    return joined.groupBy(*by, DAY).agg(*sums)
-
-
-def history(rows: DataFrame, sums: DataFrame, spec: dict[str, Any], date: str, weight: float, prior: str | None) -> DataFrame:
-    """Add the share of positive labels of the group over the last n days, drawn towards the prior where labels are few.
-
-    With `c` labels of which `s` are positive: (s + weight * prior) / (c + weight).
+    All histories travel through one join and one aggregation: a join for each would be a dozen stages for each.
     """
-    by = list(spec["by"])
-    renamed = sums.withColumnsRenamed({name: f"_past_{name}" for name in by})
-    same = [F.col(name) == F.col(f"_past_{name}") for name in by]
-    wide = rows.join(F.broadcast(renamed), on=_all([*same, F.col(date) == F.col(DAY)]), how="left")
-    shares = {f"{spec['name']}_late_{days}d": _share(days, weight, prior) for days in spec["windows"]}
-    return wide.withColumns(shares).drop(DAY, *renamed.columns)
+    groups = [
+        F.struct(F.lit(number).alias(HISTORY), F.concat_ws(_SEPARATOR, *by).alias(GROUP), _all_known(by).alias("_known"))
+        for number, by in enumerate([[F.col(name).cast("string") for name in spec["by"]] for spec in specs])
+    ]
+    exploded = rows.select(*keep, F.inline(F.array(*groups)))
+    return exploded.where("_known").drop("_known")
 
 
-def _share(days: int, weight: float, prior: str | None) -> Column:
-    positive, count = F.coalesce(f"_sum{days}", F.lit(0.0)), F.coalesce(f"_count{days}", F.lit(0))
-    if prior is None:
-        return F.when(count > 0, positive / count)
-    return (positive + weight * F.col(prior)) / (count + weight)
+def _all_known(by: list[Column]) -> Column:
+    return reduce(lambda a, b: a & b, [column.isNotNull() for column in by], F.lit(True))
 
 
-def _all(conditions: list[Column]) -> Column:
-    return reduce(lambda a, b: a & b, conditions)
+def window_sums(rows: DataFrame, past: DataFrame, specs: list[dict[str, Any]], date: str) -> DataFrame:
+    """Per history, group and day of `rows`: labels (`_count<n>`) and positive labels (`_sum<n>`) of the last n days."""
+    days = sorted({n for spec in specs for n in spec["windows"]})
+    daily = stacked(past, specs, KNOWN_DAY, POSITIVE).groupBy(HISTORY, GROUP, KNOWN_DAY)
+    counts = daily.agg(F.sum(POSITIVE).alias("_sum"), F.count(POSITIVE).alias("_count"))
+    wanted = stacked(rows.withColumn(DAY, F.col(date)), specs, DAY).distinct()
+    age = F.datediff(F.col(DAY), F.col(KNOWN_DAY))
+    joined = wanted.join(counts, on=[HISTORY, GROUP], how="inner").where((age >= 0) & (age < max(days)))
+    sums = [F.sum(F.when(age < n, F.col(what))).alias(f"{what}{n}") for n in days for what in ("_sum", "_count")]
+    return joined.groupBy(HISTORY, GROUP, DAY).agg(*sums)
+
+
+def history(rows: DataFrame, past: DataFrame, specs: list[dict[str, Any]], key: str, date: str) -> DataFrame:
+    """Per row of `rows`: its key and, for history i and each of its windows n, `_sum<i>_<n>` and `_count<i>_<n>`."""
+    targets = stacked(rows.withColumn(DAY, F.col(date)), specs, key, DAY)
+    found = targets.join(window_sums(rows, past, specs, date), on=[HISTORY, GROUP, DAY], how="inner")
+    wide = [
+        F.max(F.when(F.col(HISTORY) == number, F.col(f"{what}{n}"))).alias(f"{what}{number}_{n}")
+        for number, spec in enumerate(specs)
+        for n in spec["windows"]
+        for what in ("_sum", "_count")
+    ]
+    return found.groupBy(key).agg(*wide)
+
+
+def shares(specs: list[dict[str, Any]], weight: float) -> dict[str, Column]:
+    """The share of positive labels per history and window, drawn towards the prior where labels are few.
+
+    With `c` labels of which `s` are positive: (s + weight * prior) / (c + weight). The prior is the share over all rows
+    in the longest window of the first history without a group; that history itself is not drawn anywhere.
+    """
+    overall = next(((i, max(s["windows"])) for i, s in enumerate(specs) if not s["by"]), None)
+    prior = _ratio(f"{overall[0]}_{overall[1]}") if overall else None
+    found = {}
+    for i, spec in enumerate(specs):
+        for n in spec["windows"]:
+            drawn = spec["by"] and prior is not None
+            found[f"{spec['name']}_late_{n}d"] = _drawn(f"{i}_{n}", weight, prior) if drawn else _ratio(f"{i}_{n}")
+    return found
+
+
+def _ratio(which: str) -> Column:
+    return F.when(F.col(f"_count{which}") > 0, F.col(f"_sum{which}") / F.col(f"_count{which}"))
+
+
+def _drawn(which: str, weight: float, prior: Column) -> Column:
+    positive, count = F.coalesce(f"_sum{which}", F.lit(0.0)), F.coalesce(f"_count{which}", F.lit(0))
+    return (positive + weight * prior) / (count + weight)
 
 
 def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any]) -> DataFrame:
@@ -116,17 +142,15 @@ def build(tables: dict[str, DataFrame], entities: DataFrame, past_entities: Data
     rows = entities
     for join in spec["joins"]:
         rows = look_up(rows, tables[join["table"]], join)
-    past = known_outcomes(past_entities, tables[label["source"]], label, spec["key"], plan["timezone"]).cache()
-    prior = None
-    for item in spec["history"]:
-        # The groups come from the bare entities: taken from the widened rows they would double the plan at every step.
-        sums = window_sums(entities, past, item, spec["date"])
-        rows = history(rows, sums, item, spec["date"], spec["prior_weight"], prior if item["by"] else None)
-        prior = prior or (None if item["by"] else f"{item['name']}_late_{max(item['windows'])}d")
-    shares = [f"{item['name']}_late_{days}d" for item in spec["history"] for days in item["windows"]]
+    past = known_outcomes(past_entities, tables[label["source"]], label, spec["key"], plan["timezone"])
+    specs = spec["history"]
+    if specs:
+        known = history(entities, past, specs, spec["key"], spec["date"])
+        rows = rows.join(known, on=spec["key"], how="left").withColumns(shares(specs, spec["prior_weight"]))
+    names = [f"{item['name']}_late_{days}d" for item in specs for days in item["windows"]]
     declared = [f"{expression} as {name}" for name, expression in spec["expressions"].items()]
     # Windowed expressions see every row of the partition; the closing select is the schema.
-    return rows.selectExpr(spec["key"], spec["date"], *declared, *shares)
+    return rows.selectExpr(spec["key"], spec["date"], *declared, *names)
 
 
 def run(spark: SparkSession, plan: dict[str, Any]) -> None:

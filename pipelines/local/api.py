@@ -58,9 +58,9 @@ class Airflow:
         body = {"dag_run_id": run_id, "logical_date": None, "partition_key": partition, "conf": conf or {}}
         self._call("POST", f"dags/{dag}/dagRuns", body)
 
-    def runs(self, dag: str) -> list[Run]:
-        """The newest 30 runs of a DAG, newest first."""
-        found = self._call("GET", f"dags/{dag}/dagRuns?limit=30&order_by=-id")
+    def runs(self, dag: str = "~") -> list[Run]:
+        """The newest 40 runs of a DAG, or of all, newest first."""
+        found = self._call("GET", f"dags/{dag}/dagRuns?limit=40&order_by=-id")
         return [_run(r) for r in found["dag_runs"]]
 
     def failed_tasks(self, run: Run) -> list[str]:

@@ -127,7 +127,8 @@ class Replay:
         seen: set[str] = set()
         deadline = time.monotonic() + _PATIENCE
         while True:
-            runs = [r for stage in stages for r in self.airflow.runs(self._dag(stage)) if self._is_ours(r, partition, since)]
+            wanted = {self._dag(stage) for stage in stages}
+            runs = [r for r in reversed(self.airflow.runs()) if r.dag in wanted and self._is_ours(r, partition, since)]
             for run in runs:
                 if not run.active and run.dag + run.id not in seen:
                     seen.add(run.dag + run.id)

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipelines import files, ingestion
+from pipelines import files, ingestion, validation
 from pipelines.config import UseCase
 from pipelines.contract import Contract
 from pipelines.environment import Yard
@@ -166,7 +166,7 @@ FILES = [
     Fault("semicolons", REFUSED, ("one column only", "delimiter really ','"), lambda text: text.replace(b",", b";")),
     Fault("tabs", REFUSED, ("one column only", "delimiter really ','"), lambda text: text.replace(b",", b"\t")),
     Fault("windows-line-ends", {}, (), lambda text: text.replace(b"\n", b"\r\n")),
-    Fault("old-line-ends", REFUSED, (), lambda text: text.replace(b"\n", b"\r")),
+    Fault("old-line-ends", REFUSED, ("carriage returns alone",), lambda text: text.replace(b"\n", b"\r")),
     Fault("blank-lines-at-the-end", {}, (), lambda text: text + b"\n\n\n"),
     Fault("no-line-end-at-the-end", {}, (), lambda text: text.rstrip(b"\n")),
     Fault("half-of-the-lines", REFUSED, ("invariant volume", "25 rows"), lines(lambda found: found[:26])),
@@ -387,7 +387,11 @@ def test_the_good_file_is_published_whole(yard_before: Yard, use_case: UseCase) 
 
 
 @pytest.mark.parametrize("fault", CORPUS, ids=lambda fault: fault.id)
-def test_a_fault_ends_in_its_outcome(fault: Fault, yard_before: Yard, use_case: UseCase) -> None:
+def test_a_fault_ends_in_its_outcome(
+    fault: Fault, yard_before: Yard, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A quarter of each audit's time, and no outcome depends on it; the good days have their pages.
+    monkeypatch.setattr(validation, "_page", lambda results: "")
     yard, changed = yard_before, _changed(use_case, fault)
     count = _plant(yard, fault)
     if fault.outcome != REFUSED:
