@@ -111,7 +111,7 @@ def settings(state: Path, airflow_port: int, mlflow_port: int) -> dict[str, str]
         "PYTHONPATH": str(ROOT),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
         # One thread per task: two tasks share two cores, and the numbers do not depend on who else is at work.
-        "OMP_NUM_THREADS": "2",
+        "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "ignore",
     }
 
