@@ -27,7 +27,7 @@ from pipelines.local.replay import Replay
 from pipelines.tables import features_table, predictions_table, source_table
 
 ROOT = Path(__file__).resolve().parents[2]
-HISTORY, LIVE, BAD = ("2013-W02", "2013-W03"), "2013-W04", "2013-W05"
+HISTORY, LIVE, BAD = ("2013-W44", "2013-W45"), "2013-W46", "2013-W47"
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
@@ -50,7 +50,20 @@ def cut(folder: Path) -> None:
     document["schedules"] = {"ingestion": None, "retraining": None}
     document["training"] |= {"min_partitions": 2, "holdout_days": 4, "trials": 1, "folds": 2, "search_rows": 5000}
     document["training"]["candidates"].pop("forest")
-    document["gates"] |= {"max_calibration_error": 0.3, "max_log_loss": 0.8}
+    document["gates"] |= {"min_auc": 0.55, "max_overfit": 0.3}
+    # Two weeks are too little for most questions, and the assessment rightly says so; what stops leaks still stops.
+    mild = [
+        "rows",
+        "slices",
+        "learning_curve",
+        "predictive",
+        "more_than_one_feature",
+        "related",
+        "balanced",
+        "missing",
+        "unseen",
+    ]
+    document["assessment"] = {"warn": mild}
     document["retraining"] = {"cooldown_partitions": 0, "min_new_labels": 100}
     folder.mkdir()
     (folder / "flight_delay.yaml").write_text(yaml.safe_dump(document))
