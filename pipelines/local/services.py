@@ -194,10 +194,26 @@ def wait_until_healthy(state: Path, services: list[Service], addresses: Addresse
             if service.process.poll() is not None:
                 log = state / "logs" / f"{service.name}.log"
                 raise PermanentError(f"{service.name} ended by itself; its last words, from {log}:\n{_tail(log)}")
-        if Airflow(addresses.airflow, addresses.user, addresses.password).healthy():
+        client = Airflow(addresses.airflow, addresses.user, addresses.password)
+        if client.healthy():
+            _ours(client)
             return
         time.sleep(0.5)
     raise TransientError(f"Airflow did not become healthy within {_START_SECONDS} s; look into {state / 'logs'}")
+
+
+def _ours(client: Airflow) -> None:
+    """Two starts in the same second may choose the same port: the other one's Airflow refuses our password.
+
+    Raises:
+        PermanentError: it is somebody else's that answers.
+    """
+    try:
+        client.dags()
+    except PermanentError as error:
+        raise PermanentError(
+            f"{client.address} is another Airflow, started at the same moment; run this again ({error})"
+        ) from None
 
 
 def stop(services: list[Service]) -> None:
