@@ -35,10 +35,11 @@ def score(yard: Yard, use_case: UseCase, partition: Partition) -> Scored:
     check_alias(yard, use_case)
     rows = yard.lake.read(features_table(use_case), [partition.key]).to_pandas()
     predictions = predict(model, use_case, rows)
+    seen = yard.lake.seen(table, partition.key)
     kept = _other_versions(yard, table, partition, champion.version)
     staged = yard.lake.stage(table, partition.key, _arrow(predictions, kept))
     about = {"trainyard_partition": partition.key, "trainyard_run": yard.run, "trainyard_model": str(champion.version)}
-    slice_ = yard.lake.publish(table, partition.key, [staged], about)
+    slice_ = yard.lake.publish(table, partition.key, [staged], about, seen)
     return Scored(table, partition.key, champion.version, slice_.version, len(predictions))
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipelines.errors import PermanentError
+from pipelines.errors import PermanentError, TransientError
 from pipelines.lake import Lake
 from pipelines.ledger import Decision, Kind
 from pipelines.results import to_json
@@ -72,6 +72,25 @@ def test_rows_of_another_version_are_kept(two_champions: World) -> None:
         assert rows["model_version"].value_counts().to_dict() == {1: table.num_rows, 2: table.num_rows}
         assert not rows.duplicated(["shipment_id", "model_version"]).any()
     assert day.key not in world.yard.lake.partitions("parcels/predictions")
+
+
+def test_a_run_that_publishes_meanwhile_is_not_overwritten(one_champion: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run publishes after this one has read which rows to keep: its rows would be lost without the fence."""
+    world, lake, stage = one_champion, one_champion.yard.lake, one_champion.yard.lake.stage
+    key = world.days[8].key
+
+    def meanwhile(table: str, partition: str, rows: pa.Table) -> str:
+        monkeypatch.setattr(lake, "stage", stage)
+        other = rows.set_column(1, "model_version", pa.array([7] * rows.num_rows, pa.int64()))
+        lake.publish(table, partition, [stage(table, partition, other)], {})
+        return stage(table, partition, rows)
+
+    monkeypatch.setattr(lake, "stage", meanwhile)
+    with pytest.raises(TransientError, match=key):
+        score(world.yard, world.use_case, world.days[8])
+    assert set(predictions(world, 8)["model_version"]) == {7}
+    score(world.at("again"), world.use_case, world.days[8])
+    assert set(predictions(world, 8)["model_version"]) == {1, 7}
 
 
 def test_without_a_champion_nothing_is_published_and_that_is_recorded_once(published: World) -> None:
