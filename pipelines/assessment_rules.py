@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from pipelines.assessment_evidence import DataEvidence
-from pipelines.config import Assessment
 from pipelines.errors import PermanentError
 from pipelines.gates import guarded
 from pipelines.results import Verdict
+from pipelines.settings import Assessment
 
 T = TypeVar("T")
 Rule = Callable[[DataEvidence, Assessment], Verdict]

@@ -53,6 +53,7 @@ class Environment(Settings):
     reports: str
     registry: RegistrySettings
     spark: SparkSettings
+    groups: dict[str, tuple[str, ...]] = {}
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def evaluate(yard: Yard, use_case: UseCase, plan: TrainingPlan, trained: list[Tr
     holdout = load_rows(yard, use_case, plan).holdout
     chosen, evidence, verdicts = _judged(yard, use_case, plan, trained, holdout)
     champion = None if evidence.champion is None else scores(evidence.label, evidence.champion)
-    worth = money(evidence.label, evidence.challenger, use_case.value) if use_case.value else None
+    worth = money(evidence.label, evidence.challenger, use_case.value, use_case.scoring.threshold) if use_case.value else None
     result = Evaluation(
         chosen,
         all(v.passed for v in verdicts),

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.config import Gates, Value
 from pipelines.modelling import losses, scores
 from pipelines.results import Verdict
+from pipelines.settings import Gates, Value
 
 Array = NDArray[Any]
 _RESAMPLES = 2000
@@ -184,9 +184,9 @@ def day_bootstrap(difference: Array, day: Array, confidence: float, seed: int = 
     return float(difference.mean()), float(low), float(high)
 
 
-def money(label: Array, probability: Array, value: Value) -> float:
-    """What acting on these probabilities was worth, against doing nothing, in `value.unit`."""
-    act = np.asarray(probability) >= value.threshold
+def money(label: Array, probability: Array, value: Value, threshold: float) -> float:
+    """What acting from `threshold` on was worth, against doing nothing, in `value.unit`."""
+    act = np.asarray(probability) >= threshold
     positive = np.asarray(label) == 1
     gained = (act & positive).sum() * value.true_positive + (act & ~positive).sum() * value.false_positive
     missed = (~act & positive).sum() * value.false_negative + (~act & ~positive).sum() * value.true_negative

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.config import Candidate, UseCase
+from pipelines.config import UseCase
+from pipelines.settings import Candidate
 
 _EDGE = 1e-6
 

@@ -58,7 +58,7 @@ def measure_performance(yard: Yard, use_case: UseCase, partition: Partition) -> 
         return None
     label, probability = labelled["label"].to_numpy(), labelled["probability"].to_numpy()
     found = scores(label, probability)
-    worth = money(label, probability, use_case.value) if use_case.value else None
+    worth = money(label, probability, use_case.value, use_case.scoring.threshold) if use_case.value else None
     wanted: dict[str, Any] = {
         k: found[k] for k in ("auc", "log_loss", "positive_share", "mean_prediction", "calibration_error")
     }

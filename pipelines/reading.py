@@ -13,10 +13,10 @@ from typing import Any
 
 from pipelines import files
 from pipelines.casting import ROW, cast_rows, value_text
-from pipelines.config import Source
 from pipelines.contract import Contract
 from pipelines.errors import PermanentError
 from pipelines.schema_changes import judge_header, stop_or_report
+from pipelines.settings import Source
 
 RAGGED = "row.columns"
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from pipelines.casting import ROW, as_text
-from pipelines.config import Source
 from pipelines.contract import Contract
 from pipelines.errors import PermanentError
 from pipelines.partitions import Partition
 from pipelines.reading import Reading
 from pipelines.schema_changes import judge_values
+from pipelines.settings import Source
 
 
 def within(reading: Reading, source: Source, partition: Partition, timezone: str) -> tuple[Any, list[dict[str, Any]]]:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pipelines.config import History, Join, UseCase
+from pipelines.config import UseCase
 from pipelines.contract import Contract
 from pipelines.errors import PermanentError
+from pipelines.settings import History, Join
 
 LABEL = "the label"
 _MAX_CHANGES_SHOWN = 8

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pipelines.config import Source, UseCase
+from pipelines.config import UseCase
 from pipelines.partitions import Partition
+from pipelines.settings import Source
 
 SNAPSHOT = "snapshot"
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from pipelines.config import ROOT, Candidate, UseCase
+from pipelines.config import ROOT, UseCase
 from pipelines.environment import Yard
 from pipelines.errors import PermanentError
 from pipelines.partitions import Partition
+from pipelines.settings import Candidate
 from pipelines.tables import features_table, labels_table
 
 _log = logging.getLogger(__name__)

@@ -15,13 +15,14 @@ from pipelines.assessment import Assessed, admit, assess, conclude, finite
 from pipelines.assessment_evidence import DataEvidence, Delays, Rewritten, counts, delays, measured, measures_of
 from pipelines.assessment_rules import RULES, doubling_gain, judge_data
 from pipelines.assessment_trial import Curve, Power, Trial, lucky_auc
-from pipelines.config import Assessment, Question, UseCase
+from pipelines.config import UseCase
 from pipelines.errors import PermanentError
 from pipelines.evaluation import evaluate_assessed
 from pipelines.ledger import Kind
 from pipelines.pages.assessment import assessment_page
 from pipelines.pages.reports import reports_of
 from pipelines.results import Verdict, from_json, to_json
+from pipelines.settings import Assessment, Question
 from pipelines.training import Rows, TrainingPlan, plan_training
 from tests import synthetic
 from tests.pipelines.conftest import World, changed

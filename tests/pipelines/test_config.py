@@ -44,7 +44,7 @@ DEFECTS = [
     ("training.candidates.logistic.search.C.lo", 1, r"C\.lo: unknown key; did you mean '(low|log)'\?"),
     ("contract.shipments.columns.type", {"type": "string", "nulable": True}, r"columns\.type\.nulable: .*'nullable'"),
     ("contract.deliveries.rules", [{"id": "a", "lef": "b"}], r"rules\.0\.lef: unknown key; did you mean 'left'"),
-    ("value.treshold", 1, r"value\.treshold: unknown key; did you mean 'threshold'"),
+    ("scoring.treshold", 0.5, r"scoring\.treshold: unknown key; did you mean 'threshold'"),
     ("owner", None, "owner: this key is required"),
     ("grain", "hour", r"grain: .*'day', 'week' or 'month'.*'hour'"),
     ("timezone", "America/NewYork", "unknown time zone 'America/NewYork'"),

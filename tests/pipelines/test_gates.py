@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.config import Gates, Value
 from pipelines.gates import GATES, Evidence, day_bootstrap, judge, money
 from pipelines.results import Verdict, to_json
+from pipelines.settings import Gates, Value
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # means of nothing, in the planted defects
 ROWS, DAYS = 3000, 10
@@ -214,19 +214,19 @@ def test_dependent_days_make_the_interval_wider_than_independent_rows() -> None:
     assert day_bootstrap(difference, day, 0.95) == day_bootstrap(difference, day, 0.95)
 
 
-VALUE = Value(threshold=0.5, true_positive=45, false_positive=-15, false_negative=-20, true_negative=1)
+VALUE = Value(true_positive=45, false_positive=-15, false_negative=-20, true_negative=1)
 
 
 def test_the_perfect_model_earns_most_the_useless_least_and_doing_nothing_is_zero() -> None:
     label = good().label
     perfect, useless = label.astype(float), 1.0 - label
-    earned = [money(label, p, VALUE) for p in (perfect, good().challenger, useless)]
+    earned = [money(label, p, VALUE, 0.5) for p in (perfect, good().challenger, useless)]
     assert earned == sorted(earned, reverse=True)
     assert earned[0] > earned[1] > 0 > earned[2]
-    assert money(label, np.zeros(ROWS), VALUE) == 0
+    assert money(label, np.zeros(ROWS), VALUE, 0.5) == 0
 
 
 def test_money_is_counted_row_by_row() -> None:
     label, probability = np.array([1, 1, 0, 0]), np.array([0.9, 0.1, 0.9, 0.1])
     # Against doing nothing: the late one found saves 45 and avoids a miss of 20; the false alarm costs 15 and the 1 of peace.
-    assert money(label, probability, VALUE) == 45 + 20 - 15 - 1
+    assert money(label, probability, VALUE, 0.5) == 45 + 20 - 15 - 1

@@ -9,9 +9,10 @@ import optuna
 import pandas as pd
 import pytest
 
-from pipelines.config import Candidate, UseCase
+from pipelines.config import UseCase
 from pipelines.modelling import calibration_error, losses, make_pipeline, scores, suggest
 from pipelines.results import to_json
+from pipelines.settings import Candidate
 from tests import synthetic
 
 ENCODINGS = {

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import Source
 from pipelines.contract import Contract
 from pipelines.errors import PermanentError
 from pipelines.reading import Reading, read_source
+from pipelines.settings import Source
 
 CONTRACT = Contract.model_validate(
     {

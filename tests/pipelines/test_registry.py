@@ -17,10 +17,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from pipelines.config import Candidate, UseCase
+from pipelines.config import UseCase
 from pipelines.errors import PermanentError
 from pipelines.modelling import make_pipeline as candidate_pipeline
 from pipelines.registry import CHAMPION, DIGEST_TAG, MODEL_FILE, Registry, load_model
+from pipelines.settings import Candidate
 from tests import synthetic
 from tests.pipelines.conftest import World
 
