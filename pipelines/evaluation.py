@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +11,14 @@ from pipelines.assessment import Assessed, log_report
 from pipelines.config import UseCase
 from pipelines.environment import Yard
 from pipelines.errors import PermanentError
-from pipelines.gates import Evidence, judge, money
-from pipelines.modelling import scores
+from pipelines.evidence import Evidence
+from pipelines.gates import judge
+from pipelines.gates_in_use import money
+from pipelines.inference import measure
+from pipelines.modelling import losses, scores
 from pipelines.results import Verdict
-from pipelines.training import Trained, TrainingPlan, load_rows
+from pipelines.stability import disturb
+from pipelines.training import Rows, Trained, TrainingPlan, load_rows
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +35,7 @@ class Evaluation:
     worth: float | None
     why: str
     crashed: tuple[str, ...]
+    trained: tuple[Trained, ...] = ()
     assessment: Assessed | None = None
 
 
@@ -44,8 +50,10 @@ def evaluate(yard: Yard, use_case: UseCase, plan: TrainingPlan, trained: list[Tr
         raise PermanentError(
             f"{use_case.name} {plan.partition}: every candidate crashed ({', '.join(crashed)}); read their logs"
         )
-    holdout = load_rows(yard, use_case, plan).holdout
-    chosen, evidence, verdicts = _judged(yard, use_case, plan, trained, holdout)
+    rows = load_rows(yard, use_case, plan)
+    chosen = settle(yard, use_case, trained, rows.holdout)
+    evidence = gather(yard, use_case, plan, chosen, trained, rows)
+    verdicts = tuple(judge(evidence, use_case.gates))
     champion = None if evidence.champion is None else scores(evidence.label, evidence.champion)
     worth = money(evidence.label, evidence.challenger, use_case.value, use_case.scoring.threshold) if use_case.value else None
     result = Evaluation(
@@ -57,24 +65,25 @@ def evaluate(yard: Yard, use_case: UseCase, plan: TrainingPlan, trained: list[Tr
         worth,
         _why(chosen, verdicts, crashed),
         crashed,
+        tuple(trained),
     )
     _log_in_mlflow(yard, result)
     return result
 
 
-def _judged(
-    yard: Yard, use_case: UseCase, plan: TrainingPlan, trained: list[Trained], holdout: Any
-) -> tuple[Trained, Evidence, tuple[Verdict, ...]]:
-    """The best candidate with its verdicts; a complex one that does not beat the simple one on the holdout loses to it."""
-    chosen = choose(use_case, trained)
-    evidence = gather(yard, use_case, plan, chosen, trained, holdout)
-    verdicts = tuple(judge(evidence, use_case.gates))
-    plainest = _plainest(use_case, trained)
-    if plainest is None or plainest is chosen or all(v.passed for v in verdicts if v.gate == "beats_simple"):
-        return chosen, evidence, verdicts
+def settle(yard: Yard, use_case: UseCase, trained: list[Trained], holdout: Any) -> Trained:
+    """The best candidate by its folds; a complex one that does not beat the simple one on newer rows too loses to it."""
+    chosen, plainest = choose(use_case, trained), _plainest(use_case, trained)
+    if plainest is None or plainest is chosen:
+        return chosen
+    label = holdout["label"].to_numpy()
+    mine, plain = (
+        losses(label, yard.registry.load_uri(use_case.name, t.model_uri).predict(holdout)).mean() for t in (chosen, plainest)
+    )
+    if plain - mine >= use_case.gates.min_gain_over_simple:
+        return chosen
     _log.warning("%s does not beat %s on newer rows and loses to it", chosen.candidate, plainest.candidate)
-    evidence = gather(yard, use_case, plan, plainest, trained, holdout)
-    return plainest, evidence, tuple(judge(evidence, use_case.gates))
+    return plainest
 
 
 def _plainest(use_case: UseCase, trained: list[Trained]) -> Trained | None:
@@ -110,25 +119,40 @@ def choose(use_case: UseCase, trained: list[Trained]) -> Trained:
     return best if plainest.folds_log_loss - best.folds_log_loss >= use_case.gates.min_gain_over_simple else plainest
 
 
-def gather(
-    yard: Yard, use_case: UseCase, plan: TrainingPlan, chosen: Trained, trained: list[Trained], holdout: Any
-) -> Evidence:
-    """Score the holdout with challenger, simple model and champion: the same rows for all three."""
-    challenger = yard.registry.load_uri(use_case.name, chosen.model_uri).predict(holdout)
-    simple = _plainest(use_case, trained)
-    plain = yard.registry.load_uri(use_case.name, simple.model_uri).predict(holdout) if simple else None
-    champion, problem = _champion_scores(yard, use_case, plan, holdout)
-    return Evidence(
-        label=holdout["label"].to_numpy(),
-        challenger=challenger,
-        simple=plain,
-        day=holdout[use_case.features.date].astype(str).to_numpy(),
-        training_auc=chosen.training["auc"],
-        is_simple=use_case.training.candidates[chosen.candidate].simple,
-        has_champion=plan.champion is not None,
-        champion=champion,
-        champion_problem=problem,
-    )
+def gather(yard: Yard, use_case: UseCase, plan: TrainingPlan, chosen: Trained, trained: list[Trained], rows: Rows) -> Evidence:
+    """Score the holdout with challenger, simple model, dummy and champion: the same rows for all of them."""
+    holdout, registry = rows.holdout, yard.registry
+    model = registry.load_uri(use_case.name, chosen.model_uri)
+    challenger = model.predict(holdout)
+    with ThreadPoolExecutor(1) as aside:  # the fresh process runs on the other core meanwhile
+        checked = aside.submit(measure, registry, use_case.name, chosen.model_uri, use_case.features.names, holdout, challenger)
+        simple = _plainest(use_case, trained)
+        champion, problem = _champion_scores(yard, use_case, plan, holdout)
+        return Evidence(
+            label=holdout["label"].to_numpy(),
+            challenger=challenger,
+            simple=registry.load_uri(use_case.name, simple.model_uri).predict(holdout) if simple else None,
+            day=holdout[use_case.features.date].astype(str).to_numpy(),
+            training_auc=chosen.training["auc"],
+            is_simple=use_case.training.candidates[chosen.candidate].simple,
+            has_champion=plan.champion is not None,
+            champion=champion,
+            champion_problem=problem,
+            dummy=dummy_scores(rows.fit["label"], len(holdout)),
+            segments={s: holdout[s].astype(str).to_numpy() if s in holdout else None for s in use_case.features.segments},
+            threshold=use_case.scoring.threshold,
+            value=use_case.value,
+            stability=disturb(use_case, model.predict, holdout),
+            inference=checked.result(),
+        )
+
+
+def dummy_scores(label: Any, rows: int) -> Any:
+    """What always saying the average of the training labels gives, for so many rows."""
+    from sklearn.dummy import DummyClassifier
+
+    dummy = DummyClassifier(strategy="prior").fit(label.to_frame(), label)
+    return dummy.predict_proba(range(rows))[:, -1]
 
 
 def _champion_scores(yard: Yard, use_case: UseCase, plan: TrainingPlan, holdout: Any) -> tuple[Any, str | None]:

@@ -4,39 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipelines.evidence import Evidence
+from pipelines.gates_in_use import economics, inference, slices, stability
 from pipelines.modelling import losses, scores
 from pipelines.results import Verdict
-from pipelines.settings import Gates, Value
-
-Array = NDArray[Any]
-_RESAMPLES = 2000
-_MIN_DAYS = 3
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What is known of a challenger on the holdout; arrays have one entry per row, `day` is the row's date.
-
-    `champion` is None where there is no champion to compare with; `champion_problem` says why one that the ledger
-    names could not be scored.
-    """
-
-    label: Array
-    challenger: Array
-    simple: Array | None
-    day: Array
-    training_auc: float | None
-    is_simple: bool
-    has_champion: bool
-    champion: Array | None = None
-    champion_problem: str | None = None
-
+from pipelines.settings import Gates
+from pipelines.statistics import MIN_DAYS, day_bootstrap
 
 Gate = Callable[[Evidence, Gates], Verdict]
 
@@ -97,11 +74,15 @@ def plausible(evidence: Evidence, settings: Gates) -> Verdict:
 
 
 def beats_simple(evidence: Evidence, settings: Gates) -> Verdict:
-    """Log loss against the simple model's, by a margin; the simple model itself has to beat the base rate."""
+    """Log loss against the simple model's, by a margin; the simple model itself has to beat the dummy."""
     mine = float(losses(evidence.label, evidence.challenger).mean())
     if evidence.is_simple:
-        base = float(losses(evidence.label, np.full(len(evidence.label), evidence.label.mean())).mean())
-        sentence = f"The simple model: log loss {mine:.4f} against {base:.4f} for always saying the average."
+        if evidence.dummy is None:
+            return Verdict(
+                "beats_simple", False, "No dummy was scored, so the simple model has nothing to beat: counted as no."
+            )
+        base = float(losses(evidence.label, evidence.dummy).mean())
+        sentence = f"The simple model: log loss {mine:.4f} against {base:.4f} for always saying the training's average."
         return Verdict("beats_simple", mine < base, sentence, {"gain": base - mine})
     if evidence.simple is None:
         return Verdict(
@@ -144,8 +125,8 @@ def beats_champion(evidence: Evidence, settings: Gates) -> Verdict:
         why = evidence.champion_problem or "it was not scored"
         return Verdict("beats_champion", False, f"The champion could not be compared ({why}): counted as no.")
     days = len(np.unique(evidence.day))
-    if days < _MIN_DAYS:
-        why = f"{days} days are too few to tell a gain from luck; raise training.holdout_days to {_MIN_DAYS} or more"
+    if days < MIN_DAYS:
+        why = f"{days} days are too few to tell a gain from luck; raise training.holdout_days to {MIN_DAYS} or more"
         return Verdict("beats_champion", False, f"The champion could not be compared: {why}. Counted as no.", {"days": days})
     difference = losses(evidence.label, evidence.champion) - losses(evidence.label, evidence.challenger)
     gain, low, high = day_bootstrap(difference, evidence.day, settings.confidence)
@@ -170,30 +151,6 @@ def _outcome(passed: bool, gain: float, low: float, rows: int, settings: Gates) 
     return f"that is undecided: about {max(int(rows * (factor - 1)), 1)} more labels would settle it."
 
 
-def day_bootstrap(difference: Array, day: Array, confidence: float, seed: int = 0) -> tuple[float, float, float]:
-    """Mean difference with its percentile interval over resampled days.
-
-    Source: Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 8 (blocks of dependent data).
-    """
-    _, index = np.unique(day, return_inverse=True)
-    sums, counts = np.bincount(index, weights=difference), np.bincount(index)
-    draws = np.random.default_rng(seed).integers(0, len(sums), (_RESAMPLES, len(sums)))
-    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(difference.mean()), float(low), float(high)
-
-
-def money(label: Array, probability: Array, value: Value, threshold: float) -> float:
-    """What acting from `threshold` on was worth, against doing nothing, in `value.unit`."""
-    act = np.asarray(probability) >= threshold
-    positive = np.asarray(label) == 1
-    gained = (act & positive).sum() * value.true_positive + (act & ~positive).sum() * value.false_positive
-    missed = (~act & positive).sum() * value.false_negative + (~act & ~positive).sum() * value.true_negative
-    nothing = positive.sum() * value.false_negative + (~positive).sum() * value.true_negative
-    return float(gained + missed - nothing)
-
-
 def _f(number: float | int | None) -> str:
     return "unknown" if number is None else f"{number:.3f}"
 
@@ -206,4 +163,8 @@ GATES: dict[str, Gate] = {
     "overfit": overfit,
     "calibration": calibration,
     "beats_champion": beats_champion,
+    "slices": slices,
+    "economics": economics,
+    "stability": stability,
+    "inference": inference,
 }

@@ -15,7 +15,7 @@ from typing import Any
 from pipelines import files
 from pipelines.config import UseCase
 from pipelines.environment import Yard
-from pipelines.gates import money
+from pipelines.gates_in_use import money
 from pipelines.ledger import Champion
 from pipelines.modelling import scores
 from pipelines.observations import Drift, Monitored, Performance, latest

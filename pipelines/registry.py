@@ -48,6 +48,7 @@ class Model:
     version: int
     pipeline: Any
     meta: dict[str, Any]
+    signature: dict[str, str] | None = None  # input column -> MLflow's type
 
     def predict(self, rows: Any) -> Any:
         """Probability of the positive label per row; columns are taken by name."""
@@ -195,8 +196,10 @@ def load_model(folder: Path, name: str, version: int, digest: str | None) -> Mod
             "do not use it: roll back, and find out who wrote to the artifact store"
         )
     types = check_types(skops.io.get_untrusted_types(file=file), f"{name} v{version}")
-    meta = yaml.safe_load((folder / "MLmodel").read_text())["metadata"]["trainyard"]
-    return Model(name, version, skops.io.load(file, trusted=types), json.loads(meta))
+    about = yaml.safe_load((folder / "MLmodel").read_text())
+    columns = json.loads((about.get("signature") or {}).get("inputs") or "[]")
+    signature = {c["name"]: c["type"] for c in columns} or None
+    return Model(name, version, skops.io.load(file, trusted=types), json.loads(about["metadata"]["trainyard"]), signature)
 
 
 def check_types(types: list[str], where: str) -> list[str]:

@@ -8,13 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.gates import GATES, Evidence, day_bootstrap, judge, money
+from pipelines.evidence import Evidence, Inference, Stability
+from pipelines.gates import GATES, judge
+from pipelines.gates_in_use import money
 from pipelines.results import Verdict, to_json
 from pipelines.settings import Gates, Value
+from pipelines.statistics import day_bootstrap
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # means of nothing, in the planted defects
 ROWS, DAYS = 3000, 10
-SETTINGS = Gates(min_auc=0.65, max_log_loss=0.66, min_holdout_rows=1000, max_overfit=0.1, max_calibration_error=0.05)
+DEPOTS = ("north", "south") * 4 + ("east", "east")
+VALUE = Value(true_positive=45, false_positive=-15, false_negative=-20, true_negative=1)
+SETTINGS = Gates(
+    min_auc=0.65, max_log_loss=0.66, min_holdout_rows=1000, max_overfit=0.1, max_calibration_error=0.05,
+    min_slice_rows=200, min_slice_auc=0.55, required_slices={"depot": ("north", "south")},
+)  # fmt: skip
+SERVES = Inference(rows=1000, max_difference=0.0, latency_ms=12.0, memory_mib=400.0)
+STEADY = Stability(rows=1000, noise_flips=0.01, missing_flips=0.1, unseen_flips=0.05)
 
 
 def _sigmoid(x: Any) -> Any:
@@ -30,6 +40,7 @@ def good() -> Evidence:
     random = np.random.default_rng(1)
     cause = random.normal(0, 1.5, ROWS)
     truth = _sigmoid(cause)
+    average = np.full(ROWS, truth.mean())
     return Evidence(
         label=(random.random(ROWS) < truth).astype(int),
         challenger=truth,
@@ -39,6 +50,11 @@ def good() -> Evidence:
         is_simple=False,
         has_champion=True,
         champion=_sigmoid(0.5 * cause + random.normal(0, 0.5, ROWS)),
+        dummy=average,
+        segments={"depot": np.resize(DEPOTS, ROWS)},
+        value=VALUE,
+        inference=SERVES,
+        stability=STEADY,
     )
 
 
@@ -47,15 +63,15 @@ def defect(**values: Any) -> Evidence:
 
 
 def few_rows() -> Evidence:
-    keep = slice(None, None, 4)
+    keep = np.sort(np.random.default_rng(6).permutation(ROWS)[:900])
     e = good()
     arrays = {name: getattr(e, name)[keep] for name in ("label", "challenger", "simple", "day", "champion")}
-    return replace(e, **arrays)
+    return replace(e, **arrays, segments={"depot": e.segments["depot"][keep]})
 
 
 def empty_set() -> Evidence:
     none = np.array([])
-    return defect(label=none, challenger=none, simple=none, day=none, champion=none)
+    return defect(label=none, challenger=none, simple=none, day=none, champion=none, segments={"depot": none})
 
 
 def weak() -> Evidence:
@@ -75,6 +91,34 @@ def overconfident() -> Evidence:
     """Tells the cases apart as well as before, but its probabilities are too far out."""
     e, average = good(), np.full(ROWS, 0.5)
     return replace(e, challenger=_sigmoid(1.6 * _logit(e.challenger) + 0.2), simple=average, champion=average)
+
+
+def bad_in(depot: str, challenger: Any, **more: Any) -> Evidence:
+    """The good challenger, but with other scores in one depot."""
+    e = good()
+    return replace(e, challenger=np.where(e.segments["depot"] == depot, challenger, e.challenger), **more)
+
+
+def champion_knows(depot: str) -> Evidence:
+    """Better on the whole, but for one depot the champion was much better."""
+    e = good()
+    there = e.segments["depot"] == depot
+    noisy = _sigmoid(_logit(e.challenger) + np.random.default_rng(3).normal(0, 1.5, ROWS))
+    simple = np.full(ROWS, 0.5)
+    champion = np.where(there, e.challenger, 0.5 * e.champion + 0.25)
+    return replace(e, challenger=np.where(there, noisy, e.challenger), champion=champion, simple=simple)
+
+
+def matrix(**wrong: float) -> Evidence:
+    return defect(value=VALUE.model_copy(update=wrong))
+
+
+def served(**values: Any) -> Evidence:
+    return defect(inference=replace(SERVES, **values))
+
+
+def disturbed(**values: Any) -> Evidence:
+    return defect(stability=replace(STEADY, **values))
 
 
 # Defect -> the only gate that stops it.
@@ -97,6 +141,33 @@ STOPPED_BY_ONE = {
     "champion with NaN": (defect(champion=with_nan(good().champion)), "beats_champion"),
     "champion of wrong length": (defect(champion=good().champion[:-1]), "beats_champion"),
     "gain on a single day": (defect(day=np.full(ROWS, "2024-03-01")), "beats_champion"),
+    "useless in one slice": (
+        bad_in("east", np.random.default_rng(5).random(ROWS) * 0.2 + 0.4, simple=np.full(ROWS, 0.5)),
+        "slices",
+    ),
+    "worse than the champion in one slice": (champion_knows("east"), "slices"),
+    "segment missing": (defect(segments={"depot": None}), "slices"),
+    "required slice missing": (defect(segments={"depot": np.resize(("north", "east"), ROWS)}), "slices"),
+    "required slice too small": (defect(segments={"depot": np.resize(("north",) * 19 + ("south",), ROWS)}), "slices"),
+    "wrong sign: a hit costs": (matrix(true_positive=-45), "economics"),
+    "wrong sign: a false alarm pays": (matrix(false_positive=15), "economics"),
+    "wrong sign: a miss pays": (matrix(false_negative=200), "economics"),
+    "wrong sign: peace costs": (matrix(true_negative=-100), "economics"),
+    "worth too little": (matrix(true_positive=-19, false_positive=-2, true_negative=1), "economics"),
+    "never tried in a fresh process": (defect(inference=None), "inference"),
+    "did not load": (served(max_difference=None, problem="v9 holds types outside the allow-list"), "inference"),
+    "other scores in a fresh process": (served(max_difference=1e-6), "inference"),
+    "too slow": (served(latency_ms=251.0), "inference"),
+    "too large": (served(memory_mib=2049.0), "inference"),
+    "no rows scored": (served(rows=0), "inference"),
+    "no latency known": (served(latency_ms=None), "inference"),
+    "latency is no number": (served(latency_ms=float("nan")), "inference"),
+    "never disturbed": (defect(stability=None), "stability"),
+    "flips with noise": (disturbed(noise_flips=0.11), "stability"),
+    "flips with gaps": (disturbed(missing_flips=0.51), "stability"),
+    "flips on unseen categories": (disturbed(unseen_flips=0.51), "stability"),
+    "crashes on unseen categories": (disturbed(unseen_flips=None, problem="unseen values crash it"), "stability"),
+    "flips not known": (disturbed(missing_flips=None), "stability"),
 }
 # Defects that more than one gate stops.
 STOPPED = {
@@ -185,8 +256,8 @@ def test_without_a_champion_the_first_model_needs_the_other_gates_only() -> None
 
 def test_the_simple_model_has_to_beat_the_average() -> None:
     assert failed(defect(is_simple=True, simple=None)) == []
-    average = np.full(ROWS, good().label.mean())
-    assert "beats_simple" in failed(defect(is_simple=True, challenger=average))
+    assert "beats_simple" in failed(defect(is_simple=True, challenger=good().dummy))
+    assert failed(defect(is_simple=True, simple=None, dummy=None)) == ["beats_simple"]
 
 
 def test_a_gain_that_may_be_luck_is_undecided_and_says_how_many_labels_would_settle_it() -> None:
@@ -212,9 +283,6 @@ def test_dependent_days_make_the_interval_wider_than_independent_rows() -> None:
     _, row_low, row_high = day_bootstrap(difference, np.arange(2000), 0.95)
     assert high - low > 5 * (row_high - row_low)
     assert day_bootstrap(difference, day, 0.95) == day_bootstrap(difference, day, 0.95)
-
-
-VALUE = Value(true_positive=45, false_positive=-15, false_negative=-20, true_negative=1)
 
 
 def test_the_perfect_model_earns_most_the_useless_least_and_doing_nothing_is_zero() -> None:
