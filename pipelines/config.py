@@ -53,6 +53,9 @@ class UseCase(Settings):
         "put_back", description="when the champion alias was moved outside the pipeline"
     )
     schedules: Schedules = Schedules()
+    keep_versions_for: timedelta = Field(
+        timedelta(days=90), ge=timedelta(days=7), description="how long an older version of a table can be put back"
+    )
     sources: dict[Name, Source]
     contract: dict[Name, Contract]
     label: Label

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.evidence import Array, Evidence
+from pipelines.evidence import Array, Evidence, Inference
 from pipelines.modelling import losses, scores
 from pipelines.results import Verdict
 from pipelines.settings import Gates, Value
@@ -121,9 +121,13 @@ def money(label: Array, probability: Array, value: Value, threshold: float) -> f
 
 def inference(evidence: Evidence, settings: Gates) -> Verdict:
     """Loaded from the registry in a fresh process, it gives the same numbers, soon enough, in the memory allowed."""
-    seen = evidence.inference
-    if seen is None:
+    if evidence.inference is None:
         return Verdict("inference", False, "It was not loaded in a fresh process: counted as no.")
+    return inference_gate(evidence.inference, settings)
+
+
+def inference_gate(seen: Inference, settings: Gates) -> Verdict:
+    """The gate's verdict on one measurement."""
     numbers = {"rows": seen.rows, "max_difference": seen.max_difference}
     numbers |= {"latency_ms": seen.latency_ms, "memory_mib": seen.memory_mib}
     if seen.problem or seen.max_difference is None or seen.latency_ms is None or seen.memory_mib is None or not seen.rows:

@@ -12,6 +12,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from typing import Any
 
 from pipelines import files
@@ -303,6 +304,18 @@ class Lake:
         except DeltaError as error:
             raise PermanentError(f"{table}: version {version} cannot be put back ({error}); choose a newer one") from None
         return seen + 1
+
+    def sweep(self, table: str, keep: timedelta, versions: Iterable[int] = ()) -> int:
+        """Remove files that neither `versions` nor any version of the last `keep` needs; return how many.
+
+        Staged files that were never published go too, once they are older than `keep`.
+        """
+        hours = int(keep.total_seconds() // 3600)
+        return len(
+            self.delta(table).vacuum(
+                hours, dry_run=False, enforce_retention_duration=False, full=True, keep_versions=sorted(set(versions)) or None
+            )
+        )
 
     def seen(self, table: str, partition: str) -> int:
         """How often the partition was published or restored: read it before the rows that a new publish stands on."""

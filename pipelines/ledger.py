@@ -29,9 +29,10 @@ class Kind(StrEnum):
     NOT_RETRAINED = "not retrained"
     NOT_SCORED = "not scored"
     ALIAS_MOVED = "alias moved"
+    ALIAS_ACCEPTED = "alias accepted"
 
 
-_MOVES_CHAMPION = (Kind.PROMOTED, Kind.ROLLED_BACK)
+_MOVES_CHAMPION = (Kind.PROMOTED, Kind.ROLLED_BACK, Kind.ALIAS_ACCEPTED)
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,13 @@ class Ledger:
         found = [Decision(**{**r, "evidence": json.loads(r["evidence"])}) for r in rows]
         return sorted(found, key=lambda d: (d.at, d.id))
 
+    def champion_moves(self, use_case: str) -> list[Decision]:
+        """Every promotion, rollback and accepted alias, oldest first."""
+        return [d for d in self.decisions(use_case) if d.kind in _MOVES_CHAMPION]
+
     def champion(self, use_case: str, as_of: str | None = None) -> Champion | None:
         """The champion that serves partition `as_of`; without it, the newest. None before the first promotion."""
-        moves = [d for d in self.decisions(use_case) if d.kind in _MOVES_CHAMPION]
+        moves = self.champion_moves(use_case)
         if as_of is not None:
             moves = [d for d in moves if str(d.effective_from) <= as_of]
         if not moves:

@@ -12,6 +12,7 @@ from pipelines.config import UseCase
 from pipelines.settings import Candidate
 
 _EDGE = 1e-6
+_CALIBRATION_FOLDS = 3
 
 
 def make_pipeline(use_case: UseCase, candidate: Candidate, params: dict[str, Any], seed: int) -> Any:
@@ -22,7 +23,17 @@ def make_pipeline(use_case: UseCase, candidate: Candidate, params: dict[str, Any
     estimator = getattr(importlib.import_module(module), name)(**{**candidate.params, **params})
     if "random_state" in estimator.get_params():
         estimator.set_params(random_state=seed)
-    return Pipeline([("columns", _columns(use_case, candidate)), ("estimator", estimator)])
+    return Pipeline([("columns", _columns(use_case, candidate)), ("estimator", _calibrated(estimator, candidate))])
+
+
+def _calibrated(estimator: Any, candidate: Candidate) -> Any:
+    """The estimator, its probabilities calibrated on newer rows than each copy was fitted on; rows come in order of time."""
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.model_selection import TimeSeriesSplit
+
+    if candidate.calibrate is None:
+        return estimator
+    return CalibratedClassifierCV(estimator, method=candidate.calibrate, cv=TimeSeriesSplit(_CALIBRATION_FOLDS))
 
 
 def _columns(use_case: UseCase, candidate: Candidate) -> Any:

@@ -35,6 +35,7 @@ TRUSTED_TYPES = frozenset(
         "sklearn.compose._column_transformer._RemainderColsList",
         "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.model_selection._split.TimeSeriesSplit",
         "sklearn.tree._tree.Tree",
     }
 )
@@ -139,6 +140,15 @@ class Registry:
         """MLflow's records of all versions, oldest first."""
         found = self.client.search_model_versions(f"name='{use_case}'", max_results=1000)
         return sorted(found, key=lambda v: int(v.version))
+
+    def tables_read(self, use_case: str) -> dict[str, set[int]]:
+        """Table to those of its versions that some registered model was trained on, as its run says."""
+        found: dict[str, set[int]] = {}
+        for run in {v.run_id for v in self.versions(use_case) if v.run_id}:
+            for tag, value in self.client.get_run(run).data.tags.items():
+                if tag.startswith("table."):
+                    found.setdefault(tag.removeprefix("table."), set()).add(int(value))
+        return found
 
     def version(self, use_case: str, version: int) -> Any:
         """MLflow's record of one version.

@@ -27,12 +27,12 @@ class Scored:
 def score(yard: Yard, use_case: UseCase, partition: Partition) -> Scored:
     """Predict with the champion as of the partition, told by the ledger: a backfill scores as it would have then."""
     table = predictions_table(use_case)
+    check_alias(yard, use_case)
     champion = yard.ledger.champion(use_case.name, as_of=partition.key)
     if champion is None:
         _record_no_champion(yard, use_case, partition)
         return Scored(table, partition.key, None, None, 0)
     model = yard.registry.load(use_case.name, champion.version)
-    check_alias(yard, use_case)
     rows = yard.lake.read(features_table(use_case), [partition.key]).to_pandas()
     predictions = predict(model, use_case, rows)
     seen = yard.lake.seen(table, partition.key)

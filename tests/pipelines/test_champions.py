@@ -56,3 +56,46 @@ def test_scoring_does_not_follow_an_alias_that_was_moved_outside(two_champions: 
     assert score(world.yard, world.use_case, world.days[9]).model_version == 1
     assert world.yard.registry.alias("parcels", CHAMPION) == 2
     assert len(_moves(world)) == 1
+
+
+def _third_version(world: World) -> int:
+    """A registered version that was never champion: v2's model once more."""
+    client = world.yard.registry.client
+    second = world.yard.registry.version("parcels", 2)
+    tags = {k: v for k, v in second.tags.items() if k != "trainyard.model_uri"}
+    return int(client.create_model_version("parcels", second.source, run_id=second.run_id, tags=tags).version)
+
+
+def test_by_policy_a_moved_alias_is_accepted_for_what_is_not_scored_yet(two_champions: World) -> None:
+    world = two_champions
+    accepting = world.use_case.model_copy(update={"alias_moved": "accept"})
+    score(world.yard, accepting, world.days[8])
+    world.yard.registry.set_alias("parcels", CHAMPION, _third_version(world))
+    assert check_alias(world.yard, accepting)
+    champion = world.yard.ledger.champion("parcels")
+    assert champion is not None
+    assert champion.version == 3
+    assert "No gate has judged this move" in champion.why
+    assert champion.effective_from > world.days[8].key
+    assert world.yard.registry.alias("parcels", CHAMPION) == 3
+    assert not check_alias(world.yard, accepting)
+
+
+def test_a_version_that_cannot_serve_is_put_back_under_either_policy(two_champions: World) -> None:
+    """Planted: the model behind the alias is not the one that was registered."""
+    world = two_champions
+    accepting = world.use_case.model_copy(update={"alias_moved": "accept"})
+    third = _third_version(world)
+    world.yard.registry.client.set_model_version_tag("parcels", str(third), "trainyard.sha256", "0" * 64)
+    world.yard.registry.set_alias("parcels", CHAMPION, third)
+    assert check_alias(world.yard, accepting)
+    assert world.yard.registry.alias("parcels", CHAMPION) == 2
+    assert "cannot serve" in _moves(world)[0]
+
+
+def test_an_alias_that_a_crash_left_behind_is_put_back_under_either_policy(two_champions: World) -> None:
+    """The ledger has v2; the crash came before the alias, which still names v1."""
+    world = two_champions
+    world.yard.registry.set_alias("parcels", CHAMPION, 1)
+    assert check_alias(world.yard, world.use_case.model_copy(update={"alias_moved": "accept"}))
+    assert world.yard.registry.alias("parcels", CHAMPION) == 2

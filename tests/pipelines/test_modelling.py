@@ -55,6 +55,29 @@ def test_the_seed_decides_what_is_random(use_case: UseCase) -> None:
     assert (predicted(1) != predicted(2)).any()
 
 
+def test_calibration_mends_probabilities_that_are_too_sure(use_case: UseCase) -> None:
+    """Trees grown to the last row are nearly always sure, and often wrong."""
+    day, newer = synthetic.days(use_case, 2)
+    sure = ENCODINGS["ordinal"].model_copy(update={"params": {"n_estimators": 3, "n_jobs": 1}})
+
+    def error(candidate: Candidate) -> float:
+        frames = [synthetic.parcels(d, rows=1500) for d in (day, newer)]
+        (x, y), (x_new, y_new) = [(synthetic.features(day, s), (d.delay >= 15).astype(int)) for s, d in frames]
+        pipeline = make_pipeline(use_case, candidate, {}, seed=1).fit(x[list(use_case.features.names)], y)
+        return calibration_error(y_new.to_numpy(), pipeline.predict_proba(x_new[list(use_case.features.names)])[:, 1])
+
+    plain = error(sure)
+    for method in ("sigmoid", "isotonic"):
+        assert error(sure.model_copy(update={"calibrate": method})) < 0.6 * plain
+
+
+def test_calibration_learns_from_newer_rows_than_each_copy_was_fitted_on(use_case: UseCase) -> None:
+    frame, label = rows(use_case)
+    candidate = ENCODINGS["one_hot"].model_copy(update={"calibrate": "sigmoid"})
+    estimator = make_pipeline(use_case, candidate, {}, seed=1).fit(frame, label)["estimator"]
+    assert all(before.max() < after.min() for before, after in estimator.cv.split(frame))
+
+
 def test_found_parameters_override_the_declared_ones(use_case: UseCase) -> None:
     pipeline = make_pipeline(use_case, ENCODINGS["one_hot"], {"max_iter": 7, "C": 0.5}, seed=1)
     assert pipeline["estimator"].get_params()["max_iter"] == 7

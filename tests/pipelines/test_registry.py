@@ -32,6 +32,13 @@ CANDIDATES = {
         estimator="sklearn.ensemble.HistGradientBoostingClassifier", encoding="ordinal", params={"max_iter": 5}
     ),
     "forest": Candidate(estimator="sklearn.ensemble.RandomForestClassifier", encoding="ordinal", params={"n_estimators": 3}),
+    "sigmoid": Candidate(estimator="sklearn.linear_model.LogisticRegression", calibrate="sigmoid"),
+    "isotonic": Candidate(
+        estimator="sklearn.ensemble.RandomForestClassifier",
+        encoding="ordinal",
+        params={"n_estimators": 3},
+        calibrate="isotonic",
+    ),
 }
 
 
