@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from pipelines.assessment import Assessed, log_report
@@ -16,6 +19,7 @@ from pipelines.gates import judge
 from pipelines.gates_in_use import money
 from pipelines.inference import measure
 from pipelines.modelling import losses, scores
+from pipelines.registry import Model
 from pipelines.results import Verdict
 from pipelines.stability import disturb
 from pipelines.training import Rows, Trained, TrainingPlan, load_rows
@@ -51,8 +55,9 @@ def evaluate(yard: Yard, use_case: UseCase, plan: TrainingPlan, trained: list[Tr
             f"{use_case.name} {plan.partition}: every candidate crashed ({', '.join(crashed)}); read their logs"
         )
     rows = load_rows(yard, use_case, plan)
-    chosen = settle(yard, use_case, trained, rows.holdout)
-    evidence = gather(yard, use_case, plan, chosen, trained, rows)
+    score = scorer(yard, use_case, rows.holdout)
+    chosen = settle(use_case, trained, rows.holdout, score)
+    evidence = gather(yard, use_case, plan, chosen, trained, rows, score)
     verdicts = tuple(judge(evidence, use_case.gates))
     champion = None if evidence.champion is None else scores(evidence.label, evidence.champion)
     worth = money(evidence.label, evidence.challenger, use_case.value, use_case.scoring.threshold) if use_case.value else None
@@ -71,15 +76,27 @@ def evaluate(yard: Yard, use_case: UseCase, plan: TrainingPlan, trained: list[Tr
     return result
 
 
-def settle(yard: Yard, use_case: UseCase, trained: list[Trained], holdout: Any) -> Trained:
+Scorer = Callable[[str], tuple[Model, Any]]
+
+
+def scorer(yard: Yard, use_case: UseCase, holdout: Any) -> Scorer:
+    """From a model's address to the model and its probabilities on the holdout; each is loaded and asked once."""
+
+    @cache
+    def score(model_uri: str) -> tuple[Model, Any]:
+        model = yard.registry.load_uri(use_case.name, model_uri)
+        return model, model.predict(holdout)
+
+    return score
+
+
+def settle(use_case: UseCase, trained: list[Trained], holdout: Any, score: Scorer) -> Trained:
     """The best candidate by its folds; a complex one that does not beat the simple one on newer rows too loses to it."""
     chosen, plainest = choose(use_case, trained), _plainest(use_case, trained)
     if plainest is None or plainest is chosen:
         return chosen
     label = holdout["label"].to_numpy()
-    mine, plain = (
-        losses(label, yard.registry.load_uri(use_case.name, t.model_uri).predict(holdout)).mean() for t in (chosen, plainest)
-    )
+    mine, plain = (losses(label, score(t.model_uri)[1]).mean() for t in (chosen, plainest))
     if plain - mine >= use_case.gates.min_gain_over_simple:
         return chosen
     _log.warning("%s does not beat %s on newer rows and loses to it", chosen.candidate, plainest.candidate)
@@ -119,11 +136,12 @@ def choose(use_case: UseCase, trained: list[Trained]) -> Trained:
     return best if plainest.folds_log_loss - best.folds_log_loss >= use_case.gates.min_gain_over_simple else plainest
 
 
-def gather(yard: Yard, use_case: UseCase, plan: TrainingPlan, chosen: Trained, trained: list[Trained], rows: Rows) -> Evidence:
+def gather(
+    yard: Yard, use_case: UseCase, plan: TrainingPlan, chosen: Trained, trained: list[Trained], rows: Rows, score: Scorer
+) -> Evidence:
     """Score the holdout with challenger, simple model, dummy and champion: the same rows for all of them."""
     holdout, registry = rows.holdout, yard.registry
-    model = registry.load_uri(use_case.name, chosen.model_uri)
-    challenger = model.predict(holdout)
+    model, challenger = score(chosen.model_uri)
     with ThreadPoolExecutor(1) as aside:  # the fresh process runs on the other core meanwhile
         checked = aside.submit(measure, registry, use_case.name, chosen.model_uri, use_case.features.names, holdout, challenger)
         simple = _plainest(use_case, trained)
@@ -131,7 +149,7 @@ def gather(yard: Yard, use_case: UseCase, plan: TrainingPlan, chosen: Trained, t
         return Evidence(
             label=holdout["label"].to_numpy(),
             challenger=challenger,
-            simple=registry.load_uri(use_case.name, simple.model_uri).predict(holdout) if simple else None,
+            simple=score(simple.model_uri)[1] if simple else None,
             day=holdout[use_case.features.date].astype(str).to_numpy(),
             training_auc=chosen.training["auc"],
             is_simple=use_case.training.candidates[chosen.candidate].simple,
@@ -180,10 +198,10 @@ def _why(chosen: Trained, verdicts: tuple[Verdict, ...], crashed: tuple[str, ...
 
 def _log_in_mlflow(yard: Yard, result: Evaluation) -> None:
     """The verdicts, on the chosen candidate's MLflow run."""
-    client, run = yard.registry.client, result.chosen.run_id
-    client.set_tag(run, "gates", "passed" if result.passed else "failed")
-    for verdict in result.verdicts:
-        client.set_tag(run, f"gate.{verdict.gate}", f"{'passed' if verdict.passed else 'FAILED'}: {verdict.sentence}"[:4900])
-    for name, value in result.holdout.items():
-        if value is not None:
-            client.log_metric(run, f"holdout_{name}", value)
+    from mlflow.entities import Metric, RunTag
+
+    said = {f"gate.{v.gate}": f"{'passed' if v.passed else 'FAILED'}: {v.sentence}"[:4900] for v in result.verdicts}
+    tags = [RunTag(name, text) for name, text in {"gates": "passed" if result.passed else "failed", **said}.items()]
+    now = int(time.time() * 1000)
+    metrics = [Metric(f"holdout_{name}", value, now, 0) for name, value in result.holdout.items() if value is not None]
+    yard.registry.client.log_batch(result.chosen.run_id, metrics=metrics, tags=tags)

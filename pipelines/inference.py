@@ -6,6 +6,7 @@ As a script this module is that process: `python -m pipelines.inference REQUEST.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -50,12 +51,17 @@ def _run(request: Path, timeout: float) -> str | None:
     """Run the fresh process; what went wrong, in words."""
     command = [sys.executable, "-m", "pipelines.inference", str(request)]
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False, env=_env())
     except subprocess.TimeoutExpired:
         return f"it did not answer within {timeout:.0f} seconds"
     if done.returncode != 0:
         return (done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"])[-1][:500]
     return None
+
+
+def _env() -> dict[str, str]:
+    """One thread: boosting's threads wait for each other where the cores are busy, and one row needs no second one."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def _compared(answer: dict[str, Any], wanted: Array) -> Inference:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pipelines import assessment, evaluation, features, ingestion, labels, monitoring, promotion, retraining, scoring, training
@@ -24,12 +26,19 @@ def run_training(yard: Yard, use_case: UseCase, partition: Partition) -> Any:
     """Assess the data, train every candidate, judge, promote or keep; a candidate that crashes loses, as in the DAG."""
     planned = training.plan_training(yard, use_case, partition)
     assessed = assessment.admit(yard, use_case, planned)
-    trained = [t for t in (_train(yard, use_case, planned, name) for name in planned.candidates) if t]
+    trained = train_all(yard, use_case, planned)
     evaluated = evaluation.evaluate_assessed(yard, use_case, planned, trained, assessed)
     if not evaluated.passed:
         return promotion.keep(yard, use_case, planned, evaluated)
     registered = promotion.register(yard, use_case, planned, evaluated)
     return promotion.promote(yard, use_case, planned, evaluated, registered, None)
+
+
+def train_all(yard: Yard, use_case: UseCase, planned: training.TrainingPlan) -> list[training.Trained]:
+    """Every candidate that did not crash. Threads, as fitting lets go of Python's lock: they share the cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda name: _train(yard, use_case, planned, name), planned.candidates)
+    return [t for t in found if t]
 
 
 def _train(yard: Yard, use_case: UseCase, planned: training.TrainingPlan, name: str) -> training.Trained | None:

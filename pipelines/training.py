@@ -122,6 +122,7 @@ def train_candidate(yard: Yard, use_case: UseCase, plan: TrainingPlan, name: str
         training = evaluate_on(pipeline, use_case, rows.fit.tail(use_case.training.search_rows))
         yard.registry.mlflow.log_params({"candidate": name, **candidate.params, **best})
         yard.registry.mlflow.log_metric("folds_log_loss", loss)
+        yard.registry.mlflow.log_dict(use_case.model_dump(mode="json"), "use_case.json")
         yard.registry.mlflow.log_metrics({f"training_{k}": v for k, v in training.items() if v is not None})
         meta = model_meta(use_case, plan, name, best)
         uri = yard.registry.log_model(pipeline, example(use_case, rows.fit), meta)
@@ -185,10 +186,15 @@ def time_folds(dates: Any, folds: int) -> list[tuple[Any, Any]]:
 
 
 def fit(use_case: UseCase, candidate: Candidate, params: dict[str, Any], rows: Any) -> Any:
+    """The candidate's pipeline fitted on `rows`, by one thread: candidates train side by side, and the last bits of a
+    sum hang on the number of threads, which a model that is reproduced elsewhere may not."""
+    from threadpoolctl import threadpool_limits
+
     from pipelines.modelling import make_pipeline
 
     pipeline = make_pipeline(use_case, candidate, params, use_case.training.seed)
-    return pipeline.fit(rows[list(use_case.features.names)], rows["label"])
+    with threadpool_limits(1):
+        return pipeline.fit(rows[list(use_case.features.names)], rows["label"])
 
 
 def evaluate_on(pipeline: Any, use_case: UseCase, rows: Any) -> dict[str, Any]:

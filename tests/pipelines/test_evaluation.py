@@ -118,7 +118,9 @@ def test_the_champion_does_not_beat_itself(one_champion: World, simple_only: Use
     plan = plan_training(world.yard, changed(simple_only, "training", max_partitions=6), world.days[10])
     uri = world.yard.registry.version("parcels", 1).tags["trainyard.model_uri"]
     itself = replace(trained("logistic", 0.5), model_uri=uri)
-    evidence = evaluation.gather(world.yard, simple_only, plan, itself, [itself], load_rows(world.yard, simple_only, plan))
+    rows = load_rows(world.yard, simple_only, plan)
+    score = evaluation.scorer(world.yard, simple_only, rows.holdout)
+    evidence = evaluation.gather(world.yard, simple_only, plan, itself, [itself], rows, score)
     assert (evidence.champion == evidence.challenger).all()
     assert "beats_champion" in [v.gate for v in evaluation.judge(evidence, simple_only.gates) if not v.passed]
 

@@ -8,12 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines.config import UseCase
+from pipelines.errors import PermanentError
+from pipelines.evaluation import evaluate
 from pipelines.evidence import Evidence, Inference
 from pipelines.gates_in_use import inference
 from pipelines.inference import measure, signature_problem
+from pipelines.promotion import register
 from pipelines.settings import Gates
 from pipelines.tables import features_table
-from tests.pipelines.conftest import World
+from pipelines.training import plan_training, train_candidate
+from tests.pipelines.conftest import World, changed
 
 
 def judged(seen: Inference, **limits: float) -> Any:
@@ -90,6 +95,17 @@ def test_a_signature_that_does_not_fit_is_named(one_champion: World, change: Any
     assert signature is not None
     assert signature_problem(signature, names, rows) is None
     assert says in str(signature_problem(change(signature), names, rows))
+
+
+def test_a_refitted_model_that_would_not_serve_is_not_registered(one_champion: World, use_case: UseCase) -> None:
+    """What the gates judged serves well; what was fitted anew is (said to be) too slow."""
+    newest = changed(use_case, "training", max_partitions=6, candidates={"logistic": use_case.training.candidates["logistic"]})
+    plan = plan_training(one_champion.yard, newest, one_champion.days[13])
+    evaluated = evaluate(one_champion.yard, newest, plan, [train_candidate(one_champion.yard, newest, plan, "logistic")])
+    assert evaluated.passed
+    with pytest.raises(PermanentError, match=r"refitted model is not registered.*too slow"):
+        register(one_champion.yard, changed(newest, "gates", max_latency_ms=0.001), plan, evaluated)
+    assert [int(v.version) for v in one_champion.yard.registry.versions(use_case.name)] == [1]
 
 
 def test_no_numbers_are_a_no() -> None:
