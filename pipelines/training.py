@@ -221,15 +221,23 @@ def model_meta(use_case: UseCase, plan: TrainingPlan, candidate: str, params: di
         "holdout_from": plan.holdout_from,
         "trained_through": plan.trained_through,
         "seed": use_case.training.seed,
-        "configuration": digest_of(use_case.model_dump_json()),
-        "code": git_commit(),
-        "lock": digest_of((ROOT / "requirements.lock").read_text()),
+        **_made_with(use_case),
     }
 
 
 def run_tags(use_case: UseCase, plan: TrainingPlan) -> dict[str, str]:
+    """What an MLflow run says of the data, the code and the configuration that it came from."""
     versions = {f"table.{name}": str(version) for name, version in plan.versions.items()}
-    return {"partition": plan.partition, "partitions": ",".join(plan.partitions), "code": git_commit(), **versions}
+    partitions = {"partition": plan.partition, "partitions": ",".join(plan.partitions)}
+    return {**partitions, **versions, **_made_with(use_case), "seed": str(use_case.training.seed)}
+
+
+def _made_with(use_case: UseCase) -> dict[str, str]:
+    return {
+        "configuration": digest_of(use_case.model_dump_json()),
+        "code": git_commit(),
+        "lock": digest_of((ROOT / "requirements.lock").read_text()),
+    }
 
 
 def digest_of(text: str) -> str:
