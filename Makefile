@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 PYTHON ?= python3
+# Test files run side by side; each worker makes its own small lakes and models.
+WORKERS ?= 2
 export PYTHONPATH := $(CURDIR)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
@@ -32,10 +34,11 @@ airflow: setup ## look again: Airflow and MLflow on the present state, until Ctr
 
 test: setup lint schema-is-fresh ## lint, types, import contracts, unit tests, DAG tests, one end-to-end run in real Airflow
 	@bash infra/check_machine.sh "$(PY)"
-	@$(PY) -m pytest -q
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not e2e"
+	@$(PY) -m pytest -q -m e2e
 
 unit: setup ## only the tests without Airflow
-	@$(PY) -m pytest -q tests/pipelines tests/spark_jobs
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests/pipelines tests/spark_jobs
 
 lint: setup ## ruff, mypy, import contracts
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet .
