@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -19,6 +20,8 @@ from pipelines.repair import add_verbs
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; 0 done, 1 the work failed, 2 the words were wrong."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as Airflow's tasks have it: the last bits of a sum hang on it
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     options = _parser().parse_args(argv)
     level = logging.INFO if options.verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -55,6 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     back = verb("rollback", rollback, "let an earlier champion serve again", "USE_CASE")
     back.add_argument("--to", type=int, help="model version; without it, the champion before this one")
     back.add_argument("--reason", required=True, help="why; it is kept in the ledger")
+    tell = verb("card", card, "the model card of a version", "USE_CASE")
+    tell.add_argument("version", metavar="VERSION", nargs="?", type=_version, help="such as 3; without it, the champion")
+    where = tell.add_mutually_exclusive_group()
+    where.add_argument("--markdown", metavar="PATH", help="write it there instead of printing it")
+    where.add_argument("--html", metavar="PATH", help="write the page there instead of printing the Markdown")
+    redo = verb("reproduce", reproduce, "train a version again from its record, and compare to the last bit", "USE_CASE")
+    redo.add_argument("version", metavar="VERSION", type=_version)
     add_verbs(verb)
     again = verb("demo", demo, "replay 2013 through Airflow on this machine")
     again.add_argument("--fresh", action="store_true", help="erase the state first, instead of going on where it stopped")
@@ -142,6 +152,33 @@ def arrive(options: Any) -> None:
     use_case = load_use_case(feeds.USE_CASE)
     for uri in feeds.arrive(open_yard(), use_case, use_case.partition(options.partition)):
         print(uri)
+
+
+def _version(text: str) -> int:
+    """`3` or `v3`."""
+    return int(text.removeprefix("v"))
+
+
+def card(options: Any) -> None:
+    """Print the card as Markdown, or write it where asked; say where its page is."""
+    from pathlib import Path
+
+    from pipelines import model_card
+
+    markdown, page, address = model_card.card(open_yard(), load_use_case(options.use_case).name, options.version)
+    if options.html or options.markdown:
+        Path(options.html or options.markdown).write_text(page if options.html else markdown)
+    else:
+        print(markdown)
+    print(f"page: {address}", file=sys.stderr)
+
+
+def reproduce(options: Any) -> int:
+    from pipelines.reproduction import reproduce, told
+
+    done = reproduce(open_yard(), load_use_case(options.use_case).name, options.version)
+    print(told(done))
+    return 0 if done.identical else 1
 
 
 def rollback(options: Any) -> None:

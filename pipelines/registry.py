@@ -107,7 +107,10 @@ class Registry:
                 raise
 
     def log_model(self, pipeline: Any, example: Any, meta: dict[str, Any]) -> str:
-        """Log the pipeline and `meta` in the active run; return the model's address."""
+        """Log the pipeline and `meta` in the active run; return the model's address.
+
+        Its digest is kept in MLflow's database at once, away from the store that holds the files.
+        """
         import skops.io
         from mlflow.models import infer_signature
 
@@ -125,6 +128,8 @@ class Registry:
             pyfunc_predict_fn="predict_proba",
             metadata={"trainyard": json.dumps(meta, sort_keys=True)},
         )
+        digest = _digest(self._download(info.model_uri))
+        self.client.set_logged_model_tags(info.model_id, {DIGEST_TAG: digest})
         return str(info.model_uri)
 
     def register(self, use_case: str, model_uri: str, tags: dict[str, str]) -> int:
@@ -132,8 +137,8 @@ class Registry:
         for version in self.versions(use_case):
             if version.tags.get("trainyard.model_uri") == model_uri:
                 return int(version.version)
-        digest = _digest(self._download(model_uri) / MODEL_FILE)
-        tags = {**tags, "trainyard.model_uri": model_uri, DIGEST_TAG: digest}
+        # The digest of when it was logged: what was changed since does not become right by being registered.
+        tags = {**tags, "trainyard.model_uri": model_uri, DIGEST_TAG: self._logged_digest(use_case, model_uri)}
         return int(self.mlflow.register_model(model_uri, use_case, tags=tags).version)
 
     def versions(self, use_case: str) -> list[Any]:
@@ -187,29 +192,38 @@ class Registry:
         return load_model(self._download(f"models:/{use_case}/{version}"), use_case, version, digest)
 
     def load_uri(self, use_case: str, model_uri: str) -> Model:
-        """Load a logged model that is not registered yet; its types are checked all the same."""
-        return load_model(self._download(model_uri), use_case, 0, None)
+        """Load a logged model that is not registered yet, or `models:/<use case>/<version>`; checked like `load`."""
+        name, _, version = model_uri.removeprefix("models:/").partition("/")
+        if version.isdigit():
+            return self.load(name, int(version))
+        return load_model(self._download(model_uri), use_case, 0, self._logged_digest(use_case, model_uri))
+
+    def _logged_digest(self, use_case: str, model_uri: str) -> str:
+        model = self.client.get_logged_model(model_uri.removeprefix("models:/"))
+        digest: str | None = model.tags.get(DIGEST_TAG)
+        if digest is None:
+            raise PermanentError(f"{use_case}: {model_uri} has no tag {DIGEST_TAG}: the training did not log it; train again")
+        return digest
 
     def _download(self, uri: str) -> Path:
         return Path(self.mlflow.artifacts.download_artifacts(uri))
 
 
-def load_model(folder: Path, name: str, version: int, digest: str | None) -> Model:
+def load_model(folder: Path, name: str, version: int, digest: str) -> Model:
     """Load a model's folder; see `Registry.load`."""
     import skops.io
-    import yaml
 
     file = folder / MODEL_FILE
-    if digest is not None and _digest(file) != digest:
+    if _digest(folder) != digest:
         raise PermanentError(
             f"{name} v{version}: the model file is not the one that was registered (its SHA-256 differs); "
             "do not use it: roll back, and find out who wrote to the artifact store"
         )
     types = check_types(skops.io.get_untrusted_types(file=file), f"{name} v{version}")
-    about = yaml.safe_load((folder / "MLmodel").read_text())
-    columns = json.loads((about.get("signature") or {}).get("inputs") or "[]")
+    about = _about(folder)
+    columns = json.loads((about["signature"] or {}).get("inputs") or "[]")
     signature = {c["name"]: c["type"] for c in columns} or None
-    return Model(name, version, skops.io.load(file, trusted=types), json.loads(about["metadata"]["trainyard"]), signature)
+    return Model(name, version, skops.io.load(file, trusted=types), json.loads(about["trainyard"]), signature)
 
 
 def check_types(types: list[str], where: str) -> list[str]:
@@ -227,8 +241,17 @@ def check_types(types: list[str], where: str) -> list[str]:
     return list(types)
 
 
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+def _digest(folder: Path) -> str:
+    """Of the model file, and of what we read from the file about it: features and dates decide what is served, and to whom."""
+    about = json.dumps(_about(folder), sort_keys=True).encode()
+    return hashlib.sha256((folder / MODEL_FILE).read_bytes() + about).hexdigest()
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    import yaml
+
+    found = yaml.safe_load((folder / "MLmodel").read_text())
+    return {"trainyard": found["metadata"]["trainyard"], "signature": found.get("signature")}
 
 
 def _requirements() -> list[str]:

@@ -5,6 +5,7 @@ Evidently's and Great Expectations' pages carry raw data values, also inside scr
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,12 +36,16 @@ _NAMES = {
     "contracts": re.compile(rf"(?P<subject>\w+)-(?P<partition>\d[\w-]*|{SNAPSHOT})\.html"),
     "assessment": re.compile(r"(?P<partition>\d[\w-]*)(?P<subject>)\.html"),
     "drift": re.compile(r"(?P<partition>\d[\w-]*)-(?P<subject>v\d+)\.html"),
+    "models": re.compile(r"(?P<subject>v\d+)(?P<partition>)\.html"),
 }
 
 
 @dataclass(frozen=True, order=True)
 class Report:
-    """`<use case>/<kind>/<name>` below the reports folder; `subject` is the source, the model version, or nothing."""
+    """`<use case>/<kind>/<name>` below the reports folder; `subject` is the source, the model version, or nothing.
+
+    A model's card is of no partition: it tells of all that the model was made of.
+    """
 
     partition: str
     kind: str
@@ -63,6 +68,11 @@ def reports_of(yard: Yard, use_case: str, kind: str, partition: str) -> list[Rep
     return [r for r in known_reports(yard, use_case, [kind]) if r.partition == partition]
 
 
+def cards(yard: Yard, use_case: str) -> list[int]:
+    """The model versions that have a card, newest first."""
+    return sorted((int(r.subject[1:]) for r in known_reports(yard, use_case, ["models"])), reverse=True)
+
+
 def read_report(yard: Yard, use_case: str, kind: str, name: str) -> bytes:
     """The page of a known report; its address comes from the list, never from what was asked for.
 
@@ -73,8 +83,23 @@ def read_report(yard: Yard, use_case: str, kind: str, name: str) -> bytes:
     found = next((r for r in known if r.name == name), None)
     if found is None:
         raise PermanentError(f"{use_case}: there is no such report; open one from the list of reports")
+    if kind == "models":
+        return _card(yard, found)
     page = files.read_bytes(f"{yard.environment.reports}/{found.path}")
     return page + _PLAIN if kind == "contracts" else page
+
+
+def _card(yard: Yard, found: Report) -> bytes:
+    """A model's card with what the ledger says of it now; the page as it was written, where the record is lost."""
+    from pipelines.pages.model_card import blocks, heading
+    from pipelines.pages.model_card_html import card_page
+
+    place = f"{yard.environment.reports}/{found.path}"
+    beside = f"{place.removesuffix('.html')}.json"
+    if not files.exists(beside):
+        return files.read_bytes(place)
+    record = json.loads(files.read_bytes(beside))
+    return card_page(heading(record), blocks(record, yard.ledger.decisions(found.use_case))).encode()
 
 
 def _names(yard: Yard, folder: str) -> list[str]:

@@ -86,4 +86,32 @@ details { margin-top: 6px; }
 summary { cursor: pointer; color: var(--soft); font-size: 13px; }
 pre { overflow: auto; max-height: 320px; margin: 8px 0 0; padding: 12px; background: var(--faint); border-radius: 6px;
   font: 12px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+dl.facts.card { margin-top: 12px; gap: 6px 18px; }
+ul.plain { margin: 0; padding-left: 34px; }
+ul.plain li + li { margin-top: 6px; }
+table.wrap th { white-space: normal; vertical-align: bottom; }
+table.wrap td { vertical-align: top; }
+table.wrap td.left { white-space: normal; overflow-wrap: break-word; }
+table.wrap td.left:last-child { min-width: 24em; }
+.part > * + .scroll, .part > * + figure { margin-top: 12px; }
+.beside { display: grid; grid-template-columns: minmax(280px, 360px) minmax(340px, 1fr); gap: 12px; align-items: start; }
+.beside th, .beside td { padding-top: 5px; padding-bottom: 5px; }
+svg .spread { stroke: var(--text); stroke-width: 1.5; }
+@media (max-width: 900px) {
+  .beside { grid-template-columns: minmax(0, 1fr); } .beside svg { max-width: 360px; }
+  table.wrap { font-size: 13px; } table.wrap th, table.wrap td { padding: 6px 8px; }
+  table.wrap td.left:last-child { min-width: 16em; }
+}
+@media (max-width: 560px) { dl.facts.card { grid-template-columns: 1fr; } }
+@media print {
+  :root { color-scheme: light; --ground: #fff; --card: #fff; --text: #000; --soft: #444; --line: #bbb; --faint: #f2f2f2;
+    --accent: #0b4f96; --good: #12734a; --good-soft: #fff; --warn: #8a5300; --warn-soft: #fff; --bad: #b3261e;
+    --bad-soft: #fff; --cool: #33559b; --cool-soft: #fff; --second: #b4580a; --third: #7a5bc0; }
+  body { font-size: 11px; } main { max-width: none; padding: 0; }
+  h2 { font-size: 14px; margin: 18px 0 6px; break-after: avoid; }
+  figure, tr, dl, .card { break-inside: avoid; } .scroll { overflow: visible; }
+  th, td, table.wrap th, table.wrap td { padding: 3px 8px; white-space: normal; }
+  th { font-size: 9px; } .small { font-size: 10px; }
+  table.wrap { font-size: 11px; } .beside { grid-template-columns: 1fr 1.4fr; }
+}
 """

@@ -14,8 +14,8 @@ STAGES = ("ingestion", "features", "scoring", "labels", "monitoring")
 _COLUMNS = ("Partition", "Model", "Labels", "AUC", "Log loss", "Drifted share", "Worth", "")
 
 
-def use_case_page(view: Lifecycle, model_page: str) -> Html:
-    """`model_page` is the registry's page of this use case's models."""
+def use_case_page(view: Lifecycle, model_page: str, cards: Sequence[int] = ()) -> Html:
+    """`model_page` is the registry's page of this use case's models; `cards` the versions with a model card, newest first."""
     return document(
         f"{view.title} · ML lifecycle",
         el("p", el("a", "ML lifecycle", href="../"), " / ", view.use_case, class_="crumb soft"),
@@ -23,6 +23,7 @@ def use_case_page(view: Lifecycle, model_page: str) -> Html:
         el("p", view.purpose, class_="soft"),
         _cards(view),
         _why(view),
+        _model_cards(view, cards),
         el("h2", "Last partition per stage"),
         _stages(view),
         el("h2", "Quality per partition"),
@@ -49,11 +50,14 @@ def reports_page(title: str, use_case: str, reports: Sequence[Report], partition
 
 def _report(report: Report) -> Html:
     page = el("a", report.name, href=f"../../reports/{report.path}")
-    return el("tr", el("td", report.partition), el("td", _kind(report), class_="left"), el("td", page, class_="left"))
+    return el(
+        "tr", el("td", report.partition or UNKNOWN), el("td", _kind(report), class_="left"), el("td", page, class_="left")
+    )
 
 
 def _kind(report: Report) -> str:
     names = {"contracts": f"contract of {report.subject}", "assessment": "assessment before training"}
+    names |= {"models": f"model card of {report.subject}"}
     return names.get(report.kind, f"drift against {report.subject}")
 
 
@@ -91,6 +95,19 @@ def _why(view: Lifecycle) -> Html:
            el("code", f"{view.use_case}.training"), " for a partition whose labels are there."),
         class_="notice",
     )  # fmt: skip
+
+
+def _model_cards(view: Lifecycle, cards: Sequence[int]) -> Html | None:
+    """The champion's card first, then those of the other versions."""
+    if not cards:
+        return None
+    now = view.champion.version if view.champion else None
+    links = [_card_link(view, v, v == now) for v in sorted(cards, key=lambda v: (v != now, -v))]
+    return el("p", el("b", "Model cards: "), [[" · ", link] if i else link for i, link in enumerate(links)])
+
+
+def _card_link(view: Lifecycle, version: int, champion: bool) -> Html:
+    return el("a", f"v{version}{' (champion)' if champion else ''}", href=f"../reports/{view.use_case}/models/v{version}.html")
 
 
 def _stages(view: Lifecycle) -> Html:

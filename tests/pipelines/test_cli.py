@@ -68,6 +68,8 @@ def test_no_use_case_at_all_is_an_error(
         (["status", "parcel"], "did you mean 'parcels'?"),
         (["decisions", "parcel"], "did you mean 'parcels'?"),
         (["rollback", "parcels", "--reason", "why not"], "no champion to roll back from"),
+        (["card", "parcels"], "there is no champion yet"),
+        (["reproduce", "parcel", "1"], "did you mean 'parcels'?"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -135,6 +137,22 @@ def test_a_rollback_is_one_command_and_its_reason_is_kept(
     assert "v2 gives way to v1: too many false alarms" in capsys.readouterr().out
     assert main(["decisions", "parcels"]) == 0
     assert "too many false alarms" in capsys.readouterr().out
+
+
+def test_a_card_is_printed_or_written_and_its_page_is_named(
+    two_champions: World, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["card", "parcels"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("# Model card: Late parcels, v2\n")
+    assert f"page: {state}/reports/parcels/models/v2.html" in said.err
+    assert main(["card", "parcels", "v1", "--html", str(state / "card.html")]) == 0
+    assert "Model card: Late parcels, v1" in (state / "card.html").read_text()
+    assert main(["card", "parcels", "1", "--markdown", str(state / "card.md")]) == 0
+    assert "replaced by v2" in (state / "card.md").read_text()
+    capsys.readouterr()
+    assert main(["card", "parcels", "9"]) == 1
+    assert "no model v9 in the registry; there are v1, v2" in capsys.readouterr().err
 
 
 def test_the_schema_is_json_and_knows_the_keys(state: Path, capsys: pytest.CaptureFixture[str]) -> None:

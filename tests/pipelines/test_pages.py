@@ -17,7 +17,7 @@ from pipelines.lifecycle import ChampionView, Lifecycle, Quality
 from pipelines.pages import markup, reports
 from pipelines.pages.chart import changes, chart
 from pipelines.pages.overview import Unreadable, overview
-from pipelines.pages.reports import known_reports, read_report, reports_of
+from pipelines.pages.reports import cards, known_reports, read_report, reports_of
 from pipelines.pages.use_case import reports_page, use_case_page
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror='alert(2)'>\""
@@ -182,6 +182,8 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Yard:
         "contracts/planes-snapshot.html",
         "drift/2013-04-v1.html",
         "drift/2013-05-v2.html",
+        "models/v2.html",
+        "models/v10.html",
     )
     for name in (*names, "drift/notes.txt", "drift/old/2013-04-v1.html", "secret.html"):
         file = tmp_path / "reports/flights" / name
@@ -194,10 +196,21 @@ def test_reports_are_found_by_what_they_are_about(yard: Yard) -> None:
     found = {(r.kind, r.subject, r.partition) for r in known_reports(yard, "flights")}
     assert found == {
         ("contracts", "schedule", "2013-04"), ("contracts", "planes", "snapshot"),
-        ("drift", "v1", "2013-04"), ("drift", "v2", "2013-05"),
+        ("drift", "v1", "2013-04"), ("drift", "v2", "2013-05"), ("models", "v2", ""), ("models", "v10", ""),
     }  # fmt: skip
     assert [r.name for r in reports_of(yard, "flights", "drift", "2013-04")] == ["2013-04-v1.html"]
     assert known_reports(yard, "bikes") == []
+
+
+def test_cards_are_listed_newest_first_and_linked_champion_first(yard: Yard) -> None:
+    assert cards(yard, "flights") == [10, 2]
+    page = Elements(use_case_page(VIEW, "models", cards(yard, "flights")))
+    links = [str(a["href"]) for tag, a in page.tags if tag == "a" and "models/" in str(a.get("href"))]
+    assert links == ["../reports/flights/models/v2.html", "../reports/flights/models/v10.html"]
+    assert "v2 (champion)" in page.text
+    assert "Model cards" not in Elements(use_case_page(VIEW, "models")).text
+    listed = Elements(reports_page("Flights", "flights", known_reports(yard, "flights"), None)).text
+    assert "model card of v10" in listed
 
 
 def test_a_known_report_is_read(yard: Yard) -> None:

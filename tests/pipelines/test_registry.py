@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from sklearn.preprocessing import FunctionTransformer
 from pipelines.config import UseCase
 from pipelines.errors import PermanentError
 from pipelines.modelling import make_pipeline as candidate_pipeline
-from pipelines.registry import CHAMPION, DIGEST_TAG, MODEL_FILE, Registry, load_model
+from pipelines.registry import CHAMPION, DIGEST_TAG, MODEL_FILE, Registry, _digest, load_model
 from pipelines.settings import Candidate
 from tests import synthetic
 from tests.pipelines.conftest import World
@@ -74,7 +75,7 @@ def test_a_loaded_candidate_predicts_what_it_predicted_before(name: str, tmp_pat
     pipeline = candidate_pipeline(use_case, CANDIDATES[name], {}, 1).fit(frame[names], label)
     skops.io.dump(pipeline, tmp_path / MODEL_FILE)
     (tmp_path / "MLmodel").write_text(yaml.safe_dump({"metadata": {"trainyard": f'{{"features": {names}}}'.replace("'", '"')}}))
-    model = load_model(tmp_path, "x", 1, None)
+    model = load_model(tmp_path, "x", 1, _digest(tmp_path))
     assert (model.predict(frame) == pipeline.predict_proba(frame[names])[:, 1]).all()
 
 
@@ -113,7 +114,32 @@ def test_an_untrusted_type_is_refused_at_loading_whatever_the_folder_says_of_its
     about = {"metadata": {"trainyard": "{}"}, "flavors": {"sklearn": {"skops_trusted_types": trusted}}}
     (tmp_path / "MLmodel").write_text(yaml.safe_dump(about))
     with pytest.raises(PermanentError, match=r"models v3: holds types outside the allow-list: .*innocent"):
-        load_model(tmp_path, "models", 3, None)
+        load_model(tmp_path, "models", 3, _digest(tmp_path))
+
+
+def _forge(file: Path, how: str) -> None:
+    """What the model says of itself: trained before the holdout, or on other columns."""
+    about = yaml.safe_load(file.read_text())
+    if how == "older data":
+        meta = json.loads(about["metadata"]["trainyard"]) | {"trained_through": "2001-01-01"}
+        about["metadata"]["trainyard"] = json.dumps(meta)
+    else:
+        about["signature"]["inputs"] = about["signature"]["inputs"].replace("distance", "bribe")
+    file.write_text(yaml.safe_dump(about))
+
+
+def test_a_challenger_changed_between_training_and_judgement_is_refused(one_champion: World) -> None:
+    """Neither judged nor registered: the digest is that of when it was logged."""
+    registry = one_champion.yard.registry
+    with registry.run("parcels", "test", {}):
+        uri = registry.log_model(fitted(LogisticRegression()), rows().head(), META)
+    assert (registry.load_uri("parcels", uri).predict(rows()) >= 0).all()
+    skops.io.dump(fitted(LogisticRegression(C=1e-3)), registry._download(uri) / MODEL_FILE)
+    with pytest.raises(PermanentError, match="SHA-256 differs"):
+        registry.load_uri("parcels", uri)
+    version = registry.register("parcels", uri, {})
+    with pytest.raises(PermanentError, match="not the one that was registered"):
+        registry.load("parcels", version)
 
 
 @pytest.fixture
@@ -121,19 +147,24 @@ def file(one_champion: World) -> Iterator[Path]:
     """The model file of v1; put back after the test, as all copies of the yard share it."""
     registry = one_champion.yard.registry
     path = Path(registry.mlflow.artifacts.download_artifacts("models:/parcels/1")) / MODEL_FILE
-    shutil.copy(path, path.with_suffix(".kept"))
+    both = (path, path.with_name("MLmodel"))
+    for each in both:
+        shutil.copy(each, each.with_name(f"{each.name}.kept"))
     yield path
-    path.with_suffix(".kept").replace(path)
+    for each in both:
+        each.with_name(f"{each.name}.kept").replace(each)
 
 
-@pytest.mark.parametrize("how", ["another model", "one byte more"])
+@pytest.mark.parametrize("how", ["another model", "one byte more", "older data", "another signature"])
 def test_a_file_that_is_not_the_registered_one_is_refused(how: str, file: Path, one_champion: World) -> None:
     registry = one_champion.yard.registry
     assert registry.load("parcels", 1).version == 1
     if how == "another model":
         skops.io.dump(fitted(LogisticRegression()), file)
-    else:
+    elif how == "one byte more":
         file.write_bytes(file.read_bytes() + b"\0")
+    else:
+        _forge(file.with_name("MLmodel"), how)
     with pytest.raises(PermanentError, match="not the one that was registered"):
         registry.load("parcels", 1)
 
@@ -171,4 +202,4 @@ def test_two_registries_in_one_process_do_not_mix(one_champion: World, tmp_path:
 def test_types_of_a_plain_boosting_are_on_the_allow_list(tmp_path: Path) -> None:
     skops.io.dump(fitted(HistGradientBoostingClassifier(max_iter=3)), tmp_path / MODEL_FILE)
     (tmp_path / "MLmodel").write_text(yaml.safe_dump({"metadata": {"trainyard": '{"features": ["a", "b"]}'}}))
-    assert np.isfinite(load_model(tmp_path, "x", 1, None).predict(rows())).all()
+    assert np.isfinite(load_model(tmp_path, "x", 1, _digest(tmp_path)).predict(rows())).all()

@@ -1,0 +1,86 @@
+"""What became of a version, told from the ledger's decisions: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from pipelines.ledger import Decision, Kind
+from pipelines.pages.figures import moment
+
+_MOVES = (Kind.PROMOTED, Kind.ROLLED_BACK, Kind.ALIAS_ACCEPTED)
+
+
+@dataclass(frozen=True)
+class Story:
+    """In a word, in a sentence, and decision by decision, oldest first. `approved`: who and when, or why nobody."""
+
+    word: str
+    sentence: str
+    approved: str
+    decisions: tuple[Decision, ...]
+
+
+def story(record: dict[str, Any], decisions: Sequence[Decision]) -> Story:
+    version = int(record["version"])
+    moves = sorted((d for d in decisions if d.kind in _MOVES), key=lambda d: (str(d.effective_from), d.at))
+    word, sentence = _now(version, record, moves, decisions)
+    return Story(word, sentence, _approved(version, record, decisions), tuple(_about(version, moves, decisions)))
+
+
+def _now(version: int, record: dict[str, Any], moves: Sequence[Decision], decisions: Sequence[Decision]) -> tuple[str, str]:
+    mine = [i for i, d in enumerate(moves) if d.model_version == version]
+    if not mine:
+        return _never(version, record, moves, decisions)
+    last = moves[mine[-1]]
+    if mine[-1] == len(moves) - 1:
+        again = " again" if last.kind == Kind.ROLLED_BACK else ""
+        return "champion", f"It is the champion{again}: it serves from {last.effective_from} on, since {moment(last.at)}."
+    after = next(d for d in moves[mine[-1] + 1 :] if d.model_version != version)
+    if after.kind == Kind.ROLLED_BACK:
+        return "rolled back", f"It was rolled back on {moment(after.at)} by {after.actor}. {_ended(after.why)}"
+    return "replaced", f"It was replaced by v{after.model_version}, which serves from {after.effective_from} on."
+
+
+def _never(version: int, record: dict[str, Any], moves: Sequence[Decision], decisions: Sequence[Decision]) -> tuple[str, str]:
+    refused = _refusals(version, decisions)
+    if refused:
+        return "not promoted", f"It was not promoted; decided on {moment(refused[-1].at)} by {refused[-1].actor}."
+    if moves and moves[-1].at > str(record["made_at"]):
+        return "never promoted", f"It was never promoted; v{moves[-1].model_version} serves."
+    if record["approval"] == "required":
+        return (
+            "awaiting approval",
+            f"It waits for an approval by the group {record['approvers']}; until then it does not serve.",
+        )
+    return "registered", "It is registered and not promoted yet."
+
+
+def _approved(version: int, record: dict[str, Any], decisions: Sequence[Decision]) -> str:
+    promoted = [d for d in decisions if d.kind == Kind.PROMOTED and d.model_version == version]
+    refused = _refusals(version, decisions)
+    if promoted and record["approval"] == "automatic":
+        return f"automatic, by the setting of the use case, {moment(promoted[-1].at)}"
+    if promoted:
+        return f"by {promoted[-1].actor}, {moment(promoted[-1].at)}"
+    if refused:
+        return f"refused: {refused[-1].actor}, {moment(refused[-1].at)}"
+    return "awaiting approval" if record["approval"] == "required" else "automatic, by the setting of the use case"
+
+
+def _refusals(version: int, decisions: Sequence[Decision]) -> list[Decision]:
+    """Decisions that this very version is not to be promoted; their id names it, as they are about the champion that stays."""
+    return [d for d in decisions if d.kind == Kind.KEPT and f"/v{version}/" in d.id]
+
+
+def _about(version: int, moves: Sequence[Decision], decisions: Sequence[Decision]) -> list[Decision]:
+    """What concerns the version: it came to serve or was refused, and by what it was replaced."""
+    replaced = [after.id for before, after in pairwise(moves) if before.model_version == version]
+    wanted = {d.id for d in moves if d.model_version == version} | {d.id for d in _refusals(version, decisions)} | set(replaced)
+    return [d for d in decisions if d.id in wanted]
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
