@@ -9,14 +9,15 @@ from typing import Any
 from airflow.sdk import DAG, CronPartitionTimetable, Param, PartitionedAtRuntime, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from pipelines.config import UseCase, load_use_case, load_use_cases
+from pipelines.config import UseCase, load_use_case
+from pipelines.environment import usable_use_cases
 from pipelines.errors import PermanentError
 from pipelines.partitions import Grain
 
 _KEY_FORMAT = {Grain.DAY: "%Y-%m-%d", Grain.WEEK: "%G-W%V", Grain.MONTH: "%Y-%m"}
 START = datetime(2013, 1, 1)
 
-USE_CASES, BROKEN = load_use_cases()
+USE_CASES, BROKEN = usable_use_cases()
 
 
 def stage_dag(use_case: UseCase, stage: str, schedule: Any, doc: str, **options: Any) -> DAG:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.config import load_use_case, load_use_cases, use_case_folder
+from pipelines.config import load_use_case, use_case_folder
 from pipelines.environment import open_yard
 from pipelines.errors import PermanentError, TransientError
 from pipelines.repair import add_verbs
@@ -130,7 +130,9 @@ def decisions(options: Any) -> None:
 
 
 def validate_config(options: Any) -> int:
-    good, broken = load_use_cases()
+    from pipelines.environment import usable_use_cases
+
+    good, broken = usable_use_cases()
     for use_case in good:
         print(f"{use_case.name}.yaml: good")
     for message in broken.values():

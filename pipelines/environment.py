@@ -11,11 +11,12 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipelines.config import ROOT
+from pipelines.config import ROOT, UseCase, load_use_cases
 from pipelines.errors import PermanentError
 from pipelines.lake import Lake
 from pipelines.ledger import Ledger
 from pipelines.registry import Registry
+from pipelines.settings import nearest
 
 
 class Settings(BaseModel):
@@ -105,6 +106,38 @@ def _expand(text: str, where: str) -> str:
 
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     return re.sub(r"\$\{([A-Z_]+)(:-([^}]*))?\}", value, "\n".join(lines))
+
+
+def approvers_of(use_case: UseCase, environment: Environment) -> tuple[str, ...]:
+    """The users that may answer for the use case: the members of its group.
+
+    Raises:
+        PermanentError: this environment has no such group, or nobody is in it.
+    """
+    groups, group = environment.groups, use_case.approvers
+    if group not in groups:
+        hint = nearest(group, groups) if groups else "; this environment has no groups"
+        raise PermanentError(f"{use_case.name}.yaml: approvers: no group '{group}' among the environment's groups{hint}")
+    if not groups[group]:
+        raise PermanentError(
+            f"{use_case.name}.yaml: approvers: nobody is in the group '{group}'; name its users under groups in "
+            "conf/environments, or choose another group"
+        )
+    return groups[group]
+
+
+def usable_use_cases() -> tuple[list[UseCase], dict[str, str]]:
+    """As `load_use_cases`; where approval is required and nobody could give it, the file counts as broken."""
+    found, broken = load_use_cases()
+    good = []
+    for use_case in found:
+        try:
+            if use_case.approval == "required":
+                approvers_of(use_case, load_environment())
+            good.append(use_case)
+        except PermanentError as error:
+            broken[f"{use_case.name}.yaml"] = str(error)
+    return good, broken
 
 
 def open_yard(run: str = "cli") -> Yard:

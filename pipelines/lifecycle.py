@@ -7,9 +7,21 @@ from datetime import UTC, datetime
 
 from pipelines.config import UseCase
 from pipelines.environment import Yard
-from pipelines.ledger import Decision
+from pipelines.ledger import Decision, Kind
 from pipelines.observations import Monitored, latest
 from pipelines.tables import features_table, labels_table, monitoring_table, predictions_table, source_table
+
+# Names of runs are not unique over DAGs: two that are scheduled for the same minute share one.
+_MADE_BY = {
+    Kind.PROMOTED: "training",
+    Kind.KEPT: "training",
+    Kind.RETRAINED: "retraining",
+    Kind.NOT_RETRAINED: "retraining",
+    Kind.ROLLED_BACK: "rollback",
+    Kind.NOT_SCORED: "scoring",
+    Kind.REPLAYED: "quarantine_replay",
+    Kind.RESTORED: "restore",
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,13 @@ def lifecycle(yard: Yard, use_case: UseCase, decisions: int = 20) -> Lifecycle:
         tuple(_quality(m) for m in latest(yard, use_case).values()),
         tuple(yard.ledger.decisions(use_case.name)[::-1][:decisions]),
     )
+
+
+def decisions_of_run(yard: Yard, use_case: UseCase, stage: str, run: str) -> list[Decision]:
+    """What one run of the stage's DAG decided, newest first."""
+    made_by = {str(kind): name for kind, name in _MADE_BY.items()}
+    made = [d for d in yard.ledger.decisions(use_case.name) if d.run == run and made_by.get(d.kind, stage) == stage]
+    return made[::-1]
 
 
 def _champion(yard: Yard, use_case: UseCase) -> ChampionView | None:

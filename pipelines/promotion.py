@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from pipelines import model_card
 from pipelines.assessment import log_report
+from pipelines.champions import first_unscored
 from pipelines.config import UseCase
 from pipelines.environment import Yard
 from pipelines.errors import PermanentError
 from pipelines.evaluation import Evaluation
+from pipelines.gates_in_use import inference_gate
+from pipelines.inference import measure
 from pipelines.ledger import Decision, Kind
-from pipelines.partitions import Partition
 from pipelines.registry import CHALLENGER, CHAMPION
-from pipelines.tables import predictions_table
 from pipelines.training import TrainingPlan, example, fit, load_rows, model_meta, run_tags
 
 _log = logging.getLogger(__name__)
@@ -45,7 +48,10 @@ def register(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Eval
         PermanentError: the gates did not pass it.
     """
     _refuse_failed(use_case, plan, evaluation)
-    uri = _refit(yard, use_case, plan, evaluation) if use_case.training.refit else evaluation.chosen.model_uri
+    uri = evaluation.chosen.model_uri
+    if use_case.training.refit:
+        uri, rows, pipeline = refit(yard, use_case, plan, evaluation)
+        refuse_unserved(yard, use_case, plan, uri, rows, pipeline)
     tags = {
         "partition": plan.partition,
         "candidate": evaluation.chosen.candidate,
@@ -55,6 +61,7 @@ def register(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Eval
     }
     version = yard.registry.register(use_case.name, uri, tags)
     yard.registry.set_alias(use_case.name, CHALLENGER, version)
+    model_card.write(yard, use_case, plan, evaluation, version, use_case.training.refit)
     return Registered(version, uri, use_case.training.refit)
 
 
@@ -66,8 +73,11 @@ def _refuse_failed(use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation
         )
 
 
-def _refit(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation) -> str:
-    """The same pipeline and parameters on all planned rows: the newest days are the ones most like tomorrow."""
+def refit(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation) -> tuple[str, Any, Any]:
+    """The same pipeline and parameters on all planned rows: the newest days are the ones most like tomorrow.
+
+    Returns the logged model's address, the rows, and the pipeline.
+    """
     chosen = evaluation.chosen
     rows = load_rows(yard, use_case, plan).all
     tags = run_tags(use_case, plan) | {"refit_of": chosen.run_id}
@@ -76,7 +86,19 @@ def _refit(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evalua
             log_report(yard, evaluation.assessment, run_id)
         pipeline = fit(use_case, use_case.training.candidates[chosen.candidate], chosen.params, rows)
         meta = model_meta(use_case, plan, chosen.candidate, chosen.params) | {"holdout": evaluation.holdout}
-        return yard.registry.log_model(pipeline, example(use_case, rows), meta)
+        yard.registry.mlflow.log_dict(use_case.model_dump(mode="json"), "use_case.json")
+        uri = yard.registry.log_model(pipeline, example(use_case, rows), meta)
+    return uri, rows, pipeline
+
+
+def refuse_unserved(yard: Yard, use_case: UseCase, plan: TrainingPlan, uri: str, rows: Any, pipeline: Any) -> None:
+    """What was fitted anew has to come back from the registry as it is, as what the gates judged did."""
+    newest = rows.tail(1000)
+    wanted = pipeline.predict_proba(newest[list(use_case.features.names)])[:, 1]
+    seen = measure(yard.registry, use_case.name, uri, use_case.features.names, newest, wanted)
+    verdict = inference_gate(seen, use_case.gates)
+    if not verdict.passed:
+        raise PermanentError(f"{use_case.name} {plan.partition}: the refitted model is not registered. {verdict.sentence}")
 
 
 def keep(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation) -> Promotion:
@@ -84,12 +106,31 @@ def keep(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluati
     return _kept(yard, use_case, plan, evaluation, evaluation.why, "gates")
 
 
-def promote(
-    yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, approver: str | None
+def decline(
+    yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, why: str, actor: str
 ) -> Promotion:
+    """Record that what passed its gates was not approved, and why: the champion stays.
+
+    Asked again in the same run, another answer is another decision.
+    """
+    now = yard.ledger.champion(use_case.name)
+    done = (
+        "was promoted before, only a rollback takes it back"
+        if now and now.version == registered.version
+        else "was not promoted"
+    )
+    said = f"v{registered.version} {done}: {why}. {evaluation.why}"
+    answer = hashlib.sha256(said.encode()).hexdigest()[:8]
+    return _kept(yard, use_case, plan, evaluation, said, actor, f"/v{registered.version}/{answer}")
+
+
+def promote(
+    yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered,
+    approver: str | None, approval: str = "",
+) -> Promotion:  # fmt: skip
     """Make the registered version champion from the next partition on.
 
-    `approver` is who approved it; None where the use case says `approval: automatic`.
+    `approver` is who approved it, `approval` the sentence; None where the use case says `approval: automatic`.
 
     Raises:
         PermanentError: it failed its gates, no approval where one is required, or the champion is no longer the one
@@ -99,19 +140,24 @@ def promote(
     if use_case.approval == "required" and not (approver or "").strip():
         raise PermanentError(f"{use_case.name}: approval is required and nobody gave it; the champion stays")
     actor = approver or "automatic, by the use case's approval setting"
-    why = f"v{registered.version}: {evaluation.why}"
+    why = f"v{registered.version}{f' {approval}.' if approval else ':'} {evaluation.why}"
     effective = use_case.partition(plan.partition).next.key
     decision = _decision(yard, use_case, plan, evaluation, Kind.PROMOTED, why, actor, registered.version, effective)
     yard.ledger.move_champion(decision, plan.champion)
     yard.registry.set_alias(use_case.name, CHAMPION, registered.version)
+    model_card.refresh(yard, use_case.name)
     return Promotion(Kind.PROMOTED, registered.version, why)
 
 
-def _kept(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, why: str, actor: str) -> Promotion:
-    kept = f"v{plan.champion} stays. " if plan.champion else "No champion. "
-    decision = _decision(yard, use_case, plan, evaluation, Kind.KEPT, kept + why, actor, plan.champion, None)
-    yard.ledger.record(decision)
-    return Promotion(Kind.KEPT, plan.champion, kept + why)
+def _kept(
+    yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, why: str, actor: str, answer: str = ""
+) -> Promotion:
+    now = yard.ledger.champion(use_case.name)
+    version, kept = (now.version, f"v{now.version} stays. ") if now else (None, "No champion. ")
+    decision = _decision(yard, use_case, plan, evaluation, Kind.KEPT, kept + why, actor, version, None)
+    yard.ledger.record(replace(decision, id=decision.id + answer))
+    model_card.refresh(yard, use_case.name)
+    return Promotion(Kind.KEPT, version, kept + why)
 
 
 def _decision(
@@ -156,7 +202,7 @@ def rollback(yard: Yard, use_case: UseCase, to: int | None, reason: str, actor: 
         raise PermanentError(f"{use_case.name}: there is no champion to roll back from")
     target = _earlier_champion(yard, use_case, now.version, to)
     yard.registry.load(use_case.name, target)  # a version that does not load cannot serve
-    effective = max(now.effective_from, _first_unscored(yard, use_case, now.effective_from))
+    effective = max(now.effective_from, first_unscored(yard, use_case, now.effective_from))
     decision = Decision(
         id=f"{Kind.ROLLED_BACK}/{now.decision}/{target}",
         use_case=use_case.name,
@@ -171,6 +217,7 @@ def rollback(yard: Yard, use_case: UseCase, to: int | None, reason: str, actor: 
     )
     yard.ledger.move_champion(decision, now.version)
     yard.registry.set_alias(use_case.name, CHAMPION, target)
+    model_card.refresh(yard, use_case.name)
     return Promotion(Kind.ROLLED_BACK, target, decision.why)
 
 
@@ -178,8 +225,7 @@ def _earlier_champion(yard: Yard, use_case: UseCase, current: int, wanted: int |
     """The version asked for, or the last champion that was another one. One that was never champion was never approved."""
     if wanted == current:
         raise PermanentError(f"{use_case.name}: v{current} is the champion already")
-    moves = [d for d in yard.ledger.decisions(use_case.name) if d.kind in (Kind.PROMOTED, Kind.ROLLED_BACK)]
-    earlier = [d.model_version for d in moves if d.model_version is not None and d.model_version != current]
+    earlier = earlier_champions(yard, use_case, current)
     if not earlier:
         raise PermanentError(f"{use_case.name}: v{current} is the first champion; there is nothing to roll back to")
     if wanted is not None and wanted not in earlier:
@@ -188,6 +234,7 @@ def _earlier_champion(yard: Yard, use_case: UseCase, current: int, wanted: int |
     return earlier[-1] if wanted is None else wanted
 
 
-def _first_unscored(yard: Yard, use_case: UseCase, otherwise: str) -> str:
-    scored = list(yard.lake.partitions(predictions_table(use_case)))
-    return Partition.parse(scored[-1], use_case.grain).next.key if scored else otherwise
+def earlier_champions(yard: Yard, use_case: UseCase, current: int) -> list[int]:
+    """Every other version that was champion, the latest last."""
+    moves = yard.ledger.champion_moves(use_case.name)
+    return [d.model_version for d in moves if d.model_version is not None and d.model_version != current]

@@ -24,7 +24,13 @@ class LifecyclePlugin(AirflowPlugin):
             "destination": "nav",
             "url_route": "ml-lifecycle",
             "nav_top_level": True,
-        }
+        },
+        {
+            "name": "Decision",
+            "href": f"{PREFIX.removeprefix('/')}/runs/{{DAG_ID}}/{{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": "decision",
+        },
     ]
 
     @property
@@ -52,6 +58,7 @@ def _add_routes(app: Any) -> None:
     from pipelines.config import UseCase
 
     asked = Annotated[UseCase, Depends(allowed())]
+    of_dag = Annotated[UseCase, Depends(allowed_dag())]
 
     @app.get("/")
     def index(user: GetUserDep) -> Response:  # type: ignore[valid-type]
@@ -67,6 +74,10 @@ def _add_routes(app: Any) -> None:
     def reports(use_case: asked, partition: str | None = None) -> Response:  # type: ignore[valid-type]
         return _html(_reports(use_case, partition))
 
+    @app.get("/runs/{dag_id}/{run_id:path}")
+    def run(use_case: of_dag, dag_id: str, run_id: str) -> Response:  # type: ignore[valid-type]
+        return _html(_run(use_case, dag_id, run_id))
+
     @app.get("/reports/{use_case}/{kind}/{name}")
     def report(use_case: asked, kind: str, name: str) -> Response:  # type: ignore[valid-type]
         return _report(use_case, kind, name)
@@ -74,12 +85,16 @@ def _add_routes(app: Any) -> None:
 
 def visible(user: Any) -> list[Any]:
     """The use cases of which `user` may see every DAG that the pages tell of."""
-    from airflow.api_fastapi.app import get_auth_manager
-
     from pipelines.config import load_use_cases
 
-    may_see = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
+    may_see = _dags_of(user)
     return [u for u in load_use_cases()[0] if {f"{u.name}.{stage}" for stage in SHOWN} <= may_see]
+
+
+def _dags_of(user: Any) -> set[str]:
+    from airflow.api_fastapi.app import get_auth_manager
+
+    return set(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
 
 
 def allowed() -> Any:
@@ -94,6 +109,18 @@ def allowed() -> Any:
         return found
 
     return find
+
+
+def allowed_dag() -> Any:
+    """The same for a DAG's name; whoever may see the use case has to be allowed to see this DAG too."""
+    from airflow.api_fastapi.core_api.security import GetUserDep
+
+    find = allowed()
+
+    def of_dag(dag_id: str, user: GetUserDep) -> Any:  # type: ignore[valid-type]
+        return find(dag_id.partition(".")[0] if dag_id in _dags_of(user) else "", user)
+
+    return of_dag
 
 
 def _summary(use_case: Any) -> Any:
@@ -111,11 +138,21 @@ def _summary(use_case: Any) -> Any:
 def _use_case(use_case: Any, decisions: int) -> str:
     from pipelines.environment import open_yard
     from pipelines.lifecycle import lifecycle
+    from pipelines.pages.reports import cards
     from pipelines.pages.use_case import use_case_page
 
     yard = open_yard("page")
     models = f"{yard.environment.registry.page}/#/models/{use_case.name}"
-    return use_case_page(lifecycle(yard, use_case, decisions), models)
+    return use_case_page(lifecycle(yard, use_case, decisions), models, cards(yard, use_case.name))
+
+
+def _run(use_case: Any, dag_id: str, run_id: str) -> str:
+    from pipelines.environment import open_yard
+    from pipelines.lifecycle import decisions_of_run
+    from pipelines.pages.run import run_page
+
+    stage = dag_id.partition(".")[2]
+    return run_page(use_case.title, stage, run_id, decisions_of_run(open_yard("page"), use_case, stage, run_id))
 
 
 def _reports(use_case: Any, partition: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Buttons on a task's page in Airflow: its MLflow run, and the reports that it wrote.
+"""Buttons on a task's page in Airflow: its MLflow run, the reports that it wrote, the decision that it made.
 
 Airflow asks for them in its API server, after it has checked that the user may see the task; nothing runs in the task.
 """
@@ -13,6 +13,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 # Which reports a task writes, by stage and task.
 _REPORTS = {("ingestion", "audit"): "contracts", ("training", "assess"): "assessment", ("monitoring", "drift"): "drift"}
+_DECIDING = {"training": ("gates", "keep", "approve", "promote", "decline"), "retraining": ("decide",)}
 _log = logging.getLogger(__name__)
 
 
@@ -55,6 +56,8 @@ class Reports(Link):
         from pipelines.environment import open_yard
         from pipelines.pages.reports import reports_of
 
+        if (stage, ti_key.task_id) == ("training", "register"):
+            return _card(ti_key, use_case)
         kind = _REPORTS.get((stage, ti_key.task_id))
         partition = _partition(ti_key) if kind else None
         if kind is None or partition is None:
@@ -65,11 +68,30 @@ class Reports(Link):
         return _below_the_page(f"use-cases/{use_case}/reports?partition={partition}") if found else None
 
 
+class Decision(Link):
+    """What the run decided, on a page of its own."""
+
+    name = "Decision"
+
+    def address(self, ti_key: Any, use_case: str, stage: str) -> str | None:
+        from urllib.parse import quote
+
+        if ti_key.task_id not in _DECIDING.get(stage, ()):
+            return None
+        return _below_the_page(f"runs/{ti_key.dag_id}/{quote(ti_key.run_id, safe='')}")
+
+
 class TaskLinksPlugin(AirflowPlugin):
     name = "task_links"
     # For all tasks on purpose: the other kind needs the operators' classes here, in every task process. A task without
     # a link shows none.
-    global_operator_extra_links = [MlflowRun(), Reports()]  # noqa: RUF012
+    global_operator_extra_links = [MlflowRun(), Reports(), Decision()]  # noqa: RUF012
+
+
+def _card(ti_key: Any, use_case: str) -> str | None:
+    """The card of the version that the task registered."""
+    version = (_result(ti_key) or {}).get("version")
+    return _below_the_page(f"reports/{use_case}/models/v{version}.html") if version else None
 
 
 def _split(dag_id: str) -> tuple[str, str]:
@@ -105,11 +127,12 @@ def _result(ti_key: Any) -> Any:
 
 
 def _partition(ti_key: Any) -> str | None:
+    """The run's partition key; a training's stands in its conf."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
     with create_session() as session:
-        wanted = select(DagRun.partition_key).where(DagRun.dag_id == ti_key.dag_id, DagRun.run_id == ti_key.run_id)
-        found: str | None = session.scalar(wanted)
-    return found
+        wanted = select(DagRun.partition_key, DagRun.conf).where(DagRun.dag_id == ti_key.dag_id, DagRun.run_id == ti_key.run_id)
+        found = session.execute(wanted).one_or_none()
+    return (found.partition_key or (found.conf or {}).get("partition")) if found else None

@@ -1,11 +1,17 @@
-"""Training's order: nothing is trained before the data was assessed, and what the assessment says goes to the evaluation."""
+"""Training's order: nothing is trained before the data was assessed, nothing promoted before who is asked has answered."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from airflow.sdk.exceptions import AirflowSkipException
 
 from pipelines.config import load_use_cases
 
@@ -23,3 +29,62 @@ def test_the_data_is_assessed_before_anything_is_trained(dags: Any) -> None:
         assert "assess" in dag.get_task("train").upstream_task_ids
         assert dag.get_task("assess").upstream_task_ids == {"plan"}
         assert {"plan", "assess", "train"} <= dag.get_task("evaluate").upstream_task_ids
+
+
+@pytest.fixture(scope="module")
+def asking() -> Any:
+    """The same DAG where the use case asks for approval."""
+    from training import training
+
+    use_case = load_use_cases()[0][0]
+    return training(use_case.model_copy(update={"approval": "required", "approval_deadline": timedelta(hours=5)}))
+
+
+def test_between_gates_and_promotion_a_named_group_is_asked(asking: Any) -> None:
+    question = asking.get_task("approve")
+    assert question.upstream_task_ids == {"register"}
+    assert question.downstream_task_ids == {"promote", "decline"}
+    assert (len(question.options), question.options[1], question.defaults) == (2, "Reject", ["Reject"])
+    assert question.options[0].startswith("Approve v{{")
+    assert "options" in question.template_fields
+    assert question.assigned_users == [{"id": "admin", "name": "admin"}]
+    assert question.response_timeout == timedelta(hours=5)
+
+
+def test_a_no_is_concluded_whatever_became_of_the_question(asking: Any) -> None:
+    assert asking.get_task("decline").trigger_rule == "all_done"
+    assert asking.get_task("promote").trigger_rule == "all_success"
+
+
+def test_only_a_promotion_announces_a_model(dags: Any, asking: Any) -> None:
+    for dag in (asking, *(dags[f"{use_case.name}.training"] for use_case in load_use_cases()[0])):
+        assert [t.task_id for t in dag.tasks if t.outlets] == ["promote"]
+
+
+def test_without_approval_nobody_is_asked(dags: Any) -> None:
+    assert not {"approve", "decline"} & set(dags["flight_delay.training"].task_ids)
+
+
+@pytest.mark.parametrize("missing", ["evaluation", "registered"])
+def test_there_is_nothing_to_decline_where_nothing_was_up_for_approval(asking: Any, missing: str) -> None:
+    """The gates kept the champion, or a task before failed: the question was never asked."""
+    given: dict[str, Any] = {"use_case": "flight_delay", "planned": {}, "evaluation": {"a": 1}, "registered": {"version": 1}}
+    with pytest.raises(AirflowSkipException, match="no candidate was up for approval"):
+        asking.get_task("decline").python_callable(**{**given, missing: None}, answer=None)
+
+
+def test_an_unknown_group_takes_only_its_own_use_case_down(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    document = yaml.safe_load((root / "conf" / "use_cases" / "flight_delay.yaml").read_text())
+    for name, changes in (("flight_delay", {}), ("asks", {"approval": "required", "approvers": "model-aprovers"})):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**document, "name": name, **changes}))
+    code = (
+        "import sys; sys.path.insert(0, 'dags')\n"
+        "from airflow.dag_processing.dagbag import DagBag\n"
+        "bag = DagBag('dags')\n"
+        "print({dag.split('.')[0] for dag in bag.dags}, len(bag.import_errors), list(bag.import_errors.values())[0])"
+    )
+    env = {**os.environ, "TRAINYARD_USE_CASES": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True, env=env)
+    assert "{'flight_delay'} 1 " in done.stdout, done.stdout
+    assert "no group 'model-aprovers' among the environment's groups; did you mean 'model-approvers'?" in done.stdout

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,8 @@ from pipelines.local.api import Airflow
 from pipelines.local.demo import STAGES
 from pipelines.local.replay import Replay
 from pipelines.tables import features_table, predictions_table, source_table
+from tests.e2e import decisions
+from tests.e2e.people import Person
 
 ROOT = Path(__file__).resolve().parents[2]
 HISTORY, LIVE, BAD = ("2013-W44", "2013-W45"), "2013-W46", "2013-W47"
@@ -47,7 +52,7 @@ def cut(folder: Path) -> None:
     """The reference use case by weeks, with two candidates: the same code on less data."""
     document = yaml.safe_load((ROOT / "conf" / "use_cases" / "flight_delay.yaml").read_text())
     document["grain"] = "week"
-    document["schedules"] = {"ingestion": None, "retraining": None}
+    document["schedules"] = {"ingestion": None, "retraining": None, "maintenance": None}
     document["training"] |= {"min_partitions": 2, "holdout_days": 4, "trials": 1, "folds": 2, "search_rows": 5000}
     candidates = document["training"]["candidates"]
     candidates.pop("forest")
@@ -80,9 +85,12 @@ def cut(folder: Path) -> None:
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     folder = tmp_path_factory.mktemp("e2e")
     cut(folder / "use_cases")
+    decisions.declare_asking(folder / "use_cases")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRAINYARD_STATE", str(folder / "var"))
         patch.setenv("TRAINYARD_USE_CASES", str(folder / "use_cases"))
+        # How often the scheduler looks for questions whose deadline has passed: 15 seconds, as it comes.
+        patch.setenv("AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL", "2")
         with services.running(folder / "var") as addresses:
             patch.setenv("MLFLOW_PAGE", addresses.mlflow)
             reports: list[tuple[str, str, str]] = []
@@ -161,11 +169,117 @@ def test_bad_data_turns_the_task_red_and_goes_no_further(lived: Lived) -> None:
     file = Path(lived.yard.environment.landing) / "flight_delay" / "schedule" / f"{BAD}.csv.gz"
     pd.read_csv(file).drop(columns="origin").to_csv(file, index=False)
     assert b"origin" not in gzip.decompress(file.read_bytes()).splitlines()[0]
+    since = datetime.now(UTC).isoformat()
     lived.airflow.trigger("flight_delay.ingestion", "bad", BAD)
     with pytest.raises(PermanentError, match="land"):
-        lived.replay._watch(partition, ("ingestion",), "", lambda _: True)
+        lived.replay._watch(partition, ("ingestion",), since, lambda _: True)
     assert BAD not in lived.yard.lake.partitions(source_table(lived.use_case, "schedule"))
     assert not [r for r in lived.airflow.runs("flight_delay.features") if r.partition == BAD]
+
+
+@pytest.fixture(scope="module")
+def decided(lived: Lived) -> decisions.Decided:
+    """A worse candidate, a broken contract, and every answer to a question, all in the Airflow that runs already."""
+    at = lived.addresses
+    admin = Person(at.airflow, at.user, at.password)
+    viewer = Person(at.airflow, "viewer", at.viewer_password)
+    use_cases = Path(os.environ["TRAINYARD_USE_CASES"])
+    return decisions.decide(lived.yard, lived.use_case, use_cases, admin, viewer, HISTORY[-1], LIVE, BAD)
+
+
+def test_a_worse_candidate_changes_nothing_and_the_run_says_why(lived: Lived, decided: decisions.Decided) -> None:
+    made = [d for d in lived.yard.ledger.decisions("flight_delay") if d.run == decisions.WORSE]
+    now = lived.yard.ledger.champion("flight_delay")
+    assert now
+    assert [(d.kind, d.model_version, d.actor) for d in made] == [("kept", now.version, "gates")]
+    assert made[0].at > now.at, "the champion is the one of before"
+    assert lived.yard.registry.alias("flight_delay", "champion") == now.version
+    assert "beats_champion" in made[0].why
+    tasks = decided.admin.tasks("flight_delay.training", decisions.WORSE)
+    assert [tasks[name] for name in ("keep", "register", "promote")] == ["success", "skipped", "skipped"]
+    assert decided.admin.state("flight_delay.training", decisions.WORSE) == "success"
+    page = decided.admin.page(decided.admin.links("flight_delay.training", decisions.WORSE, "keep")["Decision"])
+    assert f"<h1>Kept v{now.version}</h1>" in page
+    assert escape(made[0].why) in page
+    assert 'data-gate="beats_champion" data-outcome="failed"' in page
+    assert "Is the data fit for a model?" in decided.admin.page(
+        decided.admin.links("flight_delay.training", decisions.WORSE, "assess")["Report"]
+    )
+
+
+def test_a_broken_contract_stops_before_anybody_reads_it(lived: Lived, decided: decisions.Decided) -> None:
+    admin, dag, run = decided.admin, "flight_delay.ingestion", decisions.BROKEN
+    tasks = admin.tasks(dag, run)
+    assert (admin.state(dag, run), tasks["audit"], tasks["publish"]) == ("failed", "failed", "upstream_failed")
+    assert BAD not in lived.yard.lake.partitions(source_table(lived.use_case, "schedule"))
+    assert {r.dag for r in lived.airflow.runs() if r.partition == BAD} == {dag}
+    reports = admin.page(admin.links(dag, run, "audit")["Report"])
+    name = f"flight_delay/contracts/schedule-{BAD}.html"
+    assert name in reports
+    page = admin.page(f"/lifecycle/reports/{name}")
+    assert "scheduled_hour" in page
+    assert "77" in page
+
+
+def test_the_question_shows_the_evidence_to_a_named_group(decided: decisions.Decided) -> None:
+    asked = decided.question
+    assert asked["subject"] == "Late arrivals, with approval: promote v1?"
+    assert (asked["options"], asked["defaults"]) == (["Approve v1", "Reject"], ["Reject"])
+    assert asked["assigned_users"] == [{"id": "admin", "name": "admin"}]
+    for wanted in ("**logistic**, registered as **v1**", "| AUC | 0.", "| beats champion | passed |", "Warnings", "models/v1"):
+        assert wanted in asked["body"]
+    card = re.search(r"\]\((lifecycle/reports/\S+/models/v1\.html)\)", asked["body"])
+    assert card
+    assert "v1" in decided.admin.page(f"/{card[1]}")
+
+
+def test_who_is_not_in_the_group_may_not_answer(decided: decisions.Decided) -> None:
+    assert "(403)" in decided.refused["outsider"]
+    assert "User=mallory (id=mallory) is not a respondent for the task" in decided.refused["outsider"]
+    assert "(403)" in decided.refused["viewer"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "actor", "words"),
+    [
+        ("rejected", "admin", f"rejected by admin: {decisions.NOTE}. logistic passed"),
+        ("silent", "nobody", "nobody answered within 20 seconds. logistic passed"),
+        ("marked", "nobody", "nobody answered: the question was skipped, failed, or marked as done by hand. logistic passed"),
+    ],
+)
+def test_without_a_yes_the_champion_stays_and_the_ledger_says_why(
+    decided: decisions.Decided, answer: str, actor: str, words: str
+) -> None:
+    found = decided.outcomes[answer]
+    last = found.decisions[-1]
+    assert (last.kind, last.actor, last.model_version, last.run) == ("kept", actor, None, decisions.RUN)
+    assert f"No champion. v1 was not promoted: {words}" in last.why
+    assert (found.champion, found.alias, found.events) == (None, None, 0)
+    assert found.run == "success"
+    assert [found.tasks[name] for name in ("approve", "promote", "decline")] == ["success", "skipped", "success"]
+    assert "<h1>Kept: still no champion</h1>" in found.page
+    assert escape(last.why) in found.page
+
+
+def test_a_yes_of_the_group_promotes(decided: decisions.Decided) -> None:
+    found = decided.outcomes["approved"]
+    assert [d.kind for d in found.decisions] == ["kept", "kept", "kept", "promoted"]
+    last = found.decisions[-1]
+    assert (last.actor, last.model_version) == ("admin", 1)
+    assert last.why.startswith("v1 approved by admin: go ahead. ")
+    assert (found.champion, found.alias, found.events) == (1, 1, 1)
+    assert [found.tasks[name] for name in ("approve", "promote", "decline")] == ["success", "success", "skipped"]
+    assert "<h1>Promoted v1</h1>" in found.page
+
+
+def test_a_yes_to_an_outdated_question_promotes_nothing(decided: decisions.Decided) -> None:
+    """The candidate was registered anew in the same run: nobody has seen the evidence of v2."""
+    found = decided.outcomes["outdated"]
+    assert [found.tasks[name] for name in ("approve", "promote", "decline")] == ["failed", "upstream_failed", "success"]
+    assert found.run == "failed"
+    assert (found.champion, found.alias, found.events) == (1, 1, 1)
+    assert found.decisions[-1].why.startswith("v1 stays. v2 was not promoted: nobody answered")
+    assert "<h1>Kept v1</h1>" in found.page
 
 
 def test_a_viewer_may_look_and_not_touch(lived: Lived) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.config import ROOT
-from pipelines.environment import load_environment, open_yard
+from pipelines.config import ROOT, read_use_case
+from pipelines.environment import approvers_of, load_environment, open_yard, usable_use_cases
 from pipelines.errors import PermanentError
 
 NAMES = sorted(f.stem for f in (ROOT / "conf" / "environments").glob("*.yaml"))
@@ -71,3 +71,30 @@ def test_a_yard_stands_where_the_environment_says(tmp_path: Path, variables: pyt
     assert yard.ledger.lake is yard.lake
     assert yard.fill("{landing}/x/{partition}.csv", partition="2013-04") == f"{tmp_path}/landing/x/2013-04.csv"
     assert list(tmp_path.iterdir()) == []
+
+
+def declared(folder: Path, name: str, **changes: Any) -> None:
+    document = yaml.safe_load((ROOT / "conf" / "use_cases" / "flight_delay.yaml").read_text())
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump({**document, "name": name, **changes}))
+
+
+def test_where_approval_is_required_somebody_must_be_able_to_give_it(tmp_path: Path, variables: pytest.MonkeyPatch) -> None:
+    variables.setenv("TRAINYARD_USE_CASES", str(tmp_path))
+    declared(tmp_path, "asks", approval="required")
+    declared(tmp_path, "misspelt", approval="required", approvers="model-aprovers")
+    declared(tmp_path, "asks_nobody", approval="automatic", approvers="whoever")
+    good, broken = usable_use_cases()
+    assert [use_case.name for use_case in good] == ["asks", "asks_nobody"]
+    assert broken == {
+        "misspelt.yaml": "misspelt.yaml: approvers: no group 'model-aprovers' among the environment's groups; "
+        "did you mean 'model-approvers'?"
+    }
+
+
+def test_a_group_without_members_could_never_answer(tmp_path: Path, variables: pytest.MonkeyPatch) -> None:
+    declared(tmp_path, "asks", approval="required")
+    use_case, environment = read_use_case(tmp_path / "asks.yaml"), load_environment()
+    assert approvers_of(use_case, environment) == ("admin",)
+    for groups, words in (({"model-approvers": ()}, "nobody is in the group"), ({}, "this environment has no groups")):
+        with pytest.raises(PermanentError, match=words):
+            approvers_of(use_case, environment.model_copy(update={"groups": groups}))

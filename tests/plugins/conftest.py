@@ -53,6 +53,7 @@ def fill(yard: Yard) -> None:
     passed = Decision("first", "flight_delay", "promoted", "2013-03", "it passes all <gates>", "gates", "run", {"auc": 0.7})
     champion = replace(passed, model_version=1, effective_from="2013-04", effect=120345.0, effect_unit="USD")
     yard.ledger.record(champion)
+    fill_runs(yard, champion)
     for month, auc in ((4, 0.71234), (5, 0.69876), (6, None)):
         key = f"2013-{month:02d}"
         report = f"flight_delay/drift/{key}-v1.html"
@@ -62,6 +63,19 @@ def fill(yard: Yard) -> None:
         file = Path(yard.environment.reports) / report
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"<h1>drift of {key}</h1><script>1</script>")
+
+
+def fill_runs(yard: Yard, champion: Decision) -> None:
+    """A run that kept the champion, and two of one name in different DAGs."""
+    gates = [
+        {"gate": "quality", "passed": False, "sentence": "AUC < 0.6."},
+        {"gate": "overfit", "passed": True, "sentence": ""},
+    ]
+    kept = replace(champion, id="k", kind="kept", run="manual__2013-05-01T00:00:00+00:00", evidence={"verdicts": gates})
+    yard.ledger.record(replace(kept, why="v1 stays. logistic failed quality: AUC < 0.6.", effective_from=None, effect=None))
+    earlier = replace(champion, run="scheduled__1", model_version=2, effective_from="2013-01")
+    for kind in ("promoted", "retrained"):
+        yard.ledger.record(replace(earlier, id=kind, kind=kind))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,14 @@ from pipelines.pages.figures import UNKNOWN
 
 PAGE = "/lifecycle/use-cases/flight_delay"
 REPORT = "/lifecycle/reports/flight_delay/drift/2013-04-v1.html"
-EXAMPLES = {"use_case": "flight_delay", "kind": "drift", "name": "2013-04-v1.html"}
+RUN = "/lifecycle/runs/flight_delay.training"
+EXAMPLES = {
+    "use_case": "flight_delay",
+    "kind": "drift",
+    "name": "2013-04-v1.html",
+    "dag_id": "flight_delay.training",
+    "run_id": "manual__1",
+}
 
 
 def open_doors(server: Server, prefix: str, **headers: str) -> list[str]:
@@ -63,9 +70,11 @@ def test_airflow_lists_every_view_and_no_plugin_failed(server: Server) -> None:
     token = {"Authorization": f"Bearer {server.token('admin')}"}
     listed = json.loads(server.ask("/api/v2/plugins", **token).text)["plugins"]
     by_name: dict[str, Any] = {each["name"]: each for each in listed}
-    assert [v["name"] for v in by_name["lifecycle"]["external_views"]] == ["ML lifecycle"]
+    views = {v["name"]: v for v in by_name["lifecycle"]["external_views"]}
+    assert {name: v["destination"] for name, v in views.items()} == {"ML lifecycle": "nav", "Decision": "dag_run"}
+    assert views["Decision"]["href"] == "lifecycle/runs/{DAG_ID}/{RUN_ID}"
     assert [a["url_prefix"] for a in by_name["lifecycle"]["fastapi_apps"]] == ["/lifecycle"]
-    assert len(by_name["task_links"]["global_operator_extra_links"]) == 2
+    assert len(by_name["task_links"]["global_operator_extra_links"]) == 3
     assert json.loads(server.ask("/api/v2/plugins/importErrors", **token).text)["import_errors"] == []
 
 
@@ -118,6 +127,38 @@ def test_a_page_runs_no_script(page: Answer) -> None:
     assert "script-src" not in page.headers["content-security-policy"]
     assert page.headers["content-security-policy"].startswith("default-src 'none';")
     assert page.headers["cache-control"] == "no-store"
+
+
+def test_a_runs_page_tells_what_it_decided(server: Server, viewer: dict[str, str]) -> None:
+    kept = server.ask(f"{RUN}/manual__2013-05-01T00%3A00%3A00%2B00%3A00", **viewer)
+    assert kept.status == 200
+    assert "<h1>Kept v1</h1>" in kept.text
+    assert "v1 stays. logistic failed quality: AUC &lt; 0.6." in kept.text
+    assert re.findall(r'data-gate="(\w+)" data-outcome="(\w+)"', kept.text) == [("quality", "failed"), ("overfit", "passed")]
+    assert "script-src" not in kept.headers["content-security-policy"]
+
+
+def test_a_run_of_the_same_name_in_another_dag_decided_something_else(server: Server, viewer: dict[str, str]) -> None:
+    """Two DAGs that are scheduled for the same minute have runs of one name."""
+    told = {stage: server.ask(f"/lifecycle/runs/flight_delay.{stage}/scheduled__1", **viewer).text
+            for stage in ("training", "retraining", "scoring")}  # fmt: skip
+    assert "<h1>Promoted v2</h1>" in told["training"]
+    assert "<h1>Retrained: yes</h1>" in told["retraining"]
+    assert "Retrained" not in told["training"]
+    assert "<h1>No decision</h1>" in told["scoring"]
+
+
+def test_a_run_without_a_decision_says_so(server: Server, viewer: dict[str, str]) -> None:
+    answer = server.ask(f"{RUN}/manual__none", **viewer)
+    assert answer.status == 200
+    assert "This run has recorded no decision." in answer.text
+
+
+@pytest.mark.parametrize("dag", ["hidden.features", "hidden.training", "none.training", "flight_delay", "flight_delay.secret"])
+def test_a_run_shows_only_to_who_may_see_its_dag(server: Server, viewer: dict[str, str], dag: str) -> None:
+    answer = server.ask(f"/lifecycle/runs/{dag}/manual__1", **viewer)
+    assert answer.status == 404
+    assert "There is no such use case, or you may not see all of its DAGs." in answer.text
 
 
 @pytest.mark.parametrize(

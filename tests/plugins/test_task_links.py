@@ -77,5 +77,24 @@ def test_trouble_with_a_link_leaves_the_tasks_page_alone(links: ModuleType, monk
     assert address(links.MlflowRun(), "flight_delay.training", "train", 0) == ""
 
 
-def test_both_links_are_handed_to_airflow(links: ModuleType) -> None:
-    assert [link.name for link in links.TaskLinksPlugin.global_operator_extra_links] == ["MLflow run", "Report"]
+def test_a_task_that_decides_links_to_the_runs_decision(links: ModuleType) -> None:
+    decision = links.Decision()
+    for dag_id, task_id in [
+        ("a.training", "keep"),
+        ("a.training", "promote"),
+        ("a.training", "decline"),
+        ("a.retraining", "decide"),
+    ]:
+        assert address(decision, dag_id, task_id) == f"/lifecycle/runs/{dag_id}/r"
+    for dag_id, task_id in [("a.training", "plan"), ("a.retraining", "is_needed"), ("a.scoring", "keep"), ("other", "keep")]:
+        assert address(decision, dag_id, task_id) == ""
+
+
+def test_a_runs_name_is_quoted(links: ModuleType) -> None:
+    key = SimpleNamespace(dag_id="a.training", task_id="keep", run_id="manual__2013-04-01T00:00:00+00:00/x", map_index=-1)
+    found = links.Decision().get_link(None, ti_key=key)
+    assert found == "/lifecycle/runs/a.training/manual__2013-04-01T00%3A00%3A00%2B00%3A00%2Fx"
+
+
+def test_all_links_are_handed_to_airflow(links: ModuleType) -> None:
+    assert [link.name for link in links.TaskLinksPlugin.global_operator_extra_links] == ["MLflow run", "Report", "Decision"]
