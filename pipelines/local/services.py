@@ -49,7 +49,8 @@ def secrets_of(state: Path) -> dict[str, str]:
     """Generated once, kept in a file that only the owner reads."""
     file = state / "secrets.json"
     if not file.exists():
-        made = {name: secrets.token_urlsafe(24) for name in ("jwt", "session", "admin", "viewer")}
+        lengths = {"jwt": 48, "session": 24, "admin": 24, "viewer": 24}  # SHA-512 wants a key of 64 characters
+        made = {name: secrets.token_urlsafe(length) for name, length in lengths.items()}
         made["fernet"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         write_private(file, json.dumps(made))
     return dict(json.loads(file.read_text()))
