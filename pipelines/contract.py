@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -48,6 +48,47 @@ class Column(Part):
     @property
     def has_default(self) -> bool:
         return self.default is not None or (self.nullable and "default" in self.model_fields_set)
+
+    @model_validator(mode="after")
+    def _rules_suit_the_type(self) -> Column:
+        """Every engine would make something else of a bound or value that is not of the column's type."""
+        if self.pattern is not None and self.type is not ColumnType.STRING:
+            raise ValueError(f"a {self.type} has no 'pattern', only a string does")
+        bounds = [bound for bound in (self.min, self.max) if bound is not None]
+        if bounds and self.type in (ColumnType.STRING, ColumnType.BOOLEAN):
+            raise ValueError(f"a {self.type} has no 'min' or 'max'; list its 'values'")
+        for value in self.values:
+            typed(self.type, value)
+        for bound in bounds:
+            typed(ColumnType.NUMBER if self.type is ColumnType.INTEGER else self.type, bound)
+        return self
+
+
+def typed(kind: ColumnType, value: float | str) -> Any:
+    """A bound or allowed value as one of the column's type; a time without a zone is UTC.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return _TYPED[kind](value)
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"'{value}' is no {kind}") from None
+
+
+def _moment(text: Any) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+_TYPED: dict[ColumnType, Callable[[Any], Any]] = {
+    ColumnType.STRING: str,
+    ColumnType.INTEGER: int,
+    ColumnType.NUMBER: float,
+    ColumnType.BOOLEAN: {"true": True, "false": False}.__getitem__,
+    ColumnType.DATE: date.fromisoformat,
+    ColumnType.TIMESTAMP: _moment,
+}
 
 
 class CrossRule(Part):
@@ -95,6 +136,7 @@ class Contract(Part):
     min_rows: int = Field(1, ge=1)
     max_rows: int | None = None
     max_rejected_share: float = Field(0.05, ge=0, le=1)
+    spark_above_rows: int = Field(2_000_000, ge=0, description="more rows than these are checked on Spark, fewer on pandas")
     rules: tuple[CrossRule, ...] = ()
     invariants: tuple[Invariant, ...] = ()
     freshness: Freshness | None = None
@@ -109,6 +151,17 @@ class Contract(Part):
         for column in self.key:
             if self.columns[column].nullable:
                 raise ValueError(f"'{column}' is part of the key, so it cannot be nullable")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_compare_like_with_like(self) -> Contract:
+        numbers = {ColumnType.INTEGER: ColumnType.NUMBER}
+        for rule in self.rules:
+            left, right = (self.columns[name].type for name in (rule.left, rule.right))
+            if numbers.get(left, left) != numbers.get(right, right):
+                raise ValueError(
+                    f"rule {rule.id}: '{rule.left}' is a {left}, '{rule.right}' a {right}; compare columns of one type"
+                )
         return self
 
     @model_validator(mode="after")
@@ -143,13 +196,23 @@ def _column_rules(name: str, column: Column) -> Iterator[Rule]:
     if not column.nullable:
         yield rule("not_null", "ExpectColumnValuesToNotBeNull")
     if column.min is not None or column.max is not None:
-        yield rule("range", "ExpectColumnValuesToBeBetween", min_value=column.min, max_value=column.max)
+        yield rule(
+            "range", "ExpectColumnValuesToBeBetween", min_value=_bound(column, column.min), max_value=_bound(column, column.max)
+        )
     if column.values:
-        yield rule("values", "ExpectColumnValuesToBeInSet", value_set=list(column.values))
+        values = [typed(column.type, value) for value in column.values]
+        yield rule("values", "ExpectColumnValuesToBeInSet", value_set=values)
     if column.pattern:
         yield rule("pattern", "ExpectColumnValuesToMatchRegex", regex=column.pattern)
     if column.type is ColumnType.STRING:
         yield rule("length", "ExpectColumnValueLengthsToBeBetween", min_value=0, max_value=column.max_length)
+
+
+def _bound(column: Column, value: float | str | None) -> Any:
+    """A bound as GX takes it: it would cut a moment that is not text down to its date."""
+    if value is None or column.type in (ColumnType.INTEGER, ColumnType.NUMBER):
+        return None if value is None else float(value)
+    return typed(column.type, value).isoformat()
 
 
 def _key_rule(contract: Contract) -> Rule:

@@ -73,7 +73,7 @@ def audit(yard: Yard, use_case: UseCase, partition: Partition, landed: Landed) -
     where = f"{table} {landed.partition}"
     rows = yard.lake.read_staged(table, landed.staged)
     rejects = json.loads(files.read_bytes(f"{yard.lake.uri(table)}/{landed.rejects}"))
-    split = split_rows(yard, use_case, landed.source, landed.partition, rows, where)
+    split = split_rows(yard, use_case, landed.source, landed.partition, rows, landed.staged, where)
     rejects += split.rejects
     uses = who_uses(yard, use_case, landed.source)
     stop_at_counts(landed.rows_in, split.good.num_rows, rejects, contract, where, uses)
@@ -99,28 +99,36 @@ class Split:
     report: str
 
 
-def split_rows(yard: Yard, use_case: UseCase, source: str, key: str, rows: Any, where: str) -> Split:
-    """Check rows against the contract, split off those that break it, and check the rest on the very files to publish.
+def split_rows(
+    yard: Yard, use_case: UseCase, source: str, key: str, rows: Any, files_of_rows: tuple[str, ...], where: str
+) -> Split:
+    """Check staged rows against the contract, split off those that break it, and check the rest on the files to publish.
 
     Raises:
-        PermanentError: a `fail` rule is broken.
+        PermanentError: a `fail` rule is broken, or more rows are rejected than anybody named.
     """
-    from pipelines.validation import check_rows
-
     table, contract = source_table(use_case, source), use_case.contract[source]
-    check = check_rows(rows, contract, where)
+    check = _check(yard, table, rows, files_of_rows, contract, where)
     report = _save_page(yard, use_case, source, key, check.page)
     _stop_at(check.of(Severity.FAIL), where, report)
-    warnings = tuple(f"{f.rule.id}: {len(f.rows)} rows" for f in check.of(Severity.WARN))
+    _stop_at_flood(check.of(Severity.REJECT), rows.num_rows, contract, where, report)
+    warnings = tuple(f"{f.rule.id}: {f.count} rows" for f in check.of(Severity.WARN))
     if not check.of(Severity.REJECT):
         return Split(rows, (), [], warnings, report)
     rejects = rejected(rows, check.of(Severity.REJECT), contract.key)
     good = without(rows, {r["row"] for r in rejects})
     staged = (yard.lake.stage(table, key, good),)
-    left = check_rows(yard.lake.read_staged(table, staged), contract, where).of(Severity.REJECT)
+    left = _check(yard, table, yard.lake.read_staged(table, staged), staged, contract, where).of(Severity.REJECT)
     if left:
         raise PermanentError(f"{where}: rows still break {left[0].rule.id} after the split")
     return Split(good, staged, rejects, warnings, report)
+
+
+def _check(yard: Yard, table: str, rows: Any, staged: tuple[str, ...], contract: Contract, where: str) -> Any:
+    from pipelines.validation import check_staged
+
+    uris = [f"{yard.lake.uri(table)}/{path}" for path in staged]
+    return check_staged(rows, uris, contract, where, yard.environment.spark)
 
 
 def publish(
@@ -227,8 +235,18 @@ def _save_page(yard: Yard, use_case: UseCase, source: str, key: str, page: str) 
 
 def _stop_at(failures: Any, where: str, report: str) -> None:
     if failures:
-        lines = [f"rule {f.rule.id}: {len(f.rows)} rows, such as line {f.rows[0]} with '{f.values[0]}'" for f in failures]
+        lines = [f"rule {f.rule.id}: {f.count} rows, such as line {f.rows[0]} with '{f.values[0]}'" for f in failures]
         raise PermanentError(f"{where}: the contract failed: {'; '.join(lines)}; nothing was published; see {report}")
+
+
+def _stop_at_flood(failures: Any, rows: int, contract: Contract, where: str, report: str) -> None:
+    """More rows break a rule than may be rejected, and so many that only some of them were named."""
+    for failure in (f for f in failures if not f.complete):
+        raise PermanentError(
+            f"{where}: {failure.count} of {rows} rows ({failure.count / rows:.1%}) break rule {failure.rule.id}, such as line "
+            f"{failure.rows[0]} with '{failure.values[0]}'; more than {contract.max_rejected_share:.1%} stops the partition: "
+            f"mend the source, or the rule in contract; see {report}"
+        )
 
 
 def _stage_quarantine(yard: Yard, use_case: UseCase, landed: Landed, rejects: list[dict[str, Any]]) -> tuple[str, ...]:

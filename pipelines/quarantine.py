@@ -172,7 +172,7 @@ def _judge(
     candidates = without(candidates, {r["row"] for r in taken})
     together = pa.concat_tables([as_declared(published, contract), candidates]).sort_by(ROW)
     staged = (yard.lake.stage(table, key, together),)
-    split = split_rows(yard, use_case, source, key, yard.lake.read_staged(table, staged), where)
+    split = split_rows(yard, use_case, source, key, yard.lake.read_staged(table, staged), staged, where)
     _stop_at_published({r["row"]: r for r in split.rejects}, published, where)
     failing = {r["row"]: r for r in [*reading.rejects, *misplaced, *taken, *split.rejects]}
     left = [{**r, **{n: failing[r["row"]][n] for n in ("rule", "value")}} for r in waiting if r["row"] in failing]

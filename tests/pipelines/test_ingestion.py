@@ -277,17 +277,17 @@ def test_an_expectation_that_crashes_fails_the_partition(
 def test_an_expectation_without_a_proper_result_fails_the_partition(
     planted: str, yard: Yard, use_case: UseCase, day: Partition, shipments: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = validation._run
+    count = validation.OnPandas.count
 
-    def tampered(frame: Any, wanted: Any) -> Any:
-        results = run(frame, wanted)
+    def tampered(rows: Any, wanted: Any) -> Any:
+        results = count(rows, wanted)
         if planted == "skipped":
-            del results.results[3]
+            del results[3]
         else:
-            results.results[3].success = False
+            results[3].success = False
         return results
 
-    monkeypatch.setattr(validation, "_run", tampered)
+    monkeypatch.setattr(validation.OnPandas, "count", tampered)
     with pytest.raises(PermanentError, match=r"2024-03-01: rule \S+ (was not evaluated|failed but names no row)"):
         ingest(yard, use_case, day, shipments)
     assert_nothing_is_published(yard)
