@@ -18,6 +18,7 @@ from pipelines.evidence import Evidence
 from pipelines.gates import judge
 from pipelines.gates_in_use import money
 from pipelines.inference import measure
+from pipelines.inference_server import warm_up
 from pipelines.modelling import losses, scores
 from pipelines.registry import Model
 from pipelines.results import Verdict
@@ -54,6 +55,7 @@ def evaluate(yard: Yard, use_case: UseCase, plan: TrainingPlan, trained: list[Tr
         raise PermanentError(
             f"{use_case.name} {plan.partition}: every candidate crashed ({', '.join(crashed)}); read their logs"
         )
+    warm_up()
     rows = load_rows(yard, use_case, plan)
     score = scorer(yard, use_case, rows.holdout)
     chosen = settle(use_case, trained, rows.holdout, score)

@@ -1,16 +1,10 @@
-"""The inference test: a model is loaded from the registry in a fresh process and scores real rows there.
-
-As a script this module is that process: `python -m pipelines.inference REQUEST.json`, which writes its answer beside it.
-"""
+"""The inference test: a model is loaded from the registry in a fresh process and scores real rows there."""
 
 from __future__ import annotations
 
 import json
-import os
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.config import ROOT
+from pipelines import inference_server
 from pipelines.evidence import Array, Inference
+from pipelines.inference_server import ERRORS
 from pipelines.registry import Registry
 
 _ROWS, _SINGLE_ROWS = 1000, 15
@@ -48,20 +43,14 @@ def measure(
 
 
 def _run(request: Path, timeout: float) -> str | None:
-    """Run the fresh process; what went wrong, in words."""
-    command = [sys.executable, "-m", "pipelines.inference", str(request)]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False, env=_env())
-    except subprocess.TimeoutExpired:
-        return f"it did not answer within {timeout:.0f} seconds"
-    if done.returncode != 0:
-        return (done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"])[-1][:500]
+    """Have the request answered by a fresh process; what went wrong, in words."""
+    code = inference_server.ask(request, timeout)
+    if code is None:
+        return f"it did not answer within {timeout:g} seconds"
+    if code != 0:
+        said = (request.parent / ERRORS).read_text().strip().splitlines() if (request.parent / ERRORS).is_file() else []
+        return (said or [f"the process ended with {code}"])[-1][:500]
     return None
-
-
-def _env() -> dict[str, str]:
-    """One thread: boosting's threads wait for each other where the cores are busy, and one row needs no second one."""
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def _compared(answer: dict[str, Any], wanted: Array) -> Inference:
@@ -116,12 +105,22 @@ def signature_problem(signature: dict[str, str] | None, features: tuple[str, ...
     return None
 
 
-def _main(request: Path) -> None:
+def answer(request: Path) -> None:
+    """In the fresh process: answer one request beside it."""
     import pandas as pd
 
-    answer = _answer(json.loads(request.read_text()), pd.read_parquet(request.parent / "rows.parquet"))
-    (request.parent / "answer.json").write_text(json.dumps(answer))
+    found = _answer(json.loads(request.read_text()), pd.read_parquet(request.parent / "rows.parquet"))
+    (request.parent / "answer.json").write_text(json.dumps(found))
+
+
+def _serve() -> None:
+    import mlflow.sklearn  # noqa: F401
+    import pandas as pd  # noqa: F401
+    import sklearn.ensemble  # noqa: F401
+    import skops.io  # noqa: F401
+
+    inference_server.serve(answer)
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]))
+    _serve()

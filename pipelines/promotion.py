@@ -16,6 +16,7 @@ from pipelines.errors import PermanentError
 from pipelines.evaluation import Evaluation
 from pipelines.gates_in_use import inference_gate
 from pipelines.inference import measure
+from pipelines.inference_server import warm_up
 from pipelines.ledger import Decision, Kind
 from pipelines.registry import CHALLENGER, CHAMPION
 from pipelines.training import TrainingPlan, example, fit, load_rows, model_meta, run_tags
@@ -78,6 +79,7 @@ def refit(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluat
 
     Returns the logged model's address, the rows, and the pipeline.
     """
+    warm_up()
     chosen = evaluation.chosen
     rows = load_rows(yard, use_case, plan).all
     tags = run_tags(use_case, plan) | {"refit_of": chosen.run_id}
