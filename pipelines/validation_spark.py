@@ -1,7 +1,6 @@
 """The suite on Spark, over the very files that were staged, with the verdicts that pandas gives.
 
-Where the engines differ, Spark is brought to what pandas says: NaN is null, a pattern is Python's, and a comparison of
-two columns ignores rows that lack one of them also where GX only counts.
+Where the engines differ, Spark is brought to what pandas says: NaN is null, and a pattern is Python's.
 """
 
 from __future__ import annotations
@@ -135,7 +134,7 @@ def comparable(frame: DataFrame) -> DataFrame:
 
 @cache
 def _teach_great_expectations() -> None:
-    """Replace two of GX's metrics, for Spark only, by ones that say what pandas says."""
+    """Replace GX's metric of patterns, for Spark only, by one that says what pandas says."""
     from great_expectations.execution_engine import SparkDFExecutionEngine
     from great_expectations.expectations.metrics import map_metric_provider as gx
 
@@ -150,21 +149,9 @@ def _teach_great_expectations() -> None:
         def _spark(cls, column: Any, regex: str, **_: Any) -> Any:
             return _matches(column, regex)
 
-    class Equal(gx.ColumnPairMapMetricProvider):
-        condition_metric_name = "column_pair_values.equal"
-
-        @gx.column_pair_condition_partial(engine=SparkDFExecutionEngine)
-        def _spark(cls, column_A: Any, column_B: Any, **_: Any) -> Any:
-            return _equal(column_A, column_B)
-
 
 def _matches(column: Column, regex: str) -> Column:
     """Python's `re.search`, in Java's words."""
     java = java_pattern(regex)
     assert java is not None, "is judged by pandas"
     return column.rlike(java)
-
-
-def _equal(left: Column, right: Column) -> Column:
-    """GX's own count takes in the rows that `ignore_row_if` leaves out of its list."""
-    return (left == right) | left.isNull() | right.isNull()
