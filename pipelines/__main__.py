@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from pipelines.config import load_use_case, use_case_folder
 from pipelines.environment import open_yard
@@ -214,5 +214,13 @@ def clean(options: Any) -> None:
     services.erase(state_folder())
 
 
+def _leave(status: int) -> NoReturn:
+    """End at once, with everything written: threads of deltalake, idle by now, abort now and then while Python ends."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())
