@@ -113,6 +113,12 @@ class UseCase(Settings):
                 raise ValueError(f"sources.{name}.time_column: '{source.time_column}' is a {kind}, must be a date or timestamp")
         return self
 
+    @model_validator(mode="after")
+    def _nobody_goes_around_the_approvers(self) -> UseCase:
+        if self.approval == "required" and self.alias_moved == "accept":
+            raise ValueError("alias_moved: 'accept' would let who moves the alias go around 'approval: required'; use put_back")
+        return self
+
     @cached_property
     def numeric(self) -> tuple[str, ...]:
         return tuple(n for n in self.features.names if n not in self.features.categorical)

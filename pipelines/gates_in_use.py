@@ -26,7 +26,9 @@ def slices(evidence: Evidence, settings: Gates) -> Verdict:
     numbers = {"slices": table, "judged": len(judged)}
     if problems:
         return Verdict("slices", False, f"{'; '.join(problems)}.", numbers)
-    worst = min(judged, key=lambda s: s["auc"], default=None)
+    if not table:
+        return Verdict("slices", True, "The use case names no segments, so no slice is asked about.", numbers)
+    worst = min((s for s in judged if s["auc"] is not None), key=lambda s: s["auc"], default=None)
     told = f"; the weakest is {_name(worst)} with AUC {worst['auc']:.3f}" if worst else ""
     return Verdict("slices", True, f"{len(judged)} of {len(table)} slices are large enough to judge, and good{told}.", numbers)
 
@@ -43,7 +45,7 @@ def _slice(evidence: Evidence, settings: Gates, name: str, value: Any, slices: i
     found = scores(evidence.label[rows], evidence.challenger[rows])
     entry: dict[str, Any] = {"segment": name, "value": str(value), "rows": int(rows.sum())}
     entry |= {"auc": found["auc"], "log_loss": found["log_loss"], "champion_log_loss": None, "gain": None, "high": None}
-    entry["judged"] = entry["rows"] >= settings.min_slice_rows and found["auc"] is not None
+    entry["judged"] = entry["rows"] >= settings.min_slice_rows and bool(np.isfinite(evidence.challenger[rows]).all())
     champion = _comparable(evidence)
     if entry["judged"] and champion is not None and len(np.unique(evidence.day[rows])) >= MIN_DAYS:
         mine, theirs = (losses(evidence.label[rows], p[rows]) for p in (evidence.challenger, champion))
@@ -72,7 +74,9 @@ def _missing_slices(judged: list[dict[str, Any]], settings: Gates) -> list[str]:
 
 
 def _slice_problem(entry: dict[str, Any], settings: Gates) -> str | None:
-    if entry["auc"] < settings.min_slice_auc:
+    if entry["auc"] is None and entry["high"] is None:
+        return f"For {_name(entry)} there is one outcome only, and no champion to compare with"
+    if entry["auc"] is not None and entry["auc"] < settings.min_slice_auc:
         return f"For {_name(entry)} AUC is {entry['auc']:.3f}, below the floor of {settings.min_slice_auc:.3f}"
     if entry["high"] is not None and entry["high"] < 0:
         return f"For {_name(entry)} log loss is {-entry['gain']:.4f} worse than the champion's, beyond chance"

@@ -100,7 +100,8 @@ def signature_problem(signature: dict[str, str] | None, features: tuple[str, ...
         ]
         return f"the model's signature is not that of the features: {'; '.join(told) or 'the order is another one'}"
     for name, kind in signature.items():
-        if (kind == "string") == pd.api.types.is_numeric_dtype(rows[name]):
+        present = rows[name].dropna().infer_objects()
+        if kind != "any" and len(present) and (kind == "string") == pd.api.types.is_numeric_dtype(present):
             return f"the model's signature has {name} as {kind}, but the features have {rows[name].dtype}"
     return None
 

@@ -22,7 +22,11 @@ from pipelines.results import TableSlice
 PARTITION = "partition"
 _TRIES = 20
 # Old versions stay readable, as a model is rebuilt from the versions that it was trained on; Delta forgets after 30 days.
-_CONFIGURATION = {"delta.logRetentionDuration": "interval 3650 days"}
+# And checkpoints forget removed files after a week, which a full sweep would then take for files that nobody knew.
+_CONFIGURATION = {
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": "interval 3650 days",
+}
 
 
 class Lake:

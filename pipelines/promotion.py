@@ -52,7 +52,11 @@ def register(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Eval
     uri = evaluation.chosen.model_uri
     if use_case.training.refit:
         uri, rows, pipeline = refit(yard, use_case, plan, evaluation)
-        refuse_unserved(yard, use_case, plan, uri, rows, pipeline)
+        try:
+            refuse_unserved(yard, use_case, plan, uri, rows, pipeline)
+        except PermanentError as error:
+            _kept(yard, use_case, plan, evaluation, str(error), "inference", _suffix(str(error)))
+            raise
     tags = {
         "partition": plan.partition,
         "candidate": evaluation.chosen.candidate,
@@ -105,7 +109,7 @@ def refuse_unserved(yard: Yard, use_case: UseCase, plan: TrainingPlan, uri: str,
 
 def keep(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation) -> Promotion:
     """Record that the champion stays, and why."""
-    return _kept(yard, use_case, plan, evaluation, evaluation.why, "gates")
+    return _kept(yard, use_case, plan, evaluation, evaluation.why, "gates", _suffix(evaluation.why))
 
 
 def decline(
@@ -122,8 +126,7 @@ def decline(
         else "was not promoted"
     )
     said = f"v{registered.version} {done}: {why}. {evaluation.why}"
-    answer = hashlib.sha256(said.encode()).hexdigest()[:8]
-    return _kept(yard, use_case, plan, evaluation, said, actor, f"/v{registered.version}/{answer}")
+    return _kept(yard, use_case, plan, evaluation, said, actor, f"/v{registered.version}{_suffix(said)}")
 
 
 def promote(
@@ -145,10 +148,31 @@ def promote(
     why = f"v{registered.version}{f' {approval}.' if approval else ':'} {evaluation.why}"
     effective = use_case.partition(plan.partition).next.key
     decision = _decision(yard, use_case, plan, evaluation, Kind.PROMOTED, why, actor, registered.version, effective)
-    yard.ledger.move_champion(decision, plan.champion)
+    decision = replace(decision, id=f"{decision.id}/v{registered.version}")
+    try:
+        yard.ledger.move_champion(decision, plan.champion)
+        _refuse_outdated(yard, use_case, registered)
+    except PermanentError as error:
+        _kept(yard, use_case, plan, evaluation, f"v{registered.version} was refused: {error}", "fence", _suffix(str(error)))
+        raise
     yard.registry.set_alias(use_case.name, CHAMPION, registered.version)
     model_card.refresh(yard, use_case.name)
     return Promotion(Kind.PROMOTED, registered.version, why)
+
+
+def _refuse_outdated(yard: Yard, use_case: UseCase, registered: Registered) -> None:
+    """A promotion that is on record already may be run again only as long as nothing has replaced it."""
+    now = yard.ledger.champion(use_case.name)
+    if now is None or now.version != registered.version:
+        raise PermanentError(
+            f"{use_case.name}: v{registered.version} was promoted before, but the champion is another by now, and stays; "
+            "use a rollback to go back to it"
+        )
+
+
+def _suffix(said: str) -> str:
+    """What another answer in the same run is told apart by."""
+    return f"/{hashlib.sha256(said.encode()).hexdigest()[:8]}"
 
 
 def _kept(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import subprocess
 from dataclasses import dataclass
 from datetime import timedelta
@@ -245,6 +246,13 @@ def digest_of(text: str) -> str:
 
 
 def git_commit() -> str:
-    """The commit that runs, or `unknown` outside a checkout, as in the image."""
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    """The commit that runs: TRAINYARD_COMMIT, as in the image, or that of the checkout, `-dirty` where it was changed."""
+    told = os.environ.get("TRAINYARD_COMMIT")
+    if told:
+        return told
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:  # no git here
+        return "unknown"
     return done.stdout.strip() if done.returncode == 0 else "unknown"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,10 +80,23 @@ class OnSpark:
 @contextmanager
 def on_spark(uris: Sequence[str], rows: Any, settings: SparkSettings) -> Iterator[OnSpark]:
     """Parquet files with their rows as an Arrow table, in a session of its own that is stopped in the end."""
-    with session(settings) as spark:
+    with session(settings) as spark, tempfile.TemporaryDirectory() as folder:
         _teach_great_expectations()
         source = new_context().data_sources.add_spark("rows", persist=False)
-        yield OnSpark(batch_of(source, comparable(spark.read.parquet(*uris))), OnPandas(rows))
+        files = uris if all(map(_is_local, uris)) else [_copied(rows, folder)]
+        yield OnSpark(batch_of(source, comparable(spark.read.parquet(*files))), OnPandas(rows))
+
+
+def _is_local(uri: str) -> bool:
+    return "://" not in uri or uri.startswith("file://")
+
+
+def _copied(rows: Any, folder: str) -> str:
+    """The rows in a local file: this Spark has no connector for a bucket, and they have been read from it already."""
+    import pyarrow.parquet as pq
+
+    pq.write_table(rows, f"{folder}/rows.parquet", coerce_timestamps="us")
+    return f"{folder}/rows.parquet"
 
 
 def _split(wanted: Sequence[Rule]) -> tuple[list[Rule], list[Rule]]:

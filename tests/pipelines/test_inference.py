@@ -97,6 +97,13 @@ def test_a_signature_that_does_not_fit_is_named(one_champion: World, change: Any
     assert says in str(signature_problem(change(signature), names, rows))
 
 
+def test_nulls_do_not_make_a_signature_unfit() -> None:
+    rows = pd.DataFrame({"on": [True, None, False], "text": ["a", None, None]})
+    assert signature_problem({"on": "boolean", "text": "string"}, ("on", "text"), rows) is None
+    assert signature_problem({"on": "boolean", "text": "any"}, ("on", "text"), rows) is None
+    assert signature_problem({"on": "string", "text": "string"}, ("on", "text"), rows) is not None
+
+
 def test_a_refitted_model_that_would_not_serve_is_not_registered(one_champion: World, use_case: UseCase) -> None:
     """What the gates judged serves well; what was fitted anew is (said to be) too slow."""
     newest = changed(use_case, "training", max_partitions=6, candidates={"logistic": use_case.training.candidates["logistic"]})

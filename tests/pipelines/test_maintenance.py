@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -78,3 +79,20 @@ def test_versions_that_a_model_was_trained_on_survive_the_sweep(one_champion: Wo
 
 def test_a_table_that_was_never_written_is_no_reason_to_stop(tmp_path: Path, one_champion: World) -> None:
     assert sweep(make_yard(tmp_path / "empty"), one_champion.use_case).files == {}
+
+
+def test_what_was_replaced_within_the_retention_survives_a_sweep_after_a_checkpoint(published: World) -> None:
+    """Planted: replaced ten days ago, files half a year old, and a checkpoint since, which may forget removed files."""
+    world, table = published, labels_table(published.use_case)
+    folder = Path(world.yard.lake.root) / table
+    version = world.yard.lake.version(table)
+    before = world.yard.lake.read(table)
+    for day in world.days:
+        synthetic.publish(world.yard, world.use_case, day)
+    _age(folder)
+    ten_days_ago = int((time.time() - 10 * 86400) * 1000)
+    for log in (folder / "_delta_log").glob("*.json"):
+        log.write_text(re.sub(r'"deletionTimestamp":\d+', f'"deletionTimestamp":{ten_days_ago}', log.read_text()))
+    world.yard.lake.delta(table).create_checkpoint()
+    assert world.yard.lake.sweep(table, timedelta(days=90)) == 0
+    assert world.yard.lake.read(table, version=version).equals(before)

@@ -204,3 +204,18 @@ def test_a_rollback_to_a_model_that_does_not_load_changes_nothing(
     with pytest.raises(PermanentError, match="no model v1 in the registry"):
         promotion.rollback(world.yard, world.use_case, None, "reason", "ada")
     assert champion(world) == (2, world.days[13].next.key)
+
+
+def test_a_promotion_that_is_run_again_after_it_was_replaced_is_refused(one_champion: World, newest: UseCase) -> None:
+    """Planted: the task of an older promotion is cleared. Neither the alias nor the ledger's champion follows it."""
+    world = one_champion
+    plan, evaluated = judged(world, newest)
+    registered = register(world.yard, newest, plan, evaluated)
+    promote(world.yard, newest, plan, evaluated, registered, None)
+    assert promote(world.yard, newest, plan, evaluated, registered, None).champion == 2
+    rollback(world.at("later"), newest, 1, "complaints", "test")
+    with pytest.raises(PermanentError, match="was promoted before, but the champion is another by now"):
+        promote(world.yard, newest, plan, evaluated, registered, None)
+    assert world.yard.registry.alias("parcels", CHAMPION) == 1
+    last = world.yard.ledger.decisions("parcels")[-1]
+    assert (last.kind, last.actor) == (Kind.KEPT, "fence")
