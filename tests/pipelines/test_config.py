@@ -79,6 +79,14 @@ def test_a_defect_is_named_with_the_file_and_the_mend(folder: Path, path: str, v
     assert str(refused.value).startswith("parcels.yaml: ")
 
 
+def test_nobody_goes_around_the_approvers_by_moving_the_alias(folder: Path) -> None:
+    file = written(folder, "approval", "required")
+    file.write_text(file.read_text() + "alias_moved: accept\n")
+    with pytest.raises(PermanentError, match="would let who moves the alias go around 'approval: required'"):
+        read_use_case(file)
+    assert read_use_case(written(folder, "alias_moved", "accept")).alias_moved == "accept"
+
+
 def test_every_defect_of_a_file_is_named_at_once(folder: Path) -> None:
     file = written(folder, "ownr", "me")
     file.write_text(file.read_text().replace("holdout_days: 3", "holdout_days: 0"))

@@ -113,6 +113,8 @@ def test_a_refitted_model_that_would_not_serve_is_not_registered(one_champion: W
     with pytest.raises(PermanentError, match=r"refitted model is not registered.*too slow"):
         register(one_champion.yard, changed(newest, "gates", max_latency_ms=0.001), plan, evaluated)
     assert [int(v.version) for v in one_champion.yard.registry.versions(use_case.name)] == [1]
+    last = one_champion.yard.ledger.decisions(use_case.name)[-1]
+    assert (last.kind, last.actor, "too slow" in last.why) == ("kept", "inference", True)
 
 
 def test_no_numbers_are_a_no() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -179,3 +180,11 @@ def test_a_version_carries_what_serves_judges_and_rebuilds_it(one_champion: Worl
     assert set(meta["versions"]) == {"parcels/features", "parcels/labels"}
     assert meta["seed"] == world.use_case.training.seed
     assert len(meta["lock"]) == 16
+
+
+def test_where_there_is_no_git_the_commit_is_told_or_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in the image: every candidate would crash on its first line otherwise."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert training.git_commit() == "unknown"
+    monkeypatch.setenv("TRAINYARD_COMMIT", "4d6c3f0")
+    assert training.git_commit() == "4d6c3f0"
