@@ -16,7 +16,7 @@ from typing import Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Param, task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from assets import asset
 from wiring import USE_CASES, partition_param, stage_dag, step
 
@@ -134,9 +134,23 @@ def training(use_case: UseCase) -> DAG:
 
 
 class Question(HITLOperator):
-    """One whose options name the version: after its task was cleared, Airflow shows the first text and options again."""
+    """One whose options name the version: after its task was cleared, Airflow shows the first text and options again.
+
+    The answer comes from Airflow's own record of it, not from an XCom, and a yes is written into our ledger here.
+    """
 
     template_fields = (*HITLOperator.template_fields, "options")
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        from pipelines.approvals import take_down
+
+        try:
+            answer = super().execute_complete(context, event)
+        except ValueError as error:  # an answer to the first question of the run; asking again would show that one again
+            raise AirflowFailException(str(error)) from error
+        planned, *judged = _asked_about(context)
+        step(take_down, planned["use_case"], *_judged(planned, *judged), answer, partition=False)
+        return answer
 
 
 def _question(use_case: UseCase) -> Question:
@@ -154,7 +168,6 @@ def _question(use_case: UseCase) -> Question:
         params={"note": Param("", type=["null", "string"], description="why; it is kept in the ledger")},
         assigned_users=[{"id": user, "name": user} for user in approvers_of(use_case, load_environment())],
         response_timeout=use_case.approval_deadline,
-        retries=0,
     )
 
 
@@ -163,9 +176,12 @@ def _evidence(context: Any, jinja_env: Any) -> str:
     from pipelines.approvals import evidence_text
     from pipelines.config import load_use_case
 
-    ti = context["ti"]
-    planned, evaluation, registered = (ti.xcom_pull(task_ids=name) for name in ("plan", "evaluate", "register"))
-    return evidence_text(load_use_case(planned["use_case"]), *_judged(planned, evaluation, registered))
+    planned, *judged = _asked_about(context)
+    return evidence_text(load_use_case(planned["use_case"]), *_judged(planned, *judged))
+
+
+def _asked_about(context: Any) -> list[dict[str, Any]]:
+    return [context["ti"].xcom_pull(task_ids=name) for name in ("plan", "evaluate", "register")]
 
 
 def _judged(planned: dict[str, Any], evaluation: dict[str, Any], registered: dict[str, Any] | None = None) -> list[Any]:

@@ -1,6 +1,8 @@
 """Approval by a person: the evidence that they are shown, and what their answer is worth.
 
 Nothing but an answer counts: a question that was skipped or marked as done by hand, or left until its deadline, is a no.
+A yes is written into the ledger by the task that asked, when Airflow hands it the answer; what Airflow keeps as that task's
+result can be edited by hand, and is no yes without its row.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from typing import Any
 from pipelines.config import UseCase
 from pipelines.environment import Yard, approvers_of
 from pipelines.evaluation import Evaluation
-from pipelines.promotion import Promotion, Registered, decline, promote
+from pipelines.ledger import Decision, Kind
+from pipelines.promotion import Promotion, Registered, approved, decline, promote
 from pipelines.results import Verdict
 from pipelines.training import TrainingPlan
 
@@ -32,11 +35,21 @@ class Answer:
     why: str
 
 
+def take_down(
+    yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, said: Any
+) -> Answer:
+    """Write a yes of the group into the ledger; a no is written down by `decline_unapproved`, with what became of it."""
+    answer = judge_answer(use_case, approvers_of(use_case, yard.environment), registered.version, said)
+    if answer.approved:
+        approved(yard, use_case, plan, evaluation, registered, answer.actor, answer.why)
+    return answer
+
+
 def promote_approved(
     yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, said: Any
 ) -> Promotion | None:
     """Promote what a member of the group approved; None when nobody did."""
-    answer = answer_of(yard, use_case, registered, said)
+    answer = answer_of(yard, use_case, plan, registered, said)
     if not answer.approved:
         return None
     return promote(yard, use_case, plan, evaluation, registered, answer.actor, answer.why)
@@ -46,14 +59,27 @@ def decline_unapproved(
     yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, said: Any
 ) -> Promotion | None:
     """Record that the champion stays, and who said no or that nobody said anything; None when it was approved."""
-    answer = answer_of(yard, use_case, registered, said)
+    answer = answer_of(yard, use_case, plan, registered, said)
     if answer.approved:
         return None
     return decline(yard, use_case, plan, evaluation, registered, answer.why, answer.actor)
 
 
-def answer_of(yard: Yard, use_case: UseCase, registered: Registered, said: Any) -> Answer:
-    return judge_answer(use_case, approvers_of(use_case, yard.environment), registered.version, said)
+def answer_of(yard: Yard, use_case: UseCase, plan: TrainingPlan, registered: Registered, said: Any) -> Answer:
+    """What the question's result says; a yes as the ledger has it, and without a row of this run there is none."""
+    answer = judge_answer(use_case, approvers_of(use_case, yard.environment), registered.version, said)
+    if not answer.approved:
+        return answer
+    taken = [d for d in yard.ledger.decisions(use_case.name) if _is_yes(d, plan.partition, yard.run, registered, answer.actor)]
+    if not taken:
+        why = f"a yes of {answer.actor} stands in the task's result, but the task never wrote one down: edited by hand?"
+        return Answer(False, NOBODY, why)
+    return Answer(True, taken[-1].actor, taken[-1].why)
+
+
+def _is_yes(made: Decision, partition: str, run: str, registered: Registered, actor: str) -> bool:
+    found = made.kind, made.partition, made.run, made.model_version, made.actor
+    return found == (Kind.APPROVED, partition, run, registered.version, actor)
 
 
 def judge_answer(use_case: UseCase, members: Sequence[str], version: int, said: Any) -> Answer:

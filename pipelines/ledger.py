@@ -22,6 +22,7 @@ class Kind(StrEnum):
     QUARANTINED = "quarantined"
     REPLAYED = "replayed"
     RESTORED = "restored"
+    APPROVED = "approved"
     PROMOTED = "promoted"
     KEPT = "kept"
     ROLLED_BACK = "rolled back"

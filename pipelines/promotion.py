@@ -129,6 +129,14 @@ def decline(
     return _kept(yard, use_case, plan, evaluation, said, actor, f"/v{registered.version}{_suffix(said)}")
 
 
+def approved(
+    yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, actor: str, why: str
+) -> None:
+    """Record a person's yes to the registered version; the promotion is another row, with its own outcome."""
+    made = _decision(yard, use_case, plan, evaluation, Kind.APPROVED, why, actor, registered.version, None)
+    yard.ledger.record(replace(made, id=f"{made.id}/v{registered.version}{_suffix(why)}"))
+
+
 def promote(
     yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered,
     approver: str | None, approval: str = "",

@@ -8,6 +8,7 @@ from pipelines.ledger import Decision, Kind
 from pipelines.pages.markup import Html, el
 
 _TONES = {
+    Kind.APPROVED: "cool",
     Kind.PROMOTED: "good",
     Kind.RETRAINED: "cool",
     Kind.RESTORED: "cool",

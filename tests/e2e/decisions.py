@@ -78,7 +78,8 @@ def decide(
 
 
 def _answer(yard: Yard, admin: Person, viewer: Person, state: Path) -> tuple[Any, dict[str, str], dict[str, Outcome]]:
-    admin.wait_for_question(TRAINING, RUN)
+    log = state / "logs" / "scheduler.log"
+    admin.wait_for_question(TRAINING, RUN, log)
     question = admin.question(TRAINING, RUN)
     strangers = {"outsider": outsider(admin, state, "mallory", "op"), "viewer": viewer}
     refused = {name: refusal(person) for name, person in strangers.items()}
@@ -87,15 +88,20 @@ def _answer(yard: Yard, admin: Person, viewer: Person, state: Path) -> tuple[Any
     admin.ask_again(TRAINING, RUN)
     outcomes["silent"] = _outcome(yard, admin)
     admin.ask_again(TRAINING, RUN)
-    admin.wait_for_question(TRAINING, RUN)
+    admin.wait_for_question(TRAINING, RUN, log)
     admin.mark_success(TRAINING, RUN, "approve")
     outcomes["marked"] = _outcome(yard, admin)
     admin.ask_again(TRAINING, RUN)
-    admin.wait_for_question(TRAINING, RUN)
+    admin.wait_for_question(TRAINING, RUN, log)
+    admin.forge(TRAINING, RUN, "Approve v1")
+    admin.mark_success(TRAINING, RUN, "approve")
+    outcomes["forged"] = _outcome(yard, admin)
+    admin.ask_again(TRAINING, RUN)
+    admin.wait_for_question(TRAINING, RUN, log)
     admin.answer(TRAINING, RUN, "Approve v1", "go ahead")
     outcomes["approved"] = _outcome(yard, admin)
     admin.ask_again(TRAINING, RUN, "register")  # another version, and Airflow shows the old question
-    admin.wait_for_question(TRAINING, RUN)
+    admin.wait_for_question(TRAINING, RUN, log)
     admin.answer(TRAINING, RUN, "Approve v1")
     outcomes["outdated"] = _outcome(yard, admin)
     return question, refused, outcomes

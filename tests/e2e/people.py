@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import urllib.request
 from collections.abc import Callable
@@ -35,6 +36,17 @@ class Person(Airflow):
     def mark_success(self, dag: str, run: str, task: str) -> None:
         self._call("PATCH", f"dags/{dag}/dagRuns/{run}/taskInstances/{task}", {"new_state": "success"})
 
+    def forge(self, dag: str, run: str, option: str) -> None:
+        """Write an answer of one's own making into the task's result."""
+        answer = {
+            "chosen_options": [option],
+            "params_input": {},
+            "responded_at": "2013-04-01T12:00:00Z",
+            "responded_by_user": {"id": "admin", "name": "admin"},
+        }
+        body = {"key": "return_value", "value": answer, "map_index": -1}
+        self._call("POST", f"dags/{dag}/dagRuns/{run}/taskInstances/approve/xcomEntries", body)
+
     def ask_again(self, dag: str, run: str, task: str = "approve") -> None:
         """Clear the question, or a task before it, and what follows it."""
         chosen = {"dag_run_id": run, "task_ids": [task], "include_downstream": True}
@@ -59,8 +71,15 @@ class Person(Airflow):
             assert time.monotonic() < deadline, f"{what} did not happen in {_PATIENCE} s"
             time.sleep(0.5)
 
-    def wait_for_question(self, dag: str, run: str) -> None:
+    def wait_for_question(self, dag: str, run: str, scheduler_log: Path) -> None:
+        """Until it is asked, and the scheduler knows that the process that asked has ended.
+
+        Airflow takes a task that was answered within that second, and is queued again, for one that was killed.
+        """
         self.wait("the question", lambda: self._waits(dag, run))
+        tries = self._call("GET", f"dags/{dag}/dagRuns/{run}/taskInstances/approve")["try_number"]
+        ended = re.compile(rf"dag_id={dag}, task_id=approve, run_id={run}, .* executor_state=success, try_number={tries},")
+        self.wait("the end of the asking process", lambda: ended.search(scheduler_log.read_text()))
 
     def wait_for_end(self, dag: str, run: str) -> None:
         self.wait(f"the end of {dag} {run}", lambda: self.state(dag, run) not in ("queued", "running"))

@@ -245,6 +245,7 @@ def test_who_is_not_in_the_group_may_not_answer(decided: decisions.Decided) -> N
         ("rejected", "admin", f"rejected by admin: {decisions.NOTE}. logistic passed"),
         ("silent", "nobody", "nobody answered within 20 seconds. logistic passed"),
         ("marked", "nobody", "nobody answered: the question was skipped, failed, or marked as done by hand. logistic passed"),
+        ("forged", "nobody", "a yes of admin stands in the task's result, but the task never wrote one down: edited by hand?"),
     ],
 )
 def test_without_a_yes_the_champion_stays_and_the_ledger_says_why(
@@ -263,8 +264,9 @@ def test_without_a_yes_the_champion_stays_and_the_ledger_says_why(
 
 def test_a_yes_of_the_group_promotes(decided: decisions.Decided) -> None:
     found = decided.outcomes["approved"]
-    assert [d.kind for d in found.decisions] == ["kept", "kept", "kept", "promoted"]
-    last = found.decisions[-1]
+    assert [d.kind for d in found.decisions] == ["kept", "kept", "kept", "kept", "approved", "promoted"]
+    yes, last = found.decisions[-2:]
+    assert (yes.actor, yes.model_version, yes.why) == ("admin", 1, "approved by admin: go ahead")
     assert (last.actor, last.model_version) == ("admin", 1)
     assert last.why.startswith("v1 approved by admin: go ahead. ")
     assert (found.champion, found.alias, found.events) == (1, 1, 1)

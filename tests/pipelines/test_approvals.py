@@ -16,6 +16,7 @@ from pipelines.approvals import (
     judge_answer,
     plain,
     promote_approved,
+    take_down,
 )
 from pipelines.assessment import Assessed
 from pipelines.config import UseCase
@@ -196,14 +197,73 @@ def test_of_both_steps_exactly_one_concludes(waiting: Any) -> None:
         last = world.yard.ledger.decisions("parcels")[-1]
         assert last.why.startswith(f"v1 stays. v2 was not promoted: {words}. ")
         assert (last.actor, last.model_version, last.run) == (actor, 1, world.yard.run)
+    take_down(world.yard, use_case, *up, said("Approve v2", note="go"))
     assert decline_unapproved(world.yard, use_case, *up, said("Approve v2")) is None
-    assert [d.kind for d in world.yard.ledger.decisions("parcels")] == [Kind.PROMOTED, *[Kind.KEPT] * len(asked)]
+    assert [d.kind for d in world.yard.ledger.decisions("parcels")] == [Kind.PROMOTED, *[Kind.KEPT] * len(asked), Kind.APPROVED]
     done = promote_approved(world.yard, use_case, *up, said("Approve v2", note="go"))
     assert done
     assert (done.decision, done.champion) == (Kind.PROMOTED, 2)
     last = world.yard.ledger.decisions("parcels")[-1]
     assert last.why.startswith("v2 approved by admin: go. ")
     assert last.actor == "admin"
+
+
+def test_a_yes_that_the_task_never_wrote_down_promotes_nothing(waiting: Any) -> None:
+    """Whoever may edit the task's result wrote a colleague's yes there."""
+    world, use_case, *up = waiting
+    forged = said("Approve v2")
+    assert promote_approved(world.yard, use_case, *up, forged) is None
+    kept = decline_unapproved(world.yard, use_case, *up, forged)
+    assert kept
+    assert (kept.decision, kept.champion) == (Kind.KEPT, 1)
+    last = world.yard.ledger.decisions("parcels")[-1]
+    assert last.actor == NOBODY
+    assert "a yes of admin stands in the task's result, but the task never wrote one down: edited by hand?" in last.why
+
+
+@pytest.mark.parametrize(
+    "differs", [{"run": "another"}, {"partition": "2013-01-01"}, {"model_version": 9}, {"actor": "grace"}, {"kind": Kind.KEPT}]
+)
+def test_a_yes_to_something_else_is_no_yes_to_this(waiting: Any, differs: dict[str, Any]) -> None:
+    world, use_case, *up = waiting
+    take_down(world.yard, use_case, *up, said("Approve v2"))
+    made = world.yard.ledger.decisions("parcels")[-1]
+    assert made.kind == Kind.APPROVED
+    elsewhere = replace(world.yard, ledger=_Only(world.yard.ledger, replace(made, **differs)))
+    assert promote_approved(elsewhere, use_case, *up, said("Approve v2")) is None
+    assert promote_approved(world.yard, use_case, *up, said("Approve v2"))
+
+
+class _Only:
+    """A ledger in which one decision reads otherwise; nothing is written through it."""
+
+    def __init__(self, ledger: Any, made: Any) -> None:
+        self.ledger, self.made = ledger, made
+
+    def decisions(self, use_case: str) -> list[Any]:
+        return [self.made if d.id == self.made.id else d for d in self.ledger.decisions(use_case)]
+
+
+@pytest.mark.parametrize("answer", [said("Reject"), said(user="mallory"), said("Approve v1"), said(user=None), None])
+def test_only_a_yes_of_the_group_is_taken_down(waiting: Any, answer: Any) -> None:
+    world, use_case, *up = waiting
+    before = world.yard.ledger.decisions("parcels")
+    assert not take_down(world.yard, use_case, *up, answer).approved
+    assert world.yard.ledger.decisions("parcels") == before
+
+
+def test_a_yes_is_taken_down_once_with_its_note_and_evidence(waiting: Any) -> None:
+    world, use_case, *up = waiting
+    before = len(world.yard.ledger.decisions("parcels"))
+    for _ in range(2):
+        take_down(world.yard, use_case, *up, said("Approve v2", note="go"))
+    assert len(world.yard.ledger.decisions("parcels")) == before + 1
+    made = world.yard.ledger.decisions("parcels")[-1]
+    assert (made.kind, made.actor, made.model_version, made.why) == (Kind.APPROVED, "admin", 2, "approved by admin: go")
+    assert made.evidence["verdicts"]
+    champion = world.yard.ledger.champion("parcels")
+    assert champion
+    assert champion.version == 1, "a yes alone moves nothing"
 
 
 def test_the_same_no_is_recorded_once(waiting: Any) -> None:
@@ -216,6 +276,7 @@ def test_the_same_no_is_recorded_once(waiting: Any) -> None:
 
 def test_a_no_after_the_promotion_says_that_it_serves_all_the_same(waiting: Any) -> None:
     world, use_case, *up = waiting
+    take_down(world.yard, use_case, *up, said("Approve v2"))
     promote_approved(world.yard, use_case, *up, said("Approve v2"))
     decline_unapproved(world.yard, use_case, *up, said("Reject", note="second thoughts"))
     last = world.yard.ledger.decisions("parcels")[-1]
