@@ -25,10 +25,14 @@ LIBRARIES = (
     "mlflow",
     "mlflow.sklearn",
     "mlflow.tracking",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
     "skops.io",
     "optuna",
     "evidently",
     "evidently.presets",
+    # Airflow looks it up for every DAG file with an asset: with what it imports, most of a short task's time.
+    "airflow.providers.google.assets.gcs",
 )
 
 

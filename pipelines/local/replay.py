@@ -23,7 +23,7 @@ from pipelines.partitions import Partition, span
 from pipelines.tables import features_table, labels_table, predictions_table
 
 CHAIN = ("ingestion", "features", "scoring", "labels", "monitoring")
-_POLL = 1.0
+_POLL = 0.5
 _PATIENCE = 15 * 60
 Report = Callable[[str, str, str, float | None], None]
 

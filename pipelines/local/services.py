@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,9 +164,13 @@ def initialise(state: Path, environment: dict[str, str]) -> None:
     """Both databases at the versions of the installed packages; safe to repeat."""
     for folder in ("airflow/logs", "mlflow/artifacts", "logs", "reports", "lake"):
         (state / folder).mkdir(parents=True, exist_ok=True)
-    run(state, "airflow-db", [_bin("airflow"), "db", "migrate"], environment)
-    # Before first use: two first users at once would race on the migration.
-    run(state, "mlflow-db", [_bin("mlflow"), "db", "upgrade", mlflow_database(state)], environment)
+    # MLflow's before its first use: two first users at once would race on the migration.
+    migrations = {
+        "airflow-db": [_bin("airflow"), "db", "migrate"],
+        "mlflow-db": [_bin("mlflow"), "db", "upgrade", mlflow_database(state)],
+    }
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda name: run(state, name, migrations[name], environment), migrations))
 
 
 def run(state: Path, name: str, command: list[str], environment: dict[str, str]) -> None:
