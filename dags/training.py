@@ -136,20 +136,29 @@ def training(use_case: UseCase) -> DAG:
 class Question(HITLOperator):
     """One whose options name the version: after its task was cleared, Airflow shows the first text and options again.
 
-    The answer comes from Airflow's own record of it, not from an XCom, and a yes is written into our ledger here.
+    The answer comes from Airflow's own record of it, not from an XCom, and a yes is written into our ledger here. What
+    fails before it was asked is tried again; what fails after an answer is not, as Airflow would ask again and forget it.
     """
 
     template_fields = (*HITLOperator.template_fields, "options")
+
+    def execute(self, context: Any) -> Any:
+        from pipelines.approvals import ask
+
+        planned, *judged = _asked_about(context)
+        step(ask, planned["use_case"], *_judged(planned, *judged), partition=False)
+        return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         from pipelines.approvals import take_down
 
         try:
             answer = super().execute_complete(context, event)
-        except ValueError as error:  # an answer to the first question of the run; asking again would show that one again
-            raise AirflowFailException(str(error)) from error
-        planned, *judged = _asked_about(context)
-        step(take_down, planned["use_case"], *_judged(planned, *judged), answer, partition=False)
+            planned, *judged = _asked_about(context)
+            step(take_down, planned["use_case"], *_judged(planned, *judged), answer, partition=False)
+        except Exception as error:
+            given = event.get("chosen_options")
+            raise AirflowFailException(f"the answer {given} was not taken down, nothing is promoted: {error}") from error
         return answer
 
 

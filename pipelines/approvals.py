@@ -1,24 +1,27 @@
 """Approval by a person: the evidence that they are shown, and what their answer is worth.
 
 Nothing but an answer counts: a question that was skipped or marked as done by hand, or left until its deadline, is a no.
-A yes is written into the ledger by the task that asked, when Airflow hands it the answer; what Airflow keeps as that task's
-result can be edited by hand, and is no yes without its row.
+The task that asks writes the question into the ledger, and a yes when Airflow hands it one, both with the digest of what was
+up for promotion. What Airflow keeps as the results of tasks can be edited by hand: without these rows it is no yes.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pipelines import model_card
 from pipelines.config import UseCase
 from pipelines.environment import Yard, approvers_of
 from pipelines.evaluation import Evaluation
-from pipelines.ledger import Decision, Kind
-from pipelines.promotion import Promotion, Registered, approved, decline, promote
-from pipelines.results import Verdict
+from pipelines.ledger import Kind
+from pipelines.promotion import Promotion, Registered, decline, promote, record_approval
+from pipelines.results import Verdict, to_json
 from pipelines.training import TrainingPlan
 
 REJECT, NOBODY = "Reject", "nobody"
@@ -35,13 +38,23 @@ class Answer:
     why: str
 
 
+def ask(yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered) -> None:
+    """Write the question into the ledger: from now on no earlier yes of this run counts."""
+    why = f"v{registered.version} waits for an answer of {use_case.approvers}, for {in_words(use_case.approval_deadline)}"
+    up = plan, evaluation, registered
+    record_approval(yard, use_case, *up, Kind.ASKED, "training", why, datetime.now(UTC).isoformat(), _digest(*up))
+    model_card.refresh(yard, use_case.name)
+
+
 def take_down(
     yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, said: Any
 ) -> Answer:
     """Write a yes of the group into the ledger; a no is written down by `decline_unapproved`, with what became of it."""
     answer = judge_answer(use_case, approvers_of(use_case, yard.environment), registered.version, said)
     if answer.approved:
-        approved(yard, use_case, plan, evaluation, registered, answer.actor, answer.why)
+        up = plan, evaluation, registered
+        at = str(said.get("responded_at"))
+        record_approval(yard, use_case, *up, Kind.APPROVED, answer.actor, answer.why, at, _digest(*up))
     return answer
 
 
@@ -49,7 +62,7 @@ def promote_approved(
     yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, said: Any
 ) -> Promotion | None:
     """Promote what a member of the group approved; None when nobody did."""
-    answer = answer_of(yard, use_case, plan, registered, said)
+    answer = answer_of(yard, use_case, plan, evaluation, registered, said)
     if not answer.approved:
         return None
     return promote(yard, use_case, plan, evaluation, registered, answer.actor, answer.why)
@@ -59,33 +72,40 @@ def decline_unapproved(
     yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, said: Any
 ) -> Promotion | None:
     """Record that the champion stays, and who said no or that nobody said anything; None when it was approved."""
-    answer = answer_of(yard, use_case, plan, registered, said)
+    answer = answer_of(yard, use_case, plan, evaluation, registered, said)
     if answer.approved:
         return None
     return decline(yard, use_case, plan, evaluation, registered, answer.why, answer.actor)
 
 
-def answer_of(yard: Yard, use_case: UseCase, plan: TrainingPlan, registered: Registered, said: Any) -> Answer:
-    """What the question's result says; a yes as the ledger has it, and without a row of this run there is none."""
+def answer_of(
+    yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, said: Any
+) -> Answer:
+    """What the question's result says; a yes only as the ledger has it: given after the last question, to this very thing."""
     answer = judge_answer(use_case, approvers_of(use_case, yard.environment), registered.version, said)
     if not answer.approved:
         return answer
-    taken = [d for d in yard.ledger.decisions(use_case.name) if _is_yes(d, plan.partition, yard.run, registered, answer.actor)]
-    if not taken:
+    about = plan.partition, yard.run, registered.version
+    rows = [d for d in yard.ledger.decisions(use_case.name) if (d.partition, d.run, d.model_version) == about]
+    asked, taken = ([None, None] + [d for d in rows if d.kind in (Kind.ASKED, Kind.APPROVED)])[-2:]
+    if not asked or not taken or (asked.kind, taken.kind, taken.actor) != (Kind.ASKED, Kind.APPROVED, answer.actor):
         why = f"a yes of {answer.actor} stands in the task's result, but the task never wrote one down: edited by hand?"
         return Answer(False, NOBODY, why)
-    return Answer(True, taken[-1].actor, taken[-1].why)
+    if {asked.evidence["shown"], taken.evidence["shown"]} != {_digest(plan, evaluation, registered)}:
+        why = f"{answer.actor} approved something else: plan, evaluation or version are not those of the question"
+        return Answer(False, NOBODY, why)
+    return Answer(True, taken.actor, taken.why)
 
 
-def _is_yes(made: Decision, partition: str, run: str, registered: Registered, actor: str) -> bool:
-    found = made.kind, made.partition, made.run, made.model_version, made.actor
-    return found == (Kind.APPROVED, partition, run, registered.version, actor)
+def _digest(plan: TrainingPlan, evaluation: Evaluation, registered: Registered) -> str:
+    text = json.dumps([to_json(part) for part in (plan, evaluation, registered)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def judge_answer(use_case: UseCase, members: Sequence[str], version: int, said: Any) -> Answer:
     """What Airflow's answer is worth, as a yes to this very version: an old answer, or an old question, names another one."""
     if not isinstance(said, Mapping) or not said.get("chosen_options"):
-        return Answer(False, NOBODY, "nobody answered: the question was skipped, failed, or marked as done by hand")
+        return Answer(False, NOBODY, "no answer stands: the question was skipped, failed, or marked as done by hand")
     given, user = ", ".join(map(str, said["chosen_options"])), said.get("responded_by_user") or {}
     name = str(user.get("name") or user.get("id") or "").strip()
     if not name:

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     QUARANTINED = "quarantined"
     REPLAYED = "replayed"
     RESTORED = "restored"
+    ASKED = "asked"
     APPROVED = "approved"
     PROMOTED = "promoted"
     KEPT = "kept"

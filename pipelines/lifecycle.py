@@ -13,6 +13,7 @@ from pipelines.tables import features_table, labels_table, monitoring_table, pre
 
 # Names of runs are not unique over DAGs: two that are scheduled for the same minute share one.
 _MADE_BY = {
+    Kind.ASKED: "training",
     Kind.APPROVED: "training",
     Kind.PROMOTED: "training",
     Kind.KEPT: "training",

@@ -129,12 +129,18 @@ def decline(
     return _kept(yard, use_case, plan, evaluation, said, actor, f"/v{registered.version}{_suffix(said)}")
 
 
-def approved(
-    yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, actor: str, why: str
-) -> None:
-    """Record a person's yes to the registered version; the promotion is another row, with its own outcome."""
-    made = _decision(yard, use_case, plan, evaluation, Kind.APPROVED, why, actor, registered.version, None)
-    yard.ledger.record(replace(made, id=f"{made.id}/v{registered.version}{_suffix(why)}"))
+def record_approval(
+    yard: Yard, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered,
+    kind: Kind, actor: str, why: str, at: str, shown: str,
+) -> None:  # fmt: skip
+    """Record the question about a version, or a person's yes to it; `at` tells it from others in the same run.
+
+    The promotion is another row, with its own outcome.
+    """
+    made = _decision(yard, use_case, plan, evaluation, kind, why, actor, registered.version, None)
+    yard.ledger.record(
+        replace(made, id=f"{made.id}/v{registered.version}/{at}", evidence=made.evidence | {"shown": shown}, effect=None)
+    )
 
 
 def promote(

@@ -168,7 +168,9 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     spark = SparkSession.builder.appName("build_features").getOrCreate()
     try:
-        run(spark, json.loads("\n".join(spark.sparkContext.textFile(options.plan, 1).collect())))
+        text = spark.read.text(options.plan, wholetext=True).first()
+        assert text is not None
+        run(spark, json.loads(text[0]))
     finally:
         spark.stop()
 

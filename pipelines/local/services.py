@@ -97,8 +97,10 @@ def settings(state: Path, airflow_port: int, mlflow_port: int) -> dict[str, str]
         "USAGE_DATA_COLLECTION__ENABLED": "False",
     }
     spark = {"conn_type": "spark", "host": "local[*]", "extra": {"deploy-mode": "client"}}
+    # Without its bytecode every task compiles its libraries anew.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {
-        **os.environ,
+        **inherited,
         **{f"AIRFLOW__{name}": value for name, value in airflow.items()},
         "AIRFLOW_HOME": str(home),
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps(spark),

@@ -10,6 +10,7 @@ from typing import Any
 from pipelines.ledger import Decision, Kind
 from pipelines.pages.figures import moment
 
+_ANSWERS = (Kind.ASKED, Kind.APPROVED)
 _MOVES = (Kind.PROMOTED, Kind.ROLLED_BACK, Kind.ALIAS_ACCEPTED)
 
 
@@ -45,9 +46,11 @@ def _now(version: int, record: dict[str, Any], moves: Sequence[Decision], decisi
 
 
 def _never(version: int, record: dict[str, Any], moves: Sequence[Decision], decisions: Sequence[Decision]) -> tuple[str, str]:
-    refused = _refusals(version, decisions)
-    if refused:
-        return "not promoted", f"It was not promoted; decided on {moment(refused[-1].at)} by {refused[-1].actor}."
+    last = _last_answer(version, decisions)
+    if last and last.kind == Kind.KEPT:
+        return "not promoted", f"It was not promoted; decided on {moment(last.at)} by {last.actor}."
+    if last and last.kind == Kind.APPROVED:
+        return "approved", f"It was approved on {moment(last.at)} by {last.actor}, and is not promoted yet."
     if moves and moves[-1].at > str(record["made_at"]):
         return "never promoted", f"It was never promoted; v{moves[-1].model_version} serves."
     if record["approval"] == "required":
@@ -60,14 +63,20 @@ def _never(version: int, record: dict[str, Any], moves: Sequence[Decision], deci
 
 def _approved(version: int, record: dict[str, Any], decisions: Sequence[Decision]) -> str:
     promoted = [d for d in decisions if d.kind == Kind.PROMOTED and d.model_version == version]
-    refused = _refusals(version, decisions)
+    last = _last_answer(version, decisions)
     if promoted and record["approval"] == "automatic":
         return f"automatic, by the setting of the use case, {moment(promoted[-1].at)}"
     if promoted:
         return f"by {promoted[-1].actor}, {moment(promoted[-1].at)}"
-    if refused:
-        return f"refused: {refused[-1].actor}, {moment(refused[-1].at)}"
+    if last and last.kind != Kind.ASKED:
+        return f"{'refused: ' if last.kind == Kind.KEPT else 'by '}{last.actor}, {moment(last.at)}"
     return "awaiting approval" if record["approval"] == "required" else "automatic, by the setting of the use case"
+
+
+def _last_answer(version: int, decisions: Sequence[Decision]) -> Decision | None:
+    """The newest of its questions, approvals and refusals."""
+    asked = [d for d in decisions if d.kind in _ANSWERS and d.model_version == version]
+    return max([*asked, *_refusals(version, decisions)], key=lambda d: d.at, default=None)
 
 
 def _refusals(version: int, decisions: Sequence[Decision]) -> list[Decision]:
@@ -76,9 +85,10 @@ def _refusals(version: int, decisions: Sequence[Decision]) -> list[Decision]:
 
 
 def _about(version: int, moves: Sequence[Decision], decisions: Sequence[Decision]) -> list[Decision]:
-    """What concerns the version: it came to serve or was refused, and by what it was replaced."""
+    """What concerns the version: it was asked for, came to serve or was refused, and by what it was replaced."""
     replaced = [after.id for before, after in pairwise(moves) if before.model_version == version]
-    wanted = {d.id for d in moves if d.model_version == version} | {d.id for d in _refusals(version, decisions)} | set(replaced)
+    mine = [d.id for d in decisions if d.kind in (*_MOVES, *_ANSWERS) and d.model_version == version]
+    wanted = {*mine, *(d.id for d in _refusals(version, decisions)), *replaced}
     return [d for d in decisions if d.id in wanted]
 
 

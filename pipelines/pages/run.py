@@ -29,7 +29,8 @@ def headline(made: Decision) -> str:
     """`Promoted v3`, `Kept v2`, `Retrained: no`: the outcome in a word or two."""
     version = f"v{made.model_version}" if made.model_version is not None else None
     words = {
-        Kind.APPROVED: f"Approved {version}",
+        Kind.ASKED: f"Waiting for an answer: promote {version}?",
+        Kind.APPROVED: f"Approved {version}, not promoted yet",
         Kind.PROMOTED: f"Promoted {version}",
         Kind.KEPT: f"Kept {version}" if version else "Kept: still no champion",
         Kind.ROLLED_BACK: f"Rolled back to {version}",

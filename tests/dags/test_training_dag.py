@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from pipelines.config import load_use_cases
 
@@ -49,6 +49,24 @@ def test_between_gates_and_promotion_a_named_group_is_asked(asking: Any) -> None
     assert "options" in question.template_fields
     assert question.assigned_users == [{"id": "admin", "name": "admin"}]
     assert question.response_timeout == timedelta(hours=5)
+
+
+@pytest.mark.parametrize("option", ["Reject", "Approve v0"])
+def test_an_answer_that_cannot_be_taken_down_is_not_asked_for_again(
+    asking: Any, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """A retry of Airflow's would forget what somebody has answered, a Reject too."""
+    import training
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(training, "_asked_about", lambda context: [{"use_case": "flight_delay"}])
+    monkeypatch.setattr(training, "_judged", lambda *parts: [])
+    monkeypatch.setattr(training, "step", full)
+    event = {"chosen_options": [option], "params_input": {}, "responded_at": datetime(2013, 4, 1, tzinfo=UTC)}
+    with pytest.raises(AirflowFailException, match=rf"the answer \['{option}'\] was not taken down, nothing is promoted"):
+        asking.get_task("approve").execute_complete({}, {**event, "responded_by_user": {"id": "admin", "name": "admin"}})
 
 
 def test_a_no_is_concluded_whatever_became_of_the_question(asking: Any) -> None:

@@ -55,7 +55,7 @@ def declare_asking(folder: Path) -> None:
     document = yaml.safe_load((folder / "flight_delay.yaml").read_text())
     document["name"], document["title"] = ASKING, "Late arrivals, with approval"
     document["training"]["candidates"].pop("boosting")
-    document |= {"approval": "required", "approval_deadline": "PT20S"}
+    document |= {"approval": "required", "approval_deadline": "PT30S"}
     (folder / f"{ASKING}.yaml").write_text(yaml.safe_dump(document))
 
 

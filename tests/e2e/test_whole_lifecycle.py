@@ -243,8 +243,8 @@ def test_who_is_not_in_the_group_may_not_answer(decided: decisions.Decided) -> N
     ("answer", "actor", "words"),
     [
         ("rejected", "admin", f"rejected by admin: {decisions.NOTE}. logistic passed"),
-        ("silent", "nobody", "nobody answered within 20 seconds. logistic passed"),
-        ("marked", "nobody", "nobody answered: the question was skipped, failed, or marked as done by hand. logistic passed"),
+        ("silent", "nobody", "nobody answered within 30 seconds. logistic passed"),
+        ("marked", "nobody", "no answer stands: the question was skipped, failed, or marked as done by hand. logistic passed"),
         ("forged", "nobody", "a yes of admin stands in the task's result, but the task never wrote one down: edited by hand?"),
     ],
 )
@@ -264,7 +264,7 @@ def test_without_a_yes_the_champion_stays_and_the_ledger_says_why(
 
 def test_a_yes_of_the_group_promotes(decided: decisions.Decided) -> None:
     found = decided.outcomes["approved"]
-    assert [d.kind for d in found.decisions] == ["kept", "kept", "kept", "kept", "approved", "promoted"]
+    assert [d.kind for d in found.decisions] == [*["asked", "kept"] * 4, "asked", "approved", "promoted"]
     yes, last = found.decisions[-2:]
     assert (yes.actor, yes.model_version, yes.why) == ("admin", 1, "approved by admin: go ahead")
     assert (last.actor, last.model_version) == ("admin", 1)
@@ -280,7 +280,7 @@ def test_a_yes_to_an_outdated_question_promotes_nothing(decided: decisions.Decid
     assert [found.tasks[name] for name in ("approve", "promote", "decline")] == ["failed", "upstream_failed", "success"]
     assert found.run == "failed"
     assert (found.champion, found.alias, found.events) == (1, 1, 1)
-    assert found.decisions[-1].why.startswith("v1 stays. v2 was not promoted: nobody answered")
+    assert found.decisions[-1].why.startswith("v1 stays. v2 was not promoted: no answer stands")
     assert "<h1>Kept v1</h1>" in found.page
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.approvals import (
     NOBODY,
+    ask,
     decline_unapproved,
     evidence_text,
     in_words,
@@ -187,7 +188,7 @@ def test_of_both_steps_exactly_one_concludes(waiting: Any) -> None:
     world, use_case, *up = waiting
     asked = [(said(option="Reject", note="not in winter"), "rejected by admin: not in winter", "admin"),
              (said(option="Reject", user=None), "nobody answered within 3 days", NOBODY),
-             (None, "nobody answered: the question was skipped, failed, or marked as done by hand", NOBODY),
+             (None, "no answer stands: the question was skipped, failed, or marked as done by hand", NOBODY),
              (said("Approve v1"), "answered with 'Approve v1' by admin", "admin")]  # fmt: skip
     for answer, words, actor in asked:
         assert promote_approved(world.yard, use_case, *up, answer) is None
@@ -197,9 +198,12 @@ def test_of_both_steps_exactly_one_concludes(waiting: Any) -> None:
         last = world.yard.ledger.decisions("parcels")[-1]
         assert last.why.startswith(f"v1 stays. v2 was not promoted: {words}. ")
         assert (last.actor, last.model_version, last.run) == (actor, 1, world.yard.run)
+    ask(world.yard, use_case, *up)
     take_down(world.yard, use_case, *up, said("Approve v2", note="go"))
     assert decline_unapproved(world.yard, use_case, *up, said("Approve v2")) is None
-    assert [d.kind for d in world.yard.ledger.decisions("parcels")] == [Kind.PROMOTED, *[Kind.KEPT] * len(asked), Kind.APPROVED]
+    assert [d.kind for d in world.yard.ledger.decisions("parcels")] == [
+        Kind.PROMOTED, *[Kind.KEPT] * len(asked), Kind.ASKED, Kind.APPROVED
+    ]  # fmt: skip
     done = promote_approved(world.yard, use_case, *up, said("Approve v2", note="go"))
     assert done
     assert (done.decision, done.champion) == (Kind.PROMOTED, 2)
@@ -211,6 +215,7 @@ def test_of_both_steps_exactly_one_concludes(waiting: Any) -> None:
 def test_a_yes_that_the_task_never_wrote_down_promotes_nothing(waiting: Any) -> None:
     """Whoever may edit the task's result wrote a colleague's yes there."""
     world, use_case, *up = waiting
+    ask(world.yard, use_case, *up)
     forged = said("Approve v2")
     assert promote_approved(world.yard, use_case, *up, forged) is None
     kept = decline_unapproved(world.yard, use_case, *up, forged)
@@ -226,6 +231,7 @@ def test_a_yes_that_the_task_never_wrote_down_promotes_nothing(waiting: Any) -> 
 )
 def test_a_yes_to_something_else_is_no_yes_to_this(waiting: Any, differs: dict[str, Any]) -> None:
     world, use_case, *up = waiting
+    ask(world.yard, use_case, *up)
     take_down(world.yard, use_case, *up, said("Approve v2"))
     made = world.yard.ledger.decisions("parcels")[-1]
     assert made.kind == Kind.APPROVED
@@ -244,6 +250,46 @@ class _Only:
         return [self.made if d.id == self.made.id else d for d in self.ledger.decisions(use_case)]
 
 
+def test_an_earlier_yes_is_none_to_a_question_that_was_asked_again(waiting: Any) -> None:
+    """The yes came, its promotion did not; asked again, somebody said no, and the task's result was edited to the old yes."""
+    world, use_case, *up = waiting
+    ask(world.yard, use_case, *up)
+    take_down(world.yard, use_case, *up, said("Approve v2"))
+    ask(world.yard, use_case, *up)
+    take_down(world.yard, use_case, *up, said("Reject"))
+    assert promote_approved(world.yard, use_case, *up, said("Approve v2")) is None
+    later = said("Approve v2", responded_at=datetime(2013, 4, 2, tzinfo=UTC))
+    take_down(world.yard, use_case, *up, later)
+    assert promote_approved(world.yard, use_case, *up, later)
+
+
+def test_what_was_approved_is_what_was_shown(waiting: Any) -> None:
+    """Plan and evaluation travel as results of tasks, which can be edited after the yes: against another champion, say."""
+    world, use_case, plan, evaluation, registered = waiting
+    ask(world.yard, use_case, plan, evaluation, registered)
+    take_down(world.yard, use_case, plan, evaluation, registered, said("Approve v2"))
+    edited = [
+        (replace(plan, champion=None), evaluation, registered),
+        (plan, replace(evaluation, worth=1e9), registered),
+        (plan, evaluation, replace(registered, refitted=not registered.refitted)),
+    ]
+    for other in edited:
+        assert promote_approved(world.yard, use_case, *other, said("Approve v2")) is None
+        decline_unapproved(world.yard, use_case, *other, said("Approve v2"))
+        assert "admin approved something else" in world.yard.ledger.decisions("parcels")[-1].why
+    assert promote_approved(world.yard, use_case, plan, evaluation, registered, said("Approve v2"))
+
+
+def test_what_was_edited_before_the_yes_does_not_count_either(waiting: Any) -> None:
+    """The question showed one evaluation, the answer was given to another."""
+    world, use_case, plan, evaluation, registered = waiting
+    ask(world.yard, use_case, plan, evaluation, registered)
+    edited = plan, replace(evaluation, worth=1e9), registered
+    take_down(world.yard, use_case, *edited, said("Approve v2"))
+    assert promote_approved(world.yard, use_case, *edited, said("Approve v2")) is None
+    assert promote_approved(world.yard, use_case, plan, evaluation, registered, said("Approve v2")) is None
+
+
 @pytest.mark.parametrize("answer", [said("Reject"), said(user="mallory"), said("Approve v1"), said(user=None), None])
 def test_only_a_yes_of_the_group_is_taken_down(waiting: Any, answer: Any) -> None:
     world, use_case, *up = waiting
@@ -255,7 +301,7 @@ def test_only_a_yes_of_the_group_is_taken_down(waiting: Any, answer: Any) -> Non
 def test_a_yes_is_taken_down_once_with_its_note_and_evidence(waiting: Any) -> None:
     world, use_case, *up = waiting
     before = len(world.yard.ledger.decisions("parcels"))
-    for _ in range(2):
+    for _ in range(2):  # the task was killed after it
         take_down(world.yard, use_case, *up, said("Approve v2", note="go"))
     assert len(world.yard.ledger.decisions("parcels")) == before + 1
     made = world.yard.ledger.decisions("parcels")[-1]
@@ -276,6 +322,7 @@ def test_the_same_no_is_recorded_once(waiting: Any) -> None:
 
 def test_a_no_after_the_promotion_says_that_it_serves_all_the_same(waiting: Any) -> None:
     world, use_case, *up = waiting
+    ask(world.yard, use_case, *up)
     take_down(world.yard, use_case, *up, said("Approve v2"))
     promote_approved(world.yard, use_case, *up, said("Approve v2"))
     decline_unapproved(world.yard, use_case, *up, said("Reject", note="second thoughts"))

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from pipelines import model_card, promotion
+from pipelines import approvals, model_card, promotion
 from pipelines.config import UseCase
 from pipelines.errors import PermanentError
 from pipelines.evaluation import evaluate
@@ -207,6 +207,13 @@ def test_what_is_kept_has_no_card_and_what_waits_says_so(one_champion: World, si
     promotion.decline(world.yard, strict, plan, judged, registered, "rejected by ada: too soon", "ada")
     assert status(world, 2)[0] == "not promoted"
     assert "refused: ada" in page_of(world, 2)
+    approvals.ask(world.yard, strict, plan, judged, registered)
+    assert status(world, 2) == ("awaiting approval", "awaiting approval")
+    assert "awaiting approval" in page_of(world, 2)
+    yes = Kind.APPROVED, "eve", "approved by eve", "2013-04-01", "digest"
+    promotion.record_approval(world.yard, strict, plan, judged, registered, *yes)
+    assert status(world, 2)[0] == "approved"
+    assert status(world, 2)[1].startswith("by eve, ")
     promotion.promote(world.at("again"), strict, plan, judged, registered, "eve")
     assert status(world, 2)[0] == "champion"
     assert "by eve" in page_of(world, 2)
