@@ -9,7 +9,7 @@ export PYTHONPATH := $(CURDIR)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export GX_ANALYTICS_ENABLED := False
-# Where it is set (many images do), every process compiles its libraries anew: Airflow starts in half a minute, not in ten seconds.
+# Where it is set (many images do), every process compiles its libraries anew, and every task is a process.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test unit lint airflow docs lock clean
