@@ -33,7 +33,7 @@ def add_verbs(verb: Callable[..., ArgumentParser]) -> None:
     look.add_argument("--limit", type=int, default=5, help="so many rows (default 5)")
     back = verb("restore", restore_verb, "make an older version of a table the current one", "TABLE")
     back.add_argument("--version", type=int, required=True)
-    back.add_argument("--reason", required=True, help="why; it is kept in the ledger")
+    back.add_argument("--reason", default="No reason given.", help="why; the ledger keeps it, or that none was given")
 
 
 def quarantine_verb(options: Any) -> None:

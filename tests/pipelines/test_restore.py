@@ -257,6 +257,8 @@ def test_show_and_restore_from_the_command_line(
     assert f"{TABLE} was put back to version {first} (now {first + 2})" in capsys.readouterr().out
     assert main(["show", TABLE]) == 0
     assert "120 rows" in capsys.readouterr().out
+    assert main(["restore", TABLE, "--version", str(first + 1)]) == 0
+    assert state.ledger.decisions(use_case.name)[-1].why.endswith("No reason given.")
     assert main(["restore", TABLE, "--version", "77", "--reason", REASON]) == 1
     assert "no version 77" in capsys.readouterr().err
 
