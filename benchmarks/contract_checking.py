@@ -38,16 +38,15 @@ SPARE = 1.5 * GIB
 def bare_pandas(file: str) -> None:
     import pandas as pd
 
-    from pipelines.validation_engines import batch_of, new_context, suite
+    from pipelines.validation import batch_of, new_context, suite
 
     batch = batch_of(new_context().data_sources.add_pandas("rows"), pd.read_parquet(file))
     assert batch.validate(suite(_rules())).success
 
 
 def bare_spark(file: str) -> None:
-    from pipelines.environment import load_environment
-    from pipelines.validation_engines import batch_of, new_context, suite
-    from pipelines.validation_spark import session
+    from pipelines.validation import batch_of, new_context, session, suite
+    from pipelines.workspace import load_environment
 
     with session(load_environment("local").spark) as spark:
         batch = batch_of(new_context().data_sources.add_spark("rows"), spark.read.parquet(file))
@@ -57,8 +56,8 @@ def bare_spark(file: str) -> None:
 def check(file: str, engine: str) -> None:
     import pyarrow.parquet as pq
 
-    from pipelines.environment import load_environment
     from pipelines.validation import check_staged
+    from pipelines.workspace import load_environment
 
     contract = _use_case(engine).contract[SOURCE]
     assert not check_staged(pq.read_table(file), [file], contract, "here", load_environment("local").spark).failures
@@ -71,22 +70,22 @@ def write(rows: Any, folder: str) -> None:
 
 
 def whole(rows: Any, folder: str, engine: str) -> None:
-    from pipelines import files, ingestion
-    from pipelines.environment import open_yard
+    from pipelines.ingestion import ingestion
     from pipelines.results import Landed
+    from pipelines.workspace import files, open_workspace
 
     os.environ.update(TRAINYARD_STATE=folder, TRAINYARD_ENVIRONMENT="local")
-    yard, use_case = open_yard("benchmark"), _use_case(engine)
+    workspace, use_case = open_workspace("benchmark"), _use_case(engine)
     table = f"{use_case.name}/{SOURCE}"
-    files.write_bytes(f"{yard.lake.uri(table)}/rejects.json", b"[]")
-    staged = yard.lake.stage(table, KEY, rows)
+    files.write_bytes(f"{workspace.lake.uri(table)}/rejects.json", b"[]")
+    staged = workspace.lake.stage(table, KEY, rows)
     landed = Landed(SOURCE, KEY, (staged,), "rejects.json", rows.num_rows, 0, "none", (), ())
-    audited = ingestion.audit(yard, use_case, use_case.partition(KEY), landed)
-    assert ingestion.publish(yard, use_case, use_case.partition(KEY), audited).rows_published == rows.num_rows
+    audited = ingestion.audit(workspace, use_case, use_case.partition(KEY), landed)
+    assert ingestion.publish(workspace, use_case, use_case.partition(KEY), audited).rows_published == rows.num_rows
 
 
 def _use_case(engine: str) -> Any:
-    from pipelines.config import read_use_case
+    from pipelines.use_case import read_use_case
 
     found = read_use_case(ROOT / "conf" / "use_cases" / "flight_delay.yaml")
     limit = 0 if engine == "spark" else sys.maxsize
@@ -95,7 +94,7 @@ def _use_case(engine: str) -> Any:
 
 
 def _rules() -> Any:
-    from pipelines.contract import rules
+    from pipelines.use_case import rules
 
     return rules(_use_case("pandas").contract[SOURCE])
 
@@ -163,8 +162,8 @@ def _flights() -> Any:
     """The typed rows as ingestion lands them, newest first, so that a part of them is fresh too."""
     import pyarrow as pa
 
-    from pipelines.casting import ROW, cast_rows
     from pipelines.local import feeds
+    from pipelines.use_case import ROW, cast_rows
 
     frame = feeds.schedule().iloc[::-1]
     texts = {
@@ -257,7 +256,7 @@ def main() -> None:
     if chosen.measure:
         measure(*chosen.measure)
         return
-    from pipelines.environment import load_environment
+    from pipelines.workspace import load_environment
 
     print(f"rows/s (seconds, peak GiB: Python + JVM; Spark's driver memory is {load_environment('local').spark.driver_memory})")
     print("| rows | engine | GX bare | our check | ratio | bare write | stage, audit, publish | to bare check + write |")

@@ -28,10 +28,16 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipelines import evaluation, promotion, stages, training  # noqa: E402
-from pipelines.config import UseCase  # noqa: E402
-from pipelines.environment import Yard, open_yard  # noqa: E402
-from pipelines.tables import features_table, labels_table  # noqa: E402
+from pipelines.commands import stages  # noqa: E402
+from pipelines.gates import evaluation  # noqa: E402
+from pipelines.promotion import promotion  # noqa: E402
+from pipelines.training import training  # noqa: E402
+from pipelines.use_case import (  # noqa: E402
+    UseCase,
+    features_table,
+    labels_table,
+)
+from pipelines.workspace import Workspace, open_workspace  # noqa: E402
 
 MONTHS = ("2013-01", "2013-02", "2013-03")
 CATEGORIES = ("carrier", "origin", "dest")
@@ -66,7 +72,7 @@ def use_case(features: int) -> UseCase:
     return UseCase.model_validate(document)
 
 
-def publish(yard: Yard, case: UseCase, rows: int) -> None:
+def publish(workspace: Workspace, case: UseCase, rows: int) -> None:
     """Seeded rows whose label hangs on some of the features."""
     import pandas as pd
     import pyarrow as pa
@@ -88,23 +94,23 @@ def publish(yard: Yard, case: UseCase, rows: int) -> None:
         frame[keys[0]], frame[keys[1]] = [f"{month}-{i:06d}" for i in range(count)], days.date
         label = (random.random(count) < 1 / (1 + np.exp(-cause))).astype("int64")
         for table, part in ((features_table(case), frame), (labels_table(case), frame[keys].assign(label=label))):
-            staged = yard.lake.stage(
+            staged = workspace.lake.stage(
                 table, month, pa.Table.from_pandas(part, preserve_index=False).replace_schema_metadata(None)
             )
-            yard.lake.publish(table, month, [staged], {"trainyard_partition": month})
+            workspace.lake.publish(table, month, [staged], {"trainyard_partition": month})
 
 
-def run(yard: Yard, case: UseCase, clock: Clock) -> Any:
+def run(workspace: Workspace, case: UseCase, clock: Clock) -> Any:
     """Train, judge and register, part by part."""
-    planned = training.plan_training(yard, case, case.partition(MONTHS[-1]))
+    planned = training.plan_training(workspace, case, case.partition(MONTHS[-1]))
     with clock.part("training"):
-        trained = stages.train_all(yard, case, planned)
+        trained = stages.train_all(workspace, case, planned)
     with clock.part("gates"):
-        judged = evaluation.evaluate(yard, case, planned, trained)
+        judged = evaluation.evaluate(workspace, case, planned, trained)
     with clock.part("training"):
-        uri, rows, pipeline = promotion.refit(yard, case, planned, judged)
+        uri, rows, pipeline = promotion.refit(workspace, case, planned, judged)
     with clock.part("gates"):
-        promotion.refuse_unserved(yard, case, planned, uri, rows, pipeline)
+        promotion.refuse_unserved(workspace, case, planned, uri, rows, pipeline)
     return judged
 
 
@@ -117,10 +123,10 @@ def main() -> None:
     case, clock = use_case(options.features), Clock()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TRAINYARD_STATE"] = folder
-        yard = open_yard("benchmark")
-        publish(yard, case, options.rows)
-        yard.registry.client.search_experiments()  # makes MLflow's database, which is no part of a training
-        judged = run(yard, case, clock)
+        workspace = open_workspace("benchmark")
+        publish(workspace, case, options.rows)
+        workspace.registry.client.search_experiments()  # makes MLflow's database, which is no part of a training
+        judged = run(workspace, case, clock)
     train, gates = clock.wall["training"], clock.wall["gates"]
     print(f"{options.rows} rows x {options.features} features, {len(case.training.candidates)} candidates, "
           f"{case.training.trials} trials each, best: {judged.chosen.candidate}")  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow.sdk import Asset, get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from pipelines.config import UseCase
+from pipelines.use_case import UseCase
 
 
 def asset(use_case: UseCase, noun: str) -> Asset:

@@ -12,7 +12,7 @@ from assets import asset
 from spark import spark_job
 from wiring import USE_CASES, stage_dag, step
 
-from pipelines.config import UseCase
+from pipelines.use_case import UseCase
 
 
 def features(use_case: UseCase) -> DAG:

@@ -11,7 +11,7 @@ from airflow.sdk import DAG, task
 from assets import asset
 from wiring import USE_CASES, keyed, stage_dag, step
 
-from pipelines.config import UseCase
+from pipelines.use_case import UseCase
 
 
 def ingestion(use_case: UseCase) -> DAG:

@@ -11,7 +11,7 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, task
 from assets import asset
 from wiring import USE_CASES, partition_key, stage_dag, step
 
-from pipelines.config import UseCase
+from pipelines.use_case import UseCase
 
 
 def labels(use_case: UseCase) -> DAG:

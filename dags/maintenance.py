@@ -10,7 +10,7 @@ from typing import Any
 from airflow.sdk import DAG, task
 from wiring import USE_CASES, stage_dag, step
 
-from pipelines.config import UseCase
+from pipelines.use_case import UseCase
 
 
 def maintenance(use_case: UseCase) -> DAG:

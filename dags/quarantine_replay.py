@@ -11,7 +11,7 @@ from airflow.sdk import DAG, Param, get_current_context, task
 from assets import announce, asset
 from wiring import USE_CASES, partition_param, stage_dag, step
 
-from pipelines.config import UseCase
+from pipelines.use_case import UseCase
 
 
 def quarantine_replay(use_case: UseCase) -> DAG:
@@ -19,7 +19,7 @@ def quarantine_replay(use_case: UseCase) -> DAG:
 
     @task(outlets=[raw])
     def replay() -> Any:
-        from pipelines.quarantine import replay
+        from pipelines.ingestion import replay
 
         replayed = step(replay, use_case.name, get_current_context()["params"]["source"])
         announce(raw, [key for item in replayed for key in item["recompute"]])

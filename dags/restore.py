@@ -11,8 +11,8 @@ from airflow.sdk import DAG, Param, get_current_context, task
 from assets import announce, asset
 from wiring import USE_CASES, stage_dag, step
 
-from pipelines.config import UseCase
-from pipelines.restore import restorable
+from pipelines.use_case import UseCase
+from pipelines.workspace import restorable
 
 
 def restore(use_case: UseCase) -> DAG:
@@ -21,7 +21,7 @@ def restore(use_case: UseCase) -> DAG:
     # No retry: one would undo what another run published between the two attempts.
     @task(retries=0)
     def put_back() -> Any:
-        from pipelines.restore import restore
+        from pipelines.workspace import restore
 
         params = get_current_context()["params"]
         actor = f"Airflow run {get_current_context()['run_id']}"

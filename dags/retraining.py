@@ -11,7 +11,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG, task
 from wiring import USE_CASES, keyed, stage_dag, step
 
-from pipelines.config import UseCase
+from pipelines.use_case import UseCase
 
 _PARTITION = "{{ ti.xcom_pull(task_ids='decide')['partition'] }}"
 

@@ -11,7 +11,7 @@ from airflow.sdk import DAG, Param, get_current_context, task
 from assets import asset
 from wiring import USE_CASES, stage_dag, step
 
-from pipelines.config import UseCase
+from pipelines.use_case import UseCase
 
 
 def rollback(use_case: UseCase) -> DAG:

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from assets import asset
 from wiring import USE_CASES, stage_dag, step
 
-from pipelines.config import UseCase
+from pipelines.use_case import UseCase
 
 
 def scoring(use_case: UseCase) -> DAG:

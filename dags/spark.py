@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.environment import SparkSettings, load_environment
+from pipelines.workspace import SparkSettings, load_environment
 
 JOBS = Path(__file__).resolve().parents[1] / "spark_jobs"
 

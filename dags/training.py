@@ -20,7 +20,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from assets import asset
 from wiring import USE_CASES, partition_param, stage_dag, step
 
-from pipelines.config import UseCase
+from pipelines.use_case import UseCase
 
 
 @task
@@ -53,7 +53,7 @@ def train(use_case: str, candidate: str, planned: dict[str, Any]) -> Any:
 @task(trigger_rule="all_done")
 def evaluate(use_case: str, planned: dict[str, Any], assessed: dict[str, Any] | None, trained: Any) -> Any:
     from pipelines.assessment import Assessed
-    from pipelines.evaluation import evaluate_assessed
+    from pipelines.gates import evaluate_assessed
     from pipelines.results import from_json
     from pipelines.training import Trained, TrainingPlan
 
@@ -92,7 +92,7 @@ def promote_approved(
     use_case: str, planned: dict[str, Any], evaluation: dict[str, Any], registered: dict[str, Any], answer: Any
 ) -> Any:
     """Asks the answer itself, not the state of the task before: an approval that was marked as done by hand is none."""
-    from pipelines.approvals import promote_approved
+    from pipelines.promotion import promote_approved
 
     done = step(promote_approved, use_case, *_judged(planned, evaluation, registered), answer, partition=False)
     return done or _skip("not approved: the champion stays, and the next task records why")
@@ -103,7 +103,7 @@ def decline(
     use_case: str, planned: dict[str, Any], evaluation: dict[str, Any] | None, registered: dict[str, Any] | None, answer: Any
 ) -> Any:
     """Runs whatever became of the question: skipped, failed or timed out, the no is written down."""
-    from pipelines.approvals import decline_unapproved
+    from pipelines.promotion import decline_unapproved
 
     if not registered or not evaluation:
         return _skip("no candidate was up for approval")
@@ -143,14 +143,14 @@ class Question(HITLOperator):
     template_fields = (*HITLOperator.template_fields, "options")
 
     def execute(self, context: Any) -> Any:
-        from pipelines.approvals import ask
+        from pipelines.promotion import ask
 
         planned, *judged = _asked_about(context)
         step(ask, planned["use_case"], *_judged(planned, *judged), partition=False)
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        from pipelines.approvals import take_down
+        from pipelines.promotion import take_down
 
         try:
             answer = super().execute_complete(context, event)
@@ -164,7 +164,7 @@ class Question(HITLOperator):
 
 def _question(use_case: UseCase) -> Question:
     """Waits without a worker slot for one of the group's answer; the default is a no."""
-    from pipelines.environment import approvers_of, load_environment
+    from pipelines.workspace import approvers_of, load_environment
 
     version = "v{{ ti.xcom_pull(task_ids='register')['version'] }}"
     return Question(
@@ -182,8 +182,8 @@ def _question(use_case: UseCase) -> Question:
 
 def _evidence(context: Any, jinja_env: Any) -> str:
     """The question's text, made when it is asked."""
-    from pipelines.approvals import evidence_text
-    from pipelines.config import load_use_case
+    from pipelines.promotion import evidence_text
+    from pipelines.use_case import load_use_case
 
     planned, *judged = _asked_about(context)
     return evidence_text(load_use_case(planned["use_case"]), *_judged(planned, *judged))
@@ -195,7 +195,7 @@ def _asked_about(context: Any) -> list[dict[str, Any]]:
 
 def _judged(planned: dict[str, Any], evaluation: dict[str, Any], registered: dict[str, Any] | None = None) -> list[Any]:
     """The plan, what was found of its candidate, and its version once there is one, as the steps take them."""
-    from pipelines.evaluation import Evaluation
+    from pipelines.gates import Evaluation
     from pipelines.promotion import Registered
     from pipelines.results import from_json
     from pipelines.training import TrainingPlan

@@ -9,10 +9,9 @@ from typing import Any
 from airflow.sdk import DAG, CronPartitionTimetable, Param, PartitionedAtRuntime, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from pipelines.config import UseCase, load_use_case
-from pipelines.environment import usable_use_cases
 from pipelines.errors import PermanentError
-from pipelines.partitions import Grain
+from pipelines.use_case import Grain, UseCase, load_use_case
+from pipelines.workspace import usable_use_cases
 
 _KEY_FORMAT = {Grain.DAY: "%Y-%m-%d", Grain.WEEK: "%G-W%V", Grain.MONTH: "%Y-%m"}
 START = datetime(2013, 1, 1)
@@ -74,16 +73,16 @@ def partition_key() -> str:
 
 
 def step(function: Callable[..., Any], use_case: str, *arguments: Any, partition: bool = True) -> Any:
-    """Call `function(yard, use_case, partition, *arguments)`; return its result as JSON.
+    """Call `function(workspace, use_case, partition, *arguments)`; return its result as JSON.
 
     A PermanentError fails the task at once; anything else is retried.
     """
-    from pipelines.environment import open_yard
     from pipelines.results import to_json
+    from pipelines.workspace import open_workspace
 
     try:
         loaded = load_use_case(use_case)
         where = (loaded.partition(partition_key()),) if partition else ()
-        return to_json(function(open_yard(str(get_current_context()["run_id"])), loaded, *where, *arguments))
+        return to_json(function(open_workspace(str(get_current_context()["run_id"])), loaded, *where, *arguments))
     except PermanentError as error:
         raise AirflowFailException(str(error)) from error

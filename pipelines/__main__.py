@@ -12,10 +12,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from pipelines.config import load_use_case, use_case_folder
-from pipelines.environment import open_yard
+from pipelines.commands import add_verbs
 from pipelines.errors import PermanentError, TransientError
-from pipelines.repair import add_verbs
+from pipelines.use_case import load_use_case, use_case_folder
+from pipelines.workspace import open_workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     decisions_.add_argument("--json", action="store_true", help="one JSON document instead of text")
     verb("validate-config", validate_config, "read every use-case file and say what is wrong with it")
     verb("schema", schema, "print the JSON schema of a use-case file")
-    verb("arrive", arrive, "put the reference use case's files of one partition into the landing zone", "PARTITION")
+    verb("arrive", arrive_verb, "put the reference use case's files of one partition into the landing zone", "PARTITION")
     back = verb("rollback", rollback, "let an earlier champion serve again", "USE_CASE")
     back.add_argument("--to", type=int, help="model version; without it, the champion before this one")
     back.add_argument("--reason", required=True, help="why; it is kept in the ledger")
@@ -83,20 +83,20 @@ def run(options: Any) -> None:
         raise PermanentError(f"no stage '{options.stage}'; there are {', '.join(stages)}")
     use_case = load_use_case(options.use_case)
     partition = use_case.partition(options.partition)
-    yard = open_yard(f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S}")
-    print(json.dumps(to_json(stages[options.stage](yard, use_case, partition)), indent=1))
+    workspace = open_workspace(f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+    print(json.dumps(to_json(stages[options.stage](workspace, use_case, partition)), indent=1))
 
 
 def _stages() -> dict[str, Callable[..., Any]]:
-    from pipelines import stages
+    from pipelines.commands import STAGES
 
-    return stages.STAGES
+    return STAGES
 
 
 def status(options: Any) -> None:
-    from pipelines.lifecycle import lifecycle
+    from pipelines.pages import lifecycle
 
-    found = lifecycle(open_yard(), load_use_case(options.use_case))
+    found = lifecycle(open_workspace(), load_use_case(options.use_case))
     champion = found.champion
     print(f"{found.title} ({found.use_case})")
     if champion:
@@ -118,7 +118,7 @@ def _f(value: float | None) -> str:
 
 
 def decisions(options: Any) -> None:
-    found = open_yard().ledger.decisions(load_use_case(options.use_case).name)
+    found = open_workspace().ledger.decisions(load_use_case(options.use_case).name)
     if options.json:
         print(json.dumps([asdict(d) for d in found], indent=1))
         return
@@ -130,7 +130,7 @@ def decisions(options: Any) -> None:
 
 
 def validate_config(options: Any) -> int:
-    from pipelines.environment import usable_use_cases
+    from pipelines.workspace import usable_use_cases
 
     good, broken = usable_use_cases()
     for use_case in good:
@@ -143,16 +143,16 @@ def validate_config(options: Any) -> int:
 
 
 def schema(options: Any) -> None:
-    from pipelines.config import UseCase
+    from pipelines.use_case import UseCase
 
     print(json.dumps(UseCase.model_json_schema(), indent=1, sort_keys=True))
 
 
-def arrive(options: Any) -> None:
-    from pipelines.local import feeds
+def arrive_verb(options: Any) -> None:
+    from pipelines.local import REFERENCE, arrive
 
-    use_case = load_use_case(feeds.USE_CASE)
-    for uri in feeds.arrive(open_yard(), use_case, use_case.partition(options.partition)):
+    use_case = load_use_case(REFERENCE)
+    for uri in arrive(open_workspace(), use_case, use_case.partition(options.partition)):
         print(uri)
 
 
@@ -165,9 +165,9 @@ def card(options: Any) -> None:
     """Print the card as Markdown, or write it where asked; say where its page is."""
     from pathlib import Path
 
-    from pipelines import model_card
+    from pipelines import promotion
 
-    markdown, page, address = model_card.card(open_yard(), load_use_case(options.use_case).name, options.version)
+    markdown, page, address = promotion.card(open_workspace(), load_use_case(options.use_case).name, options.version)
     if options.html or options.markdown:
         Path(options.html or options.markdown).write_text(page if options.html else markdown)
     else:
@@ -176,9 +176,9 @@ def card(options: Any) -> None:
 
 
 def reproduce(options: Any) -> int:
-    from pipelines.reproduction import reproduce, told
+    from pipelines.training import reproduce, told
 
-    done = reproduce(open_yard(), load_use_case(options.use_case).name, options.version)
+    done = reproduce(open_workspace(), load_use_case(options.use_case).name, options.version)
     print(told(done))
     return 0 if done.identical else 1
 
@@ -188,30 +188,30 @@ def rollback(options: Any) -> None:
 
     from pipelines.promotion import rollback
 
-    done = rollback(open_yard("cli"), load_use_case(options.use_case), options.to, options.reason, getpass.getuser())
+    done = rollback(open_workspace("cli"), load_use_case(options.use_case), options.to, options.reason, getpass.getuser())
     print(done.why)
 
 
 def demo(options: Any) -> int:
-    from pipelines.environment import state_folder
-    from pipelines.local import demo, services
+    from pipelines.local import LIVE, erase, run_demo
+    from pipelines.workspace import state_folder
 
     if options.fresh:
-        services.erase(state_folder())
-    return demo.demo(live=(demo.LIVE[0], options.until or demo.LIVE[1]))
+        erase(state_folder())
+    return run_demo(live=(LIVE[0], options.until or LIVE[1]))
 
 
 def airflow(options: Any) -> int:
-    from pipelines.local.demo import serve
+    from pipelines.local import serve
 
     return serve()
 
 
 def clean(options: Any) -> None:
-    from pipelines.environment import state_folder
-    from pipelines.local import services
+    from pipelines.local import erase
+    from pipelines.workspace import state_folder
 
-    services.erase(state_folder())
+    erase(state_folder())
 
 
 def _leave(status: int) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -75,6 +76,20 @@ class Verdict:
     passed: bool
     sentence: str
     numbers: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def guarded(name: str, gate: Callable[[Any, Any], Verdict], evidence: Any, settings: Any) -> Verdict:
+    """The gate's verdict; an answer that is not yes or no, or not finite, or a crash, is a no."""
+    try:
+        verdict = gate(evidence, settings)
+        if not isinstance(verdict.passed, bool):
+            return Verdict(name, False, f"The gate answered {verdict.passed!r} where yes or no was asked: counted as no.")
+        lost = [key for key, number in verdict.numbers.items() if isinstance(number, float) and not math.isfinite(number)]
+        if lost:
+            return Verdict(name, False, f"The gate worked out no finite {', '.join(lost)}: counted as no.")
+        return verdict
+    except Exception as error:  # a crashed gate is a failed gate, whatever crashed it
+        return Verdict(name, False, f"The gate crashed ({type(error).__name__}: {error}), so nothing is known: counted as no.")
 
 
 def to_json(result: Any) -> Any:

@@ -55,14 +55,14 @@ def _add_routes(app: Any) -> None:
     from airflow.api_fastapi.core_api.security import GetUserDep
     from fastapi import Depends, Response
 
-    from pipelines.config import UseCase
+    from pipelines.use_case import UseCase
 
     asked = Annotated[UseCase, Depends(allowed())]
     of_dag = Annotated[UseCase, Depends(allowed_dag())]
 
     @app.get("/")
     def index(user: GetUserDep) -> Response:  # type: ignore[valid-type]
-        from pipelines.pages.overview import overview
+        from pipelines.pages import overview
 
         return _html(overview([_summary(each) for each in visible(user)]))
 
@@ -85,7 +85,7 @@ def _add_routes(app: Any) -> None:
 
 def visible(user: Any) -> list[Any]:
     """The use cases of which `user` may see every DAG that the pages tell of."""
-    from pipelines.config import load_use_cases
+    from pipelines.use_case import load_use_cases
 
     may_see = _dags_of(user)
     return [u for u in load_use_cases()[0] if {f"{u.name}.{stage}" for stage in SHOWN} <= may_see]
@@ -124,43 +124,38 @@ def allowed_dag() -> Any:
 
 
 def _summary(use_case: Any) -> Any:
-    from pipelines.environment import open_yard
-    from pipelines.lifecycle import lifecycle
-    from pipelines.pages.overview import Unreadable
+    from pipelines.pages import Unreadable, lifecycle
+    from pipelines.workspace import open_workspace
 
     try:
-        return lifecycle(open_yard("page"), use_case, decisions=1)
+        return lifecycle(open_workspace("page"), use_case, decisions=1)
     except Exception as error:
         _log.exception("the state of %s could not be read", use_case.name)
         return Unreadable(use_case.name, use_case.title, _words(error))
 
 
 def _use_case(use_case: Any, decisions: int) -> str:
-    from pipelines.environment import open_yard
-    from pipelines.lifecycle import lifecycle
-    from pipelines.pages.reports import cards
-    from pipelines.pages.use_case import use_case_page
+    from pipelines.pages import cards, lifecycle, use_case_page
+    from pipelines.workspace import open_workspace
 
-    yard = open_yard("page")
-    models = f"{yard.environment.registry.page}/#/models/{use_case.name}"
-    return use_case_page(lifecycle(yard, use_case, decisions), models, cards(yard, use_case.name))
+    workspace = open_workspace("page")
+    models = f"{workspace.environment.registry.page}/#/models/{use_case.name}"
+    return use_case_page(lifecycle(workspace, use_case, decisions), models, cards(workspace, use_case.name))
 
 
 def _run(use_case: Any, dag_id: str, run_id: str) -> str:
-    from pipelines.environment import open_yard
-    from pipelines.lifecycle import decisions_of_run
-    from pipelines.pages.run import run_page
+    from pipelines.pages import decisions_of_run, run_page
+    from pipelines.workspace import open_workspace
 
     stage = dag_id.partition(".")[2]
-    return run_page(use_case.title, stage, run_id, decisions_of_run(open_yard("page"), use_case, stage, run_id))
+    return run_page(use_case.title, stage, run_id, decisions_of_run(open_workspace("page"), use_case, stage, run_id))
 
 
 def _reports(use_case: Any, partition: str | None) -> str:
-    from pipelines.environment import open_yard
-    from pipelines.pages.reports import known_reports
-    from pipelines.pages.use_case import reports_page
+    from pipelines.pages import known_reports, reports_page
+    from pipelines.workspace import open_workspace
 
-    known = known_reports(open_yard("page"), use_case.name)
+    known = known_reports(open_workspace("page"), use_case.name)
     shown = [r for r in known if partition is None or r.partition == partition]
     return reports_page(use_case.title, use_case.name, shown, partition)
 
@@ -168,21 +163,21 @@ def _reports(use_case: Any, partition: str | None) -> str:
 def _report(use_case: Any, kind: str, name: str) -> Any:
     from fastapi import HTTPException, Response
 
-    from pipelines.environment import open_yard
     from pipelines.errors import PermanentError
-    from pipelines.pages.reports import HEADERS, read_report
+    from pipelines.pages import REPORT_HEADERS, read_report
+    from pipelines.workspace import open_workspace
 
     try:
-        page = read_report(open_yard("page"), use_case.name, kind, name)
+        page = read_report(open_workspace("page"), use_case.name, kind, name)
     except PermanentError as error:
         raise HTTPException(404, str(error)) from None
-    return Response(page, media_type="text/html; charset=utf-8", headers=HEADERS)
+    return Response(page, media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
 
 
 def _html(page: str, status: int = 200) -> Any:
     from fastapi import Response
 
-    from pipelines.pages.markup import HEADERS
+    from pipelines.pages import HEADERS
 
     return Response(page, status, HEADERS, "text/html; charset=utf-8")
 
@@ -205,7 +200,7 @@ def _add_problems(app: Any) -> None:
 
 
 def _problem(request: Any, status: int, title: str, message: str) -> Any:
-    from pipelines.pages.markup import problem
+    from pipelines.pages import problem
 
     return _html(problem(title, message, back=f"{request.scope['root_path']}/"), status)
 

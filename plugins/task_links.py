@@ -39,7 +39,7 @@ class MlflowRun(Link):
     name = "MLflow run"
 
     def address(self, ti_key: Any, use_case: str, stage: str) -> str | None:
-        from pipelines.environment import load_environment
+        from pipelines.workspace import load_environment
 
         if (stage, ti_key.task_id) != ("training", "train"):
             return None
@@ -53,8 +53,8 @@ class Reports(Link):
     name = "Report"
 
     def address(self, ti_key: Any, use_case: str, stage: str) -> str | None:
-        from pipelines.environment import open_yard
-        from pipelines.pages.reports import reports_of
+        from pipelines.pages import reports_of
+        from pipelines.workspace import open_workspace
 
         if (stage, ti_key.task_id) == ("training", "register"):
             return _card(ti_key, use_case)
@@ -62,7 +62,7 @@ class Reports(Link):
         partition = _partition(ti_key) if kind else None
         if kind is None or partition is None:
             return None
-        found = reports_of(open_yard("page"), use_case, kind, partition)
+        found = reports_of(open_workspace("page"), use_case, kind, partition)
         if len(found) == 1:
             return _below_the_page(f"reports/{found[0].path}")
         return _below_the_page(f"use-cases/{use_case}/reports?partition={partition}") if found else None

@@ -2,7 +2,7 @@
 
     spark-submit spark_jobs/build_features.py --plan PLAN.json
 
-The plan (written by `pipelines.features.plan`) names the input files, the features and the output folder. A history
+The plan (written by `pipelines.features.features.plan`) names the input files, the features and the output folder. A history
 feature of a row uses only outcomes known at 00:00 local time of the row's date: an outcome counts from the first
 midnight at or after the moment it became known.
 """
@@ -164,7 +164,7 @@ def run(spark: SparkSession, plan: dict[str, Any]) -> None:
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plan", required=True, help="the plan file that `pipelines.features.plan` wrote")
+    parser.add_argument("--plan", required=True, help="the plan file that `pipelines.features.features.plan` wrote")
     options = parser.parse_args(argv)
     spark = SparkSession.builder.appName("build_features").getOrCreate()
     try:

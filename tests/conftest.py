@@ -1,21 +1,27 @@
-"""What all tests stand on: a yard in `tmp_path` and a small use case. Rows for it: `from tests import synthetic`."""
+"""What all tests stand on: a workspace in `tmp_path`, a small use case, and states of it that take seconds to train.
+
+Rows for it: `from tests import synthetic`. Trained states are made once per session and copied for each test that asks.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipelines.config import UseCase, read_use_case
-from pipelines.environment import Environment, LakeSettings, RegistrySettings, SparkSettings, Yard
-from pipelines.lake import Lake
-from pipelines.ledger import Ledger
-from pipelines.registry import Registry
+from pipelines.commands import stages
+from pipelines.use_case import Partition, UseCase, read_use_case
+from pipelines.workspace import Environment, Lake, LakeSettings, Ledger, Registry, RegistrySettings, SparkSettings, Workspace
+from tests import synthetic
 
 USE_CASES = Path(__file__).parent / "use_cases"
 
 
-def make_yard(folder: Path, run: str = "test") -> Yard:
+def make_workspace(folder: Path, run: str = "test") -> Workspace:
     """Lake, MLflow (SQLite, made at first use), landing zone and reports below one folder."""
     environment = Environment(
         lake=LakeSettings(root=f"{folder}/lake"),
@@ -32,16 +38,105 @@ def make_yard(folder: Path, run: str = "test") -> Yard:
     )
     lake = Lake(environment.lake.root, environment.lake.options)
     registry = Registry(environment.registry.tracking_uri, environment.registry.artifacts)
-    return Yard(environment, lake, registry, Ledger(lake), run)
+    return Workspace(environment, lake, registry, Ledger(lake), run)
 
 
 @pytest.fixture
-def yard(tmp_path: Path) -> Yard:
+def workspace(tmp_path: Path) -> Workspace:
     """Everything outside the process, in `tmp_path`; nothing of one test is seen by another."""
-    return make_yard(tmp_path)
+    return make_workspace(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def use_case() -> UseCase:
     """`parcels`, see tests/use_cases/parcels.yaml: day grain, two sources, one snapshot, two candidates."""
     return read_use_case(USE_CASES / "parcels.yaml")
+
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # boosting's threads spin for each other where cores are busy: minutes
+
+FIRST_TRAINING, SECOND_TRAINING = 7, 13  # days of `days`; the label's cause is turned around after the first
+
+
+def changed(use_case: UseCase, part: str, **values: Any) -> UseCase:
+    """The use case with some settings of one part replaced."""
+    return use_case.model_copy(update={part: getattr(use_case, part).model_copy(update=values)})
+
+
+@dataclass(frozen=True)
+class World:
+    """A workspace, its use case and its fourteen published days."""
+
+    workspace: Workspace
+    use_case: UseCase
+    days: list[Partition]
+
+    def at(self, run: str) -> Workspace:
+        """The same workspace, in another run."""
+        return replace(self.workspace, run=run)
+
+
+def _simple_only(use_case: UseCase) -> UseCase:
+    simple = {name: c for name, c in use_case.training.candidates.items() if c.simple}
+    return changed(use_case, "training", candidates=simple, trials=1)
+
+
+@pytest.fixture(scope="session")
+def _published(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Path:
+    """Fourteen days of features and labels; from day 8 on the cause of the label is turned around."""
+    folder = tmp_path_factory.mktemp("published")
+    for number, day in enumerate(synthetic.days(use_case, 14)):
+        synthetic.publish(make_workspace(folder), use_case, day, flip=number > FIRST_TRAINING)
+    make_workspace(folder).registry.client.search_experiments()  # makes MLflow's database: seconds, once
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _one_champion(_published: Path, tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Path:
+    folder = _copied(_published, tmp_path_factory.mktemp("one"))
+    day = synthetic.days(use_case, 14)[FIRST_TRAINING]
+    assert stages.run_training(make_workspace(folder, "first"), use_case, day).decision == "promoted"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _two_champions(_one_champion: Path, tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Path:
+    folder = _copied(_one_champion, tmp_path_factory.mktemp("two"))
+    day = synthetic.days(use_case, 14)[SECOND_TRAINING]
+    newest = changed(_simple_only(use_case), "training", max_partitions=6)
+    assert stages.run_training(make_workspace(folder, "second"), newest, day).decision == "promoted"
+    return folder
+
+
+def _copied(source: Path, target: Path) -> Path:
+    """Lake and MLflow's database are copied; the models stay where they were logged, as their addresses say."""
+    shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("artifacts"))
+    return target
+
+
+def _world(source: Path, target: Path, use_case: UseCase) -> World:
+    return World(make_workspace(_copied(source, target)), use_case, synthetic.days(use_case, 14))
+
+
+@pytest.fixture
+def published(_published: Path, tmp_path: Path, use_case: UseCase) -> World:
+    """Features and labels, no model."""
+    return _world(_published, tmp_path, use_case)
+
+
+@pytest.fixture
+def one_champion(_one_champion: Path, tmp_path: Path, use_case: UseCase) -> World:
+    """v1, trained through day 7 by all candidates, serves from day 8 on."""
+    return _world(_one_champion, tmp_path, use_case)
+
+
+@pytest.fixture
+def two_champions(_two_champions: Path, tmp_path: Path, use_case: UseCase) -> World:
+    """v2, trained on days 8 to 13, would serve from the day after; v1 served days 8 to 13."""
+    return _world(_two_champions, tmp_path, use_case)
+
+
+@pytest.fixture
+def simple_only(use_case: UseCase) -> UseCase:
+    """The use case with its simple candidate only and one trial: trains in a second."""
+    return _simple_only(use_case)

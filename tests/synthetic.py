@@ -12,12 +12,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipelines import files
-from pipelines.config import UseCase
-from pipelines.environment import Yard
 from pipelines.labels import to_labels
-from pipelines.partitions import Partition
-from pipelines.tables import features_table, labels_table
+from pipelines.use_case import Partition, UseCase, features_table, labels_table
+from pipelines.workspace import Workspace, files
 
 FIRST_DAY = "2024-03-01"
 ROWS = 120
@@ -70,33 +67,33 @@ def carriers() -> pd.DataFrame:
     return pd.DataFrame({"carrier": list(RATINGS), "rating": list(RATINGS.values())})
 
 
-def put(yard: Yard, source: str, partition: Partition, rows: pd.DataFrame | str | bytes) -> str:
+def put(workspace: Workspace, source: str, partition: Partition, rows: pd.DataFrame | str | bytes) -> str:
     """Put one landing file in place, from a frame or from the file's own text; return its address."""
     text = rows.to_csv(index=False) if isinstance(rows, pd.DataFrame) else rows
     data = text.encode() if isinstance(text, str) else text
-    uri = f"{yard.environment.landing}/parcels/{source}/{partition.key}.csv.gz"
+    uri = f"{workspace.environment.landing}/parcels/{source}/{partition.key}.csv.gz"
     if source == "carriers":
-        uri = f"{yard.environment.landing}/parcels/carriers.csv"
+        uri = f"{workspace.environment.landing}/parcels/carriers.csv"
         files.write_bytes(uri, data)
     else:
         files.write_bytes(uri, gzip.compress(data, mtime=0))
     return uri
 
 
-def arrive(yard: Yard, partition: Partition, **how: Any) -> None:
+def arrive(workspace: Workspace, partition: Partition, **how: Any) -> None:
     """All landing files of one partition; `how` as in `parcels`."""
     shipments, deliveries = parcels(partition, **how)
-    put(yard, "shipments", partition, shipments)
-    put(yard, "deliveries", partition, deliveries)
-    put(yard, "carriers", partition, carriers())
+    put(workspace, "shipments", partition, shipments)
+    put(workspace, "deliveries", partition, deliveries)
+    put(workspace, "carriers", partition, carriers())
 
 
-def publish(yard: Yard, use_case: UseCase, partition: Partition, **how: Any) -> None:
+def publish(workspace: Workspace, use_case: UseCase, partition: Partition, **how: Any) -> None:
     """Features and labels of one partition straight into the lake, without ingestion and without Spark."""
     shipments, deliveries = parcels(partition, **how)
-    publish_features(yard, use_case, partition, features(partition, shipments, **how))
+    publish_features(workspace, use_case, partition, features(partition, shipments, **how))
     labels = to_labels(deliveries.assign(delivered_at=pd.to_datetime(deliveries.delivered_at)), use_case)
-    _publish(yard, labels_table(use_case), partition, labels)
+    _publish(workspace, labels_table(use_case), partition, labels)
 
 
 def features(partition: Partition, shipments: pd.DataFrame, **how: Any) -> pd.DataFrame:
@@ -110,9 +107,9 @@ def features(partition: Partition, shipments: pd.DataFrame, **how: Any) -> pd.Da
     )
 
 
-def publish_features(yard: Yard, use_case: UseCase, partition: Partition, rows: pd.DataFrame) -> None:
+def publish_features(workspace: Workspace, use_case: UseCase, partition: Partition, rows: pd.DataFrame) -> None:
     spec = use_case.features
-    _publish(yard, features_table(use_case), partition, rows[[spec.key, spec.date, *spec.names]])
+    _publish(workspace, features_table(use_case), partition, rows[[spec.key, spec.date, *spec.names]])
 
 
 def _late_share(partition: Partition, back: int, **how: Any) -> float:
@@ -120,7 +117,9 @@ def _late_share(partition: Partition, back: int, **how: Any) -> float:
     return float((parcels(before, **how)[1].delay >= 15).mean())
 
 
-def _publish(yard: Yard, table: str, partition: Partition, rows: pd.DataFrame) -> None:
+def _publish(workspace: Workspace, table: str, partition: Partition, rows: pd.DataFrame) -> None:
     arrow = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
-    staged = yard.lake.stage(table, partition.key, arrow)
-    yard.lake.publish(table, partition.key, [staged], {"trainyard_partition": partition.key, "trainyard_run": yard.run})
+    staged = workspace.lake.stage(table, partition.key, arrow)
+    workspace.lake.publish(
+        table, partition.key, [staged], {"trainyard_partition": partition.key, "trainyard_run": workspace.run}
+    )

@@ -1,1 +1,11 @@
-"""What runs only on one machine: the reference use case's feeds, the embedded services, the replay of 2013."""
+"""What runs only on one machine: the reference use case's feeds, the services, the replay of 2013.
+
+In: nothing but the checkout. Out: Airflow and MLflow on loopback, and a year of flights through them.
+"""
+
+from pipelines.local.demo import LIVE, run_demo, serve
+from pipelines.local.feeds import USE_CASE as REFERENCE
+from pipelines.local.feeds import arrive
+from pipelines.local.services import erase
+
+__all__ = ["LIVE", "REFERENCE", "arrive", "erase", "run_demo", "serve"]

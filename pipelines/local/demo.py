@@ -10,21 +10,20 @@ from statistics import mean
 from types import FrameType
 from typing import Any
 
-from pipelines.config import load_use_case
-from pipelines.environment import Yard, open_yard, state_folder
 from pipelines.errors import PermanentError
-from pipelines.ledger import Kind
 from pipelines.local import services, summary
 from pipelines.local.api import Airflow
 from pipelines.local.feeds import USE_CASE
 from pipelines.local.replay import CHAIN, Replay
+from pipelines.use_case import load_use_case
+from pipelines.workspace import Kind, Workspace, open_workspace, state_folder
 
 HISTORY = ("2013-01", "2013-03")
 LIVE = ("2013-04", "2013-12")
 STAGES = (*CHAIN, "training", "retraining", "rollback")
 
 
-def demo(history: tuple[str, str] = HISTORY, live: tuple[str, str] = LIVE) -> int:
+def run_demo(history: tuple[str, str] = HISTORY, live: tuple[str, str] = LIVE) -> int:
     """Replay and summarise; the exit status is 0 only if every run succeeded and the tables reconcile."""
     from rich.console import Console
 
@@ -41,20 +40,20 @@ def demo(history: tuple[str, str] = HISTORY, live: tuple[str, str] = LIVE) -> in
     with services.running() as addresses:
         os.environ["MLFLOW_PAGE"] = addresses.mlflow
         report("", "services", f"Airflow {addresses.airflow}  MLflow {addresses.mlflow}  (sign in: see the end)", None)
-        yard, use_case = open_yard("demo"), load_use_case(USE_CASE)
+        workspace, use_case = open_workspace("demo"), load_use_case(USE_CASE)
         client = Airflow(addresses.airflow, addresses.user, addresses.password)
-        replay = Replay(yard, use_case, client, report)
+        replay = Replay(workspace, use_case, client, report)
         replay.prepare(STAGES)
         replay.history(*history)
         replay.live(*live)
-    return summarise(console, yard, time.monotonic() - started)
+    return summarise(console, workspace, time.monotonic() - started)
 
 
-def summarise(console: Any, yard: Yard, seconds: float) -> int:
+def summarise(console: Any, workspace: Workspace, seconds: float) -> int:
     use_case = load_use_case(USE_CASE)
-    for table in (_counts_table(yard), _champions_table(yard), _months_table(yard)):
+    for table in (_counts_table(workspace), _champions_table(workspace), _months_table(workspace)):
         console.print(table)
-    found = summary.problems(yard, use_case)
+    found = summary.problems(workspace, use_case)
     for problem in found:
         console.print(f"does not reconcile: {problem}", markup=False)
     state = state_folder()
@@ -65,29 +64,29 @@ def summarise(console: Any, yard: Yard, seconds: float) -> int:
     return 1 if found else 0
 
 
-def _counts_table(yard: Yard) -> Any:
+def _counts_table(workspace: Workspace) -> Any:
     from rich.table import Table
 
     table = Table("source", "rows in", "published", "quarantined", title="Data", title_justify="left")
-    for count in summary.counts(yard, load_use_case(USE_CASE)):
+    for count in summary.counts(workspace, load_use_case(USE_CASE)):
         table.add_row(*[f"{v:,}" if isinstance(v, int) else v for v in asdict(count).values()])
     return table
 
 
-def _champions_table(yard: Yard) -> Any:
+def _champions_table(workspace: Workspace) -> Any:
     from rich.table import Table
 
     table = Table("version", "from", "why it came", title="Champions", title_justify="left")
-    for decision in yard.ledger.decisions(USE_CASE):
+    for decision in workspace.ledger.decisions(USE_CASE):
         if decision.kind in (Kind.PROMOTED, Kind.ROLLED_BACK):
             table.add_row(f"v{decision.model_version}", decision.effective_from, decision.why)
     return table
 
 
-def _months_table(yard: Yard) -> Any:
+def _months_table(workspace: Workspace) -> Any:
     from rich.table import Table
 
-    rows = summary.months(yard, load_use_case(USE_CASE))
+    rows = summary.months(workspace, load_use_case(USE_CASE))
     title = "Served, beside the first champion had it never been retrained"
     table = Table("month", "model", "labels", "AUC", "never", "log loss", "never", title=title, title_justify="left")
     for m in rows:

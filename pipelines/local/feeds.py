@@ -12,11 +12,9 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import UseCase
-from pipelines.environment import Yard
 from pipelines.errors import PermanentError
-from pipelines.files import write_bytes
-from pipelines.partitions import Partition
+from pipelines.use_case import Partition, UseCase
+from pipelines.workspace import Workspace, write_bytes
 
 USE_CASE = "flight_delay"
 SNAPSHOTS = ("planes", "airports", "airlines")
@@ -25,9 +23,9 @@ _ATLANTIC = "America/Puerto_Rico"
 _HOME = "America/New_York"
 
 
-def arrive(yard: Yard, use_case: UseCase, partition: Partition) -> list[str]:
+def arrive(workspace: Workspace, use_case: UseCase, partition: Partition) -> list[str]:
     """Put the files of one partition, and the reference data, into the landing zone; return their addresses."""
-    place = partial(_place, yard, use_case.name)
+    place = partial(_place, workspace, use_case.name)
     placed = [place(f"{name}.csv", _package_file(f"{name}.csv").read_bytes()) for name in SNAPSHOTS]
     for source, frame, day in (
         ("schedule", schedule(), "flight_date"),
@@ -42,8 +40,8 @@ def arrive(yard: Yard, use_case: UseCase, partition: Partition) -> list[str]:
     return placed
 
 
-def _place(yard: Yard, folder: str, name: str, data: bytes) -> str:
-    uri = f"{yard.environment.landing}/{folder}/{name}"
+def _place(workspace: Workspace, folder: str, name: str, data: bytes) -> str:
+    uri = f"{workspace.environment.landing}/{folder}/{name}"
     write_bytes(uri, data)
     return uri
 

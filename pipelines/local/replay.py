@@ -12,15 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pipelines.config import UseCase
-from pipelines.environment import Yard
 from pipelines.errors import PermanentError, TransientError
-from pipelines.ledger import Kind
 from pipelines.local.api import Airflow, Run
 from pipelines.local.feeds import arrive
-from pipelines.observations import latest
-from pipelines.partitions import Partition, span
-from pipelines.tables import features_table, labels_table, predictions_table
+from pipelines.monitoring import latest
+from pipelines.use_case import Partition, UseCase, features_table, labels_table, predictions_table, span
+from pipelines.workspace import Kind, Workspace
 
 CHAIN = ("ingestion", "features", "scoring", "labels", "monitoring")
 _POLL = 0.5
@@ -32,7 +29,7 @@ Report = Callable[[str, str, str, float | None], None]
 class Replay:
     """Drives one use case's DAGs over a span of partitions."""
 
-    yard: Yard
+    workspace: Workspace
     use_case: UseCase
     airflow: Airflow
     report: Report
@@ -67,7 +64,7 @@ class Replay:
             self._let_in(partition)
         for partition in missing:
             self._watch(partition, CHAIN, since, self._is_settled)
-        if self.yard.ledger.champion(self.use_case.name) is None:
+        if self.workspace.ledger.champion(self.use_case.name) is None:
             self._train(partitions[-1], f"first__{partitions[-1].key}__{_stamp()}")
 
     def live(self, first: str, last: str) -> None:
@@ -87,7 +84,7 @@ class Replay:
 
     def _let_in(self, partition: Partition) -> None:
         """Its files arrive, and ingestion is told."""
-        arrive(self.yard, self.use_case, partition)
+        arrive(self.workspace, self.use_case, partition)
         self.report(partition.key, "arrival", "files are in the landing zone", None)
         self.airflow.trigger(self._dag("ingestion"), f"replay__{partition.key}__{_stamp()}", partition.key)
 
@@ -114,7 +111,7 @@ class Replay:
 
         for run in self._until_done(partition, started):
             self._report_run(partition, run)
-        moves = [d for d in self.yard.ledger.decisions(self.use_case.name) if d.partition == partition.key]
+        moves = [d for d in self.workspace.ledger.decisions(self.use_case.name) if d.partition == partition.key]
         made = [d for d in moves if d.kind in (Kind.PROMOTED, Kind.KEPT)]
         if not made:
             raise PermanentError(
@@ -168,30 +165,30 @@ class Replay:
         return run.partition == partition.key and run.queued_at.replace("Z", "+00:00") >= since[:19]
 
     def _is_settled(self, partition: Partition) -> bool:
-        if self.yard.ledger.champion(self.use_case.name, partition.key) is None:
+        if self.workspace.ledger.champion(self.use_case.name, partition.key) is None:
             return self._has_features_and_labels(partition)
         return self._is_monitored(partition)
 
     def _has_features_and_labels(self, partition: Partition) -> bool:
         tables = (features_table(self.use_case), labels_table(self.use_case))
-        return all(partition.key in self.yard.lake.partitions(table) for table in tables)
+        return all(partition.key in self.workspace.lake.partitions(table) for table in tables)
 
     def _is_monitored(self, partition: Partition) -> bool:
         """Scored by the champion of that time, and its quality measured after that."""
-        seen = latest(self.yard, self.use_case).get(partition.key)
-        champion = self.yard.ledger.champion(self.use_case.name, partition.key)
-        scored = partition.key in self.yard.lake.partitions(predictions_table(self.use_case))
+        seen = latest(self.workspace, self.use_case).get(partition.key)
+        champion = self.workspace.ledger.champion(self.use_case.name, partition.key)
+        scored = partition.key in self.workspace.lake.partitions(predictions_table(self.use_case))
         return bool(scored and champion and seen and seen.drift and seen.performance and seen.model_version == champion.version)
 
     def _decision(self, partition: Partition) -> tuple[bool, str] | None:
-        for decision in reversed(self.yard.ledger.decisions(self.use_case.name)):
+        for decision in reversed(self.workspace.ledger.decisions(self.use_case.name)):
             if decision.partition == partition.key and decision.kind in (Kind.RETRAINED, Kind.NOT_RETRAINED):
                 return decision.kind == Kind.RETRAINED, decision.why
         return None
 
     def _is_trained(self, partition: Partition) -> bool:
         made = (Kind.PROMOTED, Kind.KEPT)
-        return any(d.partition == partition.key and d.kind in made for d in self.yard.ledger.decisions(self.use_case.name))
+        return any(d.partition == partition.key and d.kind in made for d in self.workspace.ledger.decisions(self.use_case.name))
 
     def _is_decided(self, partition: Partition) -> bool:
         decision = self._decision(partition)

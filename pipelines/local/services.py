@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import ROOT
-from pipelines.environment import state_folder
 from pipelines.errors import PermanentError, TransientError
 from pipelines.local.api import Airflow
+from pipelines.use_case import ROOT
+from pipelines.workspace import state_folder
 
 _STOP_SECONDS = 20
 _START_SECONDS = 240

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.config import UseCase
-from pipelines.environment import Yard
 from pipelines.errors import PermanentError
-from pipelines.ledger import Kind
-from pipelines.tables import features_table, labels_table, predictions_table, quarantine_table, source_table
+from pipelines.use_case import UseCase, features_table, labels_table, predictions_table, quarantine_table, source_table
+from pipelines.workspace import Kind, Workspace
 
 
 @dataclass(frozen=True)
@@ -35,25 +33,29 @@ class Count:
     quarantined: int
 
 
-def months(yard: Yard, use_case: UseCase) -> list[Month]:
+def months(workspace: Workspace, use_case: UseCase) -> list[Month]:
     """One row per served partition with outcomes, computed from predictions and labels as published."""
-    first = next(d.model_version for d in yard.ledger.decisions(use_case.name) if d.kind == Kind.PROMOTED)
+    first = next(d.model_version for d in workspace.ledger.decisions(use_case.name) if d.kind == Kind.PROMOTED)
     assert first is not None
-    never = yard.registry.load(use_case.name, first)
-    keys = [k for k in yard.lake.partitions(predictions_table(use_case)) if k in yard.lake.partitions(labels_table(use_case))]
-    return [_month(yard, use_case, key, never) for key in keys]
+    never = workspace.registry.load(use_case.name, first)
+    keys = [
+        k
+        for k in workspace.lake.partitions(predictions_table(use_case))
+        if k in workspace.lake.partitions(labels_table(use_case))
+    ]
+    return [_month(workspace, use_case, key, never) for key in keys]
 
 
-def _month(yard: Yard, use_case: UseCase, key: str, never: Any) -> Month:
-    from pipelines.modelling import scores
+def _month(workspace: Workspace, use_case: UseCase, key: str, never: Any) -> Month:
+    from pipelines.metrics import scores
 
-    champion = yard.ledger.champion(use_case.name, as_of=key)
+    champion = workspace.ledger.champion(use_case.name, as_of=key)
     assert champion is not None
     column = use_case.features.key
-    labels = yard.lake.read(labels_table(use_case), [key]).to_pandas()[[column, "label"]]
-    predictions = yard.lake.read(predictions_table(use_case), [key]).to_pandas()
+    labels = workspace.lake.read(labels_table(use_case), [key]).to_pandas()[[column, "label"]]
+    predictions = workspace.lake.read(predictions_table(use_case), [key]).to_pandas()
     served = predictions[predictions["model_version"] == champion.version].merge(labels, on=column, validate="one_to_one")
-    rows = yard.lake.read(features_table(use_case), [key]).to_pandas().merge(labels, on=column, validate="one_to_one")
+    rows = workspace.lake.read(features_table(use_case), [key]).to_pandas().merge(labels, on=column, validate="one_to_one")
     found, other = scores(served["label"], served["probability"]), scores(rows["label"], never.predict(rows))
     numbers = (found["auc"], found["log_loss"], other["auc"], other["log_loss"])
     if any(n is None for n in numbers):
@@ -62,35 +64,35 @@ def _month(yard: Yard, use_case: UseCase, key: str, never: Any) -> Month:
     return Month(key, champion.version, len(served), auc, log_loss, never_auc, never_log_loss)
 
 
-def counts(yard: Yard, use_case: UseCase) -> list[Count]:
+def counts(workspace: Workspace, use_case: UseCase) -> list[Count]:
     """Rows per source; `rows_in` is what ingestion recorded in each partition's commit."""
     found = []
     for source in use_case.sources:
         table = source_table(use_case, source)
-        published, aside = yard.lake.partitions(table), yard.lake.partitions(quarantine_table(table))
-        came = sum(int((yard.lake.published(table, key) or {})["trainyard_rows_in"]) for key in published)
+        published, aside = workspace.lake.partitions(table), workspace.lake.partitions(quarantine_table(table))
+        came = sum(int((workspace.lake.published(table, key) or {})["trainyard_rows_in"]) for key in published)
         found.append(Count(source, came, sum(published.values()), sum(aside.values())))
     return found
 
 
-def problems(yard: Yard, use_case: UseCase) -> list[str]:
+def problems(workspace: Workspace, use_case: UseCase) -> list[str]:
     """What does not reconcile: rows lost on the way in, rows without features, predictions missing or doubled."""
     found = [
         f"{c.source}: {c.rows_in} rows came in, {c.published} are published and {c.quarantined} in quarantine"
-        for c in counts(yard, use_case)
+        for c in counts(workspace, use_case)
         if c.rows_in != c.published + c.quarantined
     ]
-    entities = yard.lake.partitions(source_table(use_case, use_case.features.entity))
-    features = yard.lake.partitions(features_table(use_case))
+    entities = workspace.lake.partitions(source_table(use_case, use_case.features.entity))
+    features = workspace.lake.partitions(features_table(use_case))
     found += [f"features {k}: {features.get(k, 0)} rows for {n}" for k, n in entities.items() if features.get(k, 0) != n]
-    for key in yard.lake.partitions(predictions_table(use_case)):
-        found += _prediction_problems(yard, use_case, key, entities.get(key, 0))
+    for key in workspace.lake.partitions(predictions_table(use_case)):
+        found += _prediction_problems(workspace, use_case, key, entities.get(key, 0))
     return found
 
 
-def _prediction_problems(yard: Yard, use_case: UseCase, key: str, rows: int) -> list[str]:
+def _prediction_problems(workspace: Workspace, use_case: UseCase, key: str, rows: int) -> list[str]:
     column = use_case.features.key
-    frame = yard.lake.read(predictions_table(use_case), [key], columns=[column, "model_version"]).to_pandas()
+    frame = workspace.lake.read(predictions_table(use_case), [key], columns=[column, "model_version"]).to_pandas()
     found = []
     for version, part in frame.groupby("model_version"):
         if part[column].duplicated().any() or len(part) != rows:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from pipelines.assessment_evidence import Counts, DataEvidence
-from pipelines.assessment_rules import noise_level
-from pipelines.assessment_trial import Curve
-from pipelines.config import UseCase
+from pipelines.assessment import Counts, Curve, DataEvidence, noise_level
 from pipelines.pages.markup import Html, document, el
 from pipelines.results import Verdict
+from pipelines.use_case import UseCase
 
 _QUESTIONS = {
     "Enough?": ("rows", "slices", "learning_curve"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipelines.lifecycle import Quality
 from pipelines.pages.markup import Html, el
+from pipelines.pages.view import Quality
 
 _WIDTH, _LEFT, _RIGHT, _TOP = 1040, 56, 18, 22
 _PANEL, _GAP, _MOST_LABELS = 112, 34, 14

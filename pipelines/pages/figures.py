@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from pipelines.ledger import Decision, Kind
 from pipelines.pages.markup import Html, el
+from pipelines.workspace import Decision, Kind
 
 _TONES = {
     Kind.APPROVED: "cool",

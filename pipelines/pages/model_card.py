@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.ledger import Decision
 from pipelines.pages.figures import UNKNOWN, count, figure, moment
 from pipelines.pages.model_card_blocks import Block, Bullets, Facts, Row, Section, Table, Text
 from pipelines.pages.model_card_quality import calibration, gates, importances, quality, slices, worth
 from pipelines.pages.model_card_story import Story, story
+from pipelines.workspace import Decision
 
 
 def heading(record: dict[str, Any]) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from pipelines.ledger import Decision, Kind
 from pipelines.pages.figures import moment
+from pipelines.workspace import Decision, Kind
 
 _ANSWERS = (Kind.ASKED, Kind.APPROVED)
 _MOVES = (Kind.PROMOTED, Kind.ROLLED_BACK, Kind.ALIAS_ACCEPTED)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.lifecycle import Lifecycle
 from pipelines.pages.figures import UNKNOWN, badge, figure
 from pipelines.pages.markup import Html, document, el, join
+from pipelines.pages.view import Lifecycle
 
 
 @dataclass(frozen=True)

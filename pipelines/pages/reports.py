@@ -10,13 +10,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipelines import files
-from pipelines.environment import Yard
 from pipelines.errors import PermanentError
-from pipelines.tables import SNAPSHOT
+from pipelines.use_case import SNAPSHOT
+from pipelines.workspace import Workspace, file_exists, list_files, read_bytes
 
 # A page of its own origin, which reads nothing of Airflow's and calls nobody.
-HEADERS = {
+REPORT_HEADERS = {
     "Content-Security-Policy": (
         "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' data: blob:; "
         "style-src 'unsafe-inline' data:; img-src data: blob:; font-src data:; worker-src blob:; "
@@ -58,53 +57,53 @@ class Report:
         return f"{self.use_case}/{self.kind}/{self.name}"
 
 
-def known_reports(yard: Yard, use_case: str, kinds: Iterable[str] = _NAMES) -> list[Report]:
+def known_reports(workspace: Workspace, use_case: str, kinds: Iterable[str] = _NAMES) -> list[Report]:
     """Every report of the use case, newest partition first."""
-    found = [_parsed(use_case, kind, name) for kind in kinds for name in _names(yard, f"{use_case}/{kind}")]
+    found = [_parsed(use_case, kind, name) for kind in kinds for name in _names(workspace, f"{use_case}/{kind}")]
     return sorted((r for r in found if r), reverse=True)
 
 
-def reports_of(yard: Yard, use_case: str, kind: str, partition: str) -> list[Report]:
-    return [r for r in known_reports(yard, use_case, [kind]) if r.partition == partition]
+def reports_of(workspace: Workspace, use_case: str, kind: str, partition: str) -> list[Report]:
+    return [r for r in known_reports(workspace, use_case, [kind]) if r.partition == partition]
 
 
-def cards(yard: Yard, use_case: str) -> list[int]:
+def cards(workspace: Workspace, use_case: str) -> list[int]:
     """The model versions that have a card, newest first."""
-    return sorted((int(r.subject[1:]) for r in known_reports(yard, use_case, ["models"])), reverse=True)
+    return sorted((int(r.subject[1:]) for r in known_reports(workspace, use_case, ["models"])), reverse=True)
 
 
-def read_report(yard: Yard, use_case: str, kind: str, name: str) -> bytes:
+def read_report(workspace: Workspace, use_case: str, kind: str, name: str) -> bytes:
     """The page of a known report; its address comes from the list, never from what was asked for.
 
     Raises:
         PermanentError: no such report.
     """
-    known = known_reports(yard, use_case, [kind] if kind in _NAMES else [])
+    known = known_reports(workspace, use_case, [kind] if kind in _NAMES else [])
     found = next((r for r in known if r.name == name), None)
     if found is None:
         raise PermanentError(f"{use_case}: there is no such report; open one from the list of reports")
     if kind == "models":
-        return _card(yard, found)
-    page = files.read_bytes(f"{yard.environment.reports}/{found.path}")
+        return _card(workspace, found)
+    page = read_bytes(f"{workspace.environment.reports}/{found.path}")
     return page + _PLAIN if kind == "contracts" else page
 
 
-def _card(yard: Yard, found: Report) -> bytes:
+def _card(workspace: Workspace, found: Report) -> bytes:
     """A model's card with what the ledger says of it now; the page as it was written, where the record is lost."""
     from pipelines.pages.model_card import blocks, heading
     from pipelines.pages.model_card_html import card_page
 
-    place = f"{yard.environment.reports}/{found.path}"
+    place = f"{workspace.environment.reports}/{found.path}"
     beside = f"{place.removesuffix('.html')}.json"
-    if not files.exists(beside):
-        return files.read_bytes(place)
-    record = json.loads(files.read_bytes(beside))
-    return card_page(heading(record), blocks(record, yard.ledger.decisions(found.use_case))).encode()
+    if not file_exists(beside):
+        return read_bytes(place)
+    record = json.loads(read_bytes(beside))
+    return card_page(heading(record), blocks(record, workspace.ledger.decisions(found.use_case))).encode()
 
 
-def _names(yard: Yard, folder: str) -> list[str]:
-    place = f"{yard.environment.reports}/{folder}"
-    return [uri.removeprefix(f"{place}/") for uri, _ in files.list_files(place)]
+def _names(workspace: Workspace, folder: str) -> list[str]:
+    place = f"{workspace.environment.reports}/{folder}"
+    return [uri.removeprefix(f"{place}/") for uri, _ in list_files(place)]
 
 
 def _parsed(use_case: str, kind: str, name: str) -> Report | None:

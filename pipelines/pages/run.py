@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.ledger import Decision, Kind
 from pipelines.pages.figures import UNKNOWN, decision, figure, moment, money
 from pipelines.pages.markup import Html, document, el
+from pipelines.workspace import Decision, Kind
 
 _FIGURES = {"auc": "AUC", "log_loss": "Log loss", "calibration_error": "Calibration error"}
 _DECIDING = ("training", "retraining", "rollback")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipelines.lifecycle import Lifecycle, Quality
 from pipelines.pages.chart import changes, chart
 from pipelines.pages.figures import UNKNOWN, count, decision, figure, money
 from pipelines.pages.markup import Html, document, el
 from pipelines.pages.reports import Report
+from pipelines.pages.view import Lifecycle, Quality
 
 STAGES = ("ingestion", "features", "scoring", "labels", "monitoring")
 _COLUMNS = ("Partition", "Model", "Labels", "AUC", "Log loss", "Drifted share", "Worth", "")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.config import load_use_cases
+from pipelines.use_case import load_use_cases
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = set((ROOT / "dags" / ".airflowignore").read_text().split())

@@ -8,8 +8,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from pipelines.config import load_use_cases
-from pipelines.restore import restorable
+from pipelines.use_case import load_use_cases
+from pipelines.workspace import restorable
 from tests.dags.test_dags import load_dags
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from pipelines.config import load_use_cases
+from pipelines.use_case import load_use_cases
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_a_transient_error_is_left_to_airflows_retries(context: dict[str, Any]) 
 
 
 def test_a_step_gets_yard_use_case_and_partition(context: dict[str, Any]) -> None:
-    seen = wiring.step(lambda yard, use_case, partition: [yard.run, use_case.name, partition.key], "flight_delay")
+    seen = wiring.step(lambda workspace, use_case, partition: [workspace.run, use_case.name, partition.key], "flight_delay")
     assert seen == ["manual__1", "flight_delay", "2013-04"]
 
 

@@ -14,11 +14,10 @@ from typing import Any
 
 import yaml
 
-from pipelines.config import UseCase
-from pipelines.environment import Yard
 from pipelines.errors import PermanentError
-from pipelines.ledger import Decision
 from pipelines.local import feeds
+from pipelines.use_case import UseCase
+from pipelines.workspace import Decision, Workspace
 from tests.e2e.people import Person, outsider
 
 ASKING = "flight_delay_asking"
@@ -60,50 +59,50 @@ def declare_asking(folder: Path) -> None:
 
 
 def decide(
-    yard: Yard, use_case: UseCase, folder: Path, admin: Person, viewer: Person, trained: str, live: str, bad: str
+    workspace: Workspace, use_case: UseCase, folder: Path, admin: Person, viewer: Person, trained: str, live: str, bad: str
 ) -> Decided:
     """Start all three; answer the question in every way there is, in one run that is asked again each time."""
     tables = ("features", "labels")
     for table in tables:  # a Delta table does not know its own address
-        shutil.copytree(f"{yard.lake.root}/flight_delay/{table}", f"{yard.lake.root}/{ASKING}/{table}")
+        shutil.copytree(f"{workspace.lake.root}/flight_delay/{table}", f"{workspace.lake.root}/{ASKING}/{table}")
     admin.trigger(TRAINING, RUN, conf={"partition": trained})
-    break_contract(yard, use_case, bad)
+    break_contract(workspace, use_case, bad)
     admin.trigger("flight_delay.ingestion", BROKEN, bad)
     with worse_candidates(folder / "flight_delay.yaml"):
         admin.trigger("flight_delay.training", WORSE, conf={"partition": live})
-        question, refused, outcomes = _answer(yard, admin, viewer, folder.parent / "var")
+        question, refused, outcomes = _answer(workspace, admin, viewer, folder.parent / "var")
         admin.wait_for_end("flight_delay.training", WORSE)
     admin.wait_for_end("flight_delay.ingestion", BROKEN)
     return Decided(admin, question, refused, outcomes)
 
 
-def _answer(yard: Yard, admin: Person, viewer: Person, state: Path) -> tuple[Any, dict[str, str], dict[str, Outcome]]:
+def _answer(workspace: Workspace, admin: Person, viewer: Person, state: Path) -> tuple[Any, dict[str, str], dict[str, Outcome]]:
     log = state / "logs" / "scheduler.log"
     admin.wait_for_question(TRAINING, RUN, log)
     question = admin.question(TRAINING, RUN)
     strangers = {"outsider": outsider(admin, state, "mallory", "op"), "viewer": viewer}
     refused = {name: refusal(person) for name, person in strangers.items()}
     admin.answer(TRAINING, RUN, "Reject", NOTE)
-    outcomes = {"rejected": _outcome(yard, admin)}
+    outcomes = {"rejected": _outcome(workspace, admin)}
     admin.ask_again(TRAINING, RUN)
-    outcomes["silent"] = _outcome(yard, admin)
+    outcomes["silent"] = _outcome(workspace, admin)
     admin.ask_again(TRAINING, RUN)
     admin.wait_for_question(TRAINING, RUN, log)
     admin.mark_success(TRAINING, RUN, "approve")
-    outcomes["marked"] = _outcome(yard, admin)
+    outcomes["marked"] = _outcome(workspace, admin)
     admin.ask_again(TRAINING, RUN)
     admin.wait_for_question(TRAINING, RUN, log)
     admin.forge(TRAINING, RUN, "Approve v1")
     admin.mark_success(TRAINING, RUN, "approve")
-    outcomes["forged"] = _outcome(yard, admin)
+    outcomes["forged"] = _outcome(workspace, admin)
     admin.ask_again(TRAINING, RUN)
     admin.wait_for_question(TRAINING, RUN, log)
     admin.answer(TRAINING, RUN, "Approve v1", "go ahead")
-    outcomes["approved"] = _outcome(yard, admin)
+    outcomes["approved"] = _outcome(workspace, admin)
     admin.ask_again(TRAINING, RUN, "register")  # another version, and Airflow shows the old question
     admin.wait_for_question(TRAINING, RUN, log)
     admin.answer(TRAINING, RUN, "Approve v1")
-    outcomes["outdated"] = _outcome(yard, admin)
+    outcomes["outdated"] = _outcome(workspace, admin)
     return question, refused, outcomes
 
 
@@ -116,15 +115,15 @@ def refusal(person: Person) -> str:
     return "it was taken"
 
 
-def _outcome(yard: Yard, admin: Person) -> Outcome:
+def _outcome(workspace: Workspace, admin: Person) -> Outcome:
     admin.wait_for_end(TRAINING, RUN)
-    champion = yard.ledger.champion(ASKING)
+    champion = workspace.ledger.champion(ASKING)
     return Outcome(
         admin.state(TRAINING, RUN),
         admin.tasks(TRAINING, RUN),
-        yard.ledger.decisions(ASKING),
+        workspace.ledger.decisions(ASKING),
         champion.version if champion else None,
-        yard.registry.alias(ASKING, "champion"),
+        workspace.registry.alias(ASKING, "champion"),
         len(admin.events(TRAINING)),
         admin.page(f"/lifecycle/runs/{TRAINING}/{RUN}"),
     )
@@ -144,12 +143,12 @@ def worse_candidates(file: Path) -> Iterator[None]:
         file.write_text(before)
 
 
-def break_contract(yard: Yard, use_case: UseCase, key: str) -> None:
+def break_contract(workspace: Workspace, use_case: UseCase, key: str) -> None:
     """Every tenth flight leaves in an hour that no clock has: five times the share that may be rejected."""
     import pandas as pd
 
-    feeds.arrive(yard, use_case, use_case.partition(key))
-    file = Path(yard.environment.landing) / "flight_delay" / "schedule" / f"{key}.csv.gz"
+    feeds.arrive(workspace, use_case, use_case.partition(key))
+    file = Path(workspace.environment.landing) / "flight_delay" / "schedule" / f"{key}.csv.gz"
     rows = pd.read_csv(file)
     rows.loc[::10, "scheduled_hour"] = 77
     rows.to_csv(file, index=False)

@@ -19,15 +19,13 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.config import UseCase, load_use_case
-from pipelines.environment import Yard, open_yard
 from pipelines.errors import PermanentError
-from pipelines.ledger import Kind
 from pipelines.local import services, summary
 from pipelines.local.api import Airflow
 from pipelines.local.demo import STAGES
 from pipelines.local.replay import Replay
-from pipelines.tables import features_table, predictions_table, source_table
+from pipelines.use_case import UseCase, features_table, load_use_case, predictions_table, source_table
+from pipelines.workspace import Kind, Workspace, open_workspace
 from tests.e2e import decisions
 from tests.e2e.people import Person
 
@@ -40,7 +38,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 class Lived:
     """One replay, as it ended."""
 
-    yard: Yard
+    workspace: Workspace
     use_case: UseCase
     addresses: services.Addresses
     airflow: Airflow
@@ -96,37 +94,37 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
             reports: list[tuple[str, str, str]] = []
             airflow = Airflow(addresses.airflow, addresses.user, addresses.password)
             use_case = load_use_case("flight_delay")
-            replay = Replay(open_yard("e2e"), use_case, airflow, lambda p, s, t, _: reports.append((p, s, t)))
+            replay = Replay(open_workspace("e2e"), use_case, airflow, lambda p, s, t, _: reports.append((p, s, t)))
             replay.prepare(STAGES)
             replay.history(*HISTORY)
             replay.live(LIVE, LIVE)
-            yield Lived(replay.yard, use_case, addresses, airflow, replay, reports)
+            yield Lived(replay.workspace, use_case, addresses, airflow, replay, reports)
 
 
 def test_a_champion_came_through_the_gates(lived: Lived) -> None:
-    champion = lived.yard.ledger.champion("flight_delay", as_of=LIVE)
+    champion = lived.workspace.ledger.champion("flight_delay", as_of=LIVE)
     assert champion is not None
     assert champion.effective_from == LIVE
-    assert lived.yard.registry.alias("flight_delay", "champion") is not None
+    assert lived.workspace.registry.alias("flight_delay", "champion") is not None
 
 
 def test_the_week_was_served_once_per_flight(lived: Lived) -> None:
-    flights = lived.yard.lake.partitions(source_table(lived.use_case, "schedule"))[LIVE]
-    served = lived.yard.lake.read(predictions_table(lived.use_case), [LIVE]).to_pandas()
+    flights = lived.workspace.lake.partitions(source_table(lived.use_case, "schedule"))[LIVE]
+    served = lived.workspace.lake.read(predictions_table(lived.use_case), [LIVE]).to_pandas()
     assert len(served) == flights
     assert served.flight_id.is_unique
     assert served.probability.between(0, 1).all()
 
 
 def test_everything_reconciles(lived: Lived) -> None:
-    assert summary.problems(lived.yard, lived.use_case) == []
-    month = summary.months(lived.yard, lived.use_case)[0]
+    assert summary.problems(lived.workspace, lived.use_case) == []
+    month = summary.months(lived.workspace, lived.use_case)[0]
     assert 0.5 < month.auc < 1.0
 
 
 def test_the_retraining_decision_is_recorded_with_its_reason(lived: Lived) -> None:
     kinds = (Kind.RETRAINED, Kind.NOT_RETRAINED)
-    made = [d for d in lived.yard.ledger.decisions("flight_delay") if d.kind in kinds and d.partition == LIVE]
+    made = [d for d in lived.workspace.ledger.decisions("flight_delay") if d.kind in kinds and d.partition == LIVE]
     assert len(made) == 1
     assert len(made[0].why) > 20
 
@@ -140,19 +138,19 @@ def test_spark_ran_through_the_operator(lived: Lived) -> None:
 
 def test_the_command_line_gives_the_same_features_as_the_dag(lived: Lived) -> None:
     table = features_table(lived.use_case)
-    before = lived.yard.lake.read(table, [LIVE]).to_pandas()
+    before = lived.workspace.lake.read(table, [LIVE]).to_pandas()
     command = [sys.executable, "-m", "pipelines", "run", "features", "flight_delay", LIVE]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    after = lived.yard.lake.read(table, [LIVE]).to_pandas()
+    after = lived.workspace.lake.read(table, [LIVE]).to_pandas()
     key = lived.use_case.features.key
     assert before.sort_values(key, ignore_index=True).equals(after.sort_values(key, ignore_index=True))
 
 
 def test_a_complete_week_is_not_run_again(lived: Lived) -> None:
-    versions = lived.yard.lake.version(predictions_table(lived.use_case))
+    versions = lived.workspace.lake.version(predictions_table(lived.use_case))
     lived.replay.live(LIVE, LIVE)
-    assert lived.yard.lake.version(predictions_table(lived.use_case)) == versions
+    assert lived.workspace.lake.version(predictions_table(lived.use_case)) == versions
     assert lived.reports[-1] == (LIVE, "month", "complete already")
 
 
@@ -161,19 +159,19 @@ def test_bad_data_turns_the_task_red_and_goes_no_further(lived: Lived) -> None:
     from pipelines.local import feeds
 
     partition = lived.use_case.partition(BAD)
-    feeds.arrive(lived.yard, lived.use_case, partition)
+    feeds.arrive(lived.workspace, lived.use_case, partition)
     import gzip
 
     import pandas as pd
 
-    file = Path(lived.yard.environment.landing) / "flight_delay" / "schedule" / f"{BAD}.csv.gz"
+    file = Path(lived.workspace.environment.landing) / "flight_delay" / "schedule" / f"{BAD}.csv.gz"
     pd.read_csv(file).drop(columns="origin").to_csv(file, index=False)
     assert b"origin" not in gzip.decompress(file.read_bytes()).splitlines()[0]
     since = datetime.now(UTC).isoformat()
     lived.airflow.trigger("flight_delay.ingestion", "bad", BAD)
     with pytest.raises(PermanentError, match="land"):
         lived.replay._watch(partition, ("ingestion",), since, lambda _: True)
-    assert BAD not in lived.yard.lake.partitions(source_table(lived.use_case, "schedule"))
+    assert BAD not in lived.workspace.lake.partitions(source_table(lived.use_case, "schedule"))
     assert not [r for r in lived.airflow.runs("flight_delay.features") if r.partition == BAD]
 
 
@@ -184,16 +182,16 @@ def decided(lived: Lived) -> decisions.Decided:
     admin = Person(at.airflow, at.user, at.password)
     viewer = Person(at.airflow, "viewer", at.viewer_password)
     use_cases = Path(os.environ["TRAINYARD_USE_CASES"])
-    return decisions.decide(lived.yard, lived.use_case, use_cases, admin, viewer, HISTORY[-1], LIVE, BAD)
+    return decisions.decide(lived.workspace, lived.use_case, use_cases, admin, viewer, HISTORY[-1], LIVE, BAD)
 
 
 def test_a_worse_candidate_changes_nothing_and_the_run_says_why(lived: Lived, decided: decisions.Decided) -> None:
-    made = [d for d in lived.yard.ledger.decisions("flight_delay") if d.run == decisions.WORSE]
-    now = lived.yard.ledger.champion("flight_delay")
+    made = [d for d in lived.workspace.ledger.decisions("flight_delay") if d.run == decisions.WORSE]
+    now = lived.workspace.ledger.champion("flight_delay")
     assert now
     assert [(d.kind, d.model_version, d.actor) for d in made] == [("kept", now.version, "gates")]
     assert made[0].at > now.at, "the champion is the one of before"
-    assert lived.yard.registry.alias("flight_delay", "champion") == now.version
+    assert lived.workspace.registry.alias("flight_delay", "champion") == now.version
     assert "beats_champion" in made[0].why
     tasks = decided.admin.tasks("flight_delay.training", decisions.WORSE)
     assert [tasks[name] for name in ("keep", "register", "promote")] == ["success", "skipped", "skipped"]
@@ -211,7 +209,7 @@ def test_a_broken_contract_stops_before_anybody_reads_it(lived: Lived, decided: 
     admin, dag, run = decided.admin, "flight_delay.ingestion", decisions.BROKEN
     tasks = admin.tasks(dag, run)
     assert (admin.state(dag, run), tasks["audit"], tasks["publish"]) == ("failed", "failed", "upstream_failed")
-    assert BAD not in lived.yard.lake.partitions(source_table(lived.use_case, "schedule"))
+    assert BAD not in lived.workspace.lake.partitions(source_table(lived.use_case, "schedule"))
     assert {r.dag for r in lived.airflow.runs() if r.partition == BAD} == {dag}
     reports = admin.page(admin.links(dag, run, "audit")["Report"])
     name = f"flight_delay/contracts/schedule-{BAD}.html"

@@ -31,12 +31,12 @@ import pyarrow.csv
 import pyarrow.pandas_compat
 import pyarrow.parquet
 
-from pipelines import files, ingestion, quarantine, validation
-from pipelines.config import UseCase, read_use_case
-from pipelines.environment import Yard
-from pipelines.lake import Lake
+from pipelines.ingestion import ingestion, quarantine
+from pipelines.use_case import UseCase, read_use_case
+from pipelines.validation import check as validation
+from pipelines.workspace import Lake, Workspace, files
 from tests import synthetic
-from tests.conftest import USE_CASES, make_yard
+from tests.conftest import USE_CASES, make_workspace
 
 Content = dict[str, list[str]]
 ROWS, SECONDS, WORKERS = 60, 120, 2
@@ -61,20 +61,20 @@ class Scenario:
 
     name: str
     start: str
-    run: Callable[[Yard], Any]
+    run: Callable[[Workspace], Any]
     first: str
 
 
-def _ingest(yard: Yard) -> Any:
-    return ingestion.ingest(yard, USE_CASE, DAY)
+def _ingest(workspace: Workspace) -> Any:
+    return ingestion.ingest(workspace, USE_CASE, DAY)
 
 
-def _replay(yard: Yard) -> Any:
-    return quarantine.replay(yard, _mended(), DAY)
+def _replay(workspace: Workspace) -> Any:
+    return quarantine.replay(workspace, _mended(), DAY)
 
 
-def _replay_sent_again(yard: Yard) -> Any:
-    return quarantine.replay(yard, USE_CASE, DAY)
+def _replay_sent_again(workspace: Workspace) -> Any:
+    return quarantine.replay(workspace, USE_CASE, DAY)
 
 
 SCENARIOS = [
@@ -86,7 +86,7 @@ SCENARIOS = [
 ]
 
 
-def _arrive(yard: Yard, heavy: int, unreadable: int, drift: float, rating: float) -> None:
+def _arrive(workspace: Workspace, heavy: int, unreadable: int, drift: float, rating: float) -> None:
     """One day's files: so many shipments too heavy, so many that cannot be read; `drift` and `rating` tell contents apart."""
     shipments, deliveries = synthetic.parcels(DAY, ROWS, drift)
     shipments = shipments.astype({"pieces": object, "weight": object})
@@ -94,47 +94,47 @@ def _arrive(yard: Yard, heavy: int, unreadable: int, drift: float, rating: float
     shipments.loc[10 : 9 + unreadable, "pieces"] = "many"
     if heavy:
         deliveries.loc[2, "left_at"] = "2024-12-31T00:00:00Z"
-    synthetic.put(yard, "shipments", DAY, shipments)
-    synthetic.put(yard, "deliveries", DAY, deliveries)
-    synthetic.put(yard, "carriers", DAY, synthetic.carriers().assign(rating=rating))
+    synthetic.put(workspace, "shipments", DAY, shipments)
+    synthetic.put(workspace, "deliveries", DAY, deliveries)
+    synthetic.put(workspace, "carriers", DAY, synthetic.carriers().assign(rating=rating))
 
 
 def prepare(folder: Path) -> dict[str, Any]:
     """The starts, and for every scenario the content before and after an undisturbed run."""
     remember_checks(folder / "checks")
-    yard = make_yard(folder / "empty")
-    _arrive(yard, 3, 1, 5.0, 2.0)
+    workspace = make_workspace(folder / "empty")
+    _arrive(workspace, 3, 1, 5.0, 2.0)
     shutil.copytree(folder / "empty", folder / "older")
-    yard = make_yard(folder / "older")
-    synthetic.arrive(yard, BEFORE, rows=ROWS)
-    ingestion.ingest(yard, USE_CASE, BEFORE)
-    _arrive(yard, 1, 2, 0.0, 1.0)
-    ingestion.ingest(yard, USE_CASE, DAY)
-    _arrive(yard, 3, 1, 5.0, 2.0)
+    workspace = make_workspace(folder / "older")
+    synthetic.arrive(workspace, BEFORE, rows=ROWS)
+    ingestion.ingest(workspace, USE_CASE, BEFORE)
+    _arrive(workspace, 1, 2, 0.0, 1.0)
+    ingestion.ingest(workspace, USE_CASE, DAY)
+    _arrive(workspace, 3, 1, 5.0, 2.0)
     shutil.copytree(folder / "older", folder / "ingested")
-    ingestion.ingest(make_yard(folder / "ingested"), USE_CASE, DAY)
+    ingestion.ingest(make_workspace(folder / "ingested"), USE_CASE, DAY)
     for name, unreadable in (("sent_mended", 1), ("sent_faultless", 0)):
         shutil.copytree(folder / "ingested", folder / name)
-        _arrive(make_yard(folder / name), 0, unreadable, 5.0, 2.0)
+        _arrive(make_workspace(folder / name), 0, unreadable, 5.0, 2.0)
     found = {}
     for scenario in SCENARIOS:
         target = folder / "undisturbed" / scenario.start
         shutil.copytree(folder / scenario.start, target)
-        yard = make_yard(target)
-        before = content(yard)
-        scenario.run(yard)
-        found[scenario.name] = {"before": before, "after": content(yard)}
+        workspace = make_workspace(target)
+        before = content(workspace)
+        scenario.run(workspace)
+        found[scenario.name] = {"before": before, "after": content(workspace)}
     return found
 
 
-def content(yard: Yard) -> Content:
+def content(workspace: Workspace) -> Content:
     """All rows of all tables, by table and partition, without what tells runs apart."""
     found: Content = {}
-    for log in sorted(Path(yard.lake.root).glob("*/*/_delta_log")):
+    for log in sorted(Path(workspace.lake.root).glob("*/*/_delta_log")):
         table = "/".join(log.parts[-3:-1])
-        if not yard.lake.exists(table) or not yard.lake.partitions(table):
+        if not workspace.lake.exists(table) or not workspace.lake.partitions(table):
             continue
-        for row in yard.lake.read(table).to_pylist():
+        for row in workspace.lake.read(table).to_pylist():
             told = _decision(row) if table.endswith("/decisions") else {k: v for k, v in row.items() if k not in ("run", "at")}
             found.setdefault(f"{table}:{row['partition']}", []).append(json.dumps(told, sort_keys=True, default=str))
     return {name: sorted(rows) for name, rows in found.items()}
@@ -359,16 +359,16 @@ class Experiment:
     def _run(self, points: Points) -> None:
         remember_checks(self.folder / "checks")
         self.install(points)
-        self.scenario.run(make_yard(self.work, "harmed"))
+        self.scenario.run(make_workspace(self.work, "harmed"))
 
     def _look_and_run_again(self) -> tuple[Content, str, Content]:
         remember_checks(self.folder / "checks")
-        seen, failed = content(make_yard(self.work)), ""
+        seen, failed = content(make_workspace(self.work)), ""
         try:
-            self.scenario.run(make_yard(self.work, "again"))
+            self.scenario.run(make_workspace(self.work, "again"))
         except Exception as error:
             failed = f"{type(error).__name__}: {error}"
-        return seen, failed, content(make_yard(self.work))
+        return seen, failed, content(make_workspace(self.work))
 
     def _half_published(self, seen: Content) -> list[str]:
         """Every partition is as before or as after, as a whole, and a source's two tables came in the order documented."""

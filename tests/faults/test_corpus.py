@@ -18,14 +18,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipelines import files, ingestion, validation
-from pipelines.config import UseCase
-from pipelines.contract import Contract
-from pipelines.environment import Yard
 from pipelines.errors import PermanentError
-from pipelines.partitions import Grain, Partition
+from pipelines.ingestion import ingestion
+from pipelines.use_case import Contract, Grain, Partition, UseCase
+from pipelines.validation import check as validation
+from pipelines.workspace import Workspace, files
 from tests import synthetic
-from tests.conftest import make_yard
+from tests.conftest import make_workspace
 
 ROWS = 60  # with `max_rejected_share: 0.1` six may be rejected
 DAY, DAYS_BEFORE = "2024-03-03", 2
@@ -358,22 +357,22 @@ CORPUS = [*FILES, *HEADERS, *VALUES, *TIMES, *AMOUNTS]
 
 @pytest.fixture(scope="module")
 def good_days(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Path:
-    """A yard with two good days ingested and a third one landed."""
+    """A workspace with two good days ingested and a third one landed."""
     folder = tmp_path_factory.mktemp("good")
-    yard = make_yard(folder)
+    workspace = make_workspace(folder)
     *before, day = synthetic.days(use_case, DAYS_BEFORE + 1)
     for partition in before:
-        synthetic.arrive(yard, partition, rows=ROWS)
-        ingestion.ingest(yard, use_case, partition)
+        synthetic.arrive(workspace, partition, rows=ROWS)
+        ingestion.ingest(workspace, use_case, partition)
     assert day.key == DAY
-    synthetic.arrive(yard, day, rows=ROWS)
+    synthetic.arrive(workspace, day, rows=ROWS)
     return folder
 
 
 @pytest.fixture
-def yard_before(good_days: Path, tmp_path: Path) -> Yard:
+def yard_before(good_days: Path, tmp_path: Path) -> Workspace:
     shutil.copytree(good_days, tmp_path, dirs_exist_ok=True)
-    return make_yard(tmp_path)
+    return make_workspace(tmp_path)
 
 
 def test_the_corpus_is_large_and_its_names_are_unique() -> None:
@@ -381,29 +380,29 @@ def test_the_corpus_is_large_and_its_names_are_unique() -> None:
     assert len({fault.id for fault in CORPUS}) == len(CORPUS)
 
 
-def test_the_good_file_is_published_whole(yard_before: Yard, use_case: UseCase) -> None:
+def test_the_good_file_is_published_whole(yard_before: Workspace, use_case: UseCase) -> None:
     """What every fault starts from has none."""
     _assert_reconciled(yard_before, Fault("none", {}), ingestion.ingest(yard_before, use_case, use_case.partition(DAY)), ROWS)
 
 
 @pytest.mark.parametrize("fault", CORPUS, ids=lambda fault: fault.id)
 def test_a_fault_ends_in_its_outcome(
-    fault: Fault, yard_before: Yard, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+    fault: Fault, yard_before: Workspace, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A quarter of each audit's time, and no outcome depends on it; the good days have their pages.
     monkeypatch.setattr(validation, "_page", lambda results: "")
-    yard, changed = yard_before, _changed(use_case, fault)
-    count = _plant(yard, fault)
+    workspace, changed = yard_before, _changed(use_case, fault)
+    count = _plant(workspace, fault)
     if fault.outcome != REFUSED:
-        _assert_reconciled(yard, fault, ingestion.ingest(yard, changed, use_case.partition(DAY)), count)
+        _assert_reconciled(workspace, fault, ingestion.ingest(workspace, changed, use_case.partition(DAY)), count)
         return
-    before = _published(yard)
+    before = _published(workspace)
     with pytest.raises(PermanentError) as refusal:
-        ingestion.ingest(yard, changed, use_case.partition(DAY))
+        ingestion.ingest(workspace, changed, use_case.partition(DAY))
     keys = ("snapshot", DAY) if fault.source == "carriers" else (DAY,)
     assert str(refusal.value).startswith(tuple(f"parcels/{fault.source} {key}: " for key in keys))
     assert [words for words in fault.says if words not in str(refusal.value)] == [], refusal.value
-    assert _published(yard) == before
+    assert _published(workspace) == before
 
 
 def _changed(use_case: UseCase, fault: Fault) -> UseCase:
@@ -424,10 +423,10 @@ def _changed(use_case: UseCase, fault: Fault) -> UseCase:
     )
 
 
-def _plant(yard: Yard, fault: Fault) -> int:
+def _plant(workspace: Workspace, fault: Fault) -> int:
     """Put the spoiled file where the good one lies; how many rows it has, for files that are published."""
     name = "carriers.csv" if fault.source == "carriers" else f"{fault.source}/{DAY}.csv.gz"
-    path = Path(yard.environment.landing) / "parcels" / name
+    path = Path(workspace.environment.landing) / "parcels" / name
     good = path.read_bytes()
     path.unlink()
     if fault.place == "directory":
@@ -440,27 +439,27 @@ def _plant(yard: Yard, fault: Fault) -> int:
     return sum(1 for line in text.splitlines() if line.strip()) - 1
 
 
-def _published(yard: Yard) -> dict[str, tuple[int, dict[str, int]]]:
+def _published(workspace: Workspace) -> dict[str, tuple[int, dict[str, int]]]:
     """Version and rows by partition of every table of the sources, also of quarantine and of columns kept aside."""
     tables = [f"parcels/{source}{more}" for source in SOURCES for more in ("", "_quarantine", "_aside")]
-    return {t: (yard.lake.version(t), yard.lake.partitions(t)) for t in tables if yard.lake.exists(t)}
+    return {t: (workspace.lake.version(t), workspace.lake.partitions(t)) for t in tables if workspace.lake.exists(t)}
 
 
-def _assert_reconciled(yard: Yard, fault: Fault, results: list[Any], count: int) -> None:
+def _assert_reconciled(workspace: Workspace, fault: Fault, results: list[Any], count: int) -> None:
     """What came in is what the tables hold, and each quarantined row says by which rule, with its source and its text."""
     assert isinstance(fault.outcome, dict)
     table = f"parcels/{fault.source}"
     result = next(r for r in results if r.table == table)
-    held, aside = yard.lake.partitions(table)[DAY], yard.lake.partitions(f"{table}_quarantine").get(DAY, 0)
+    held, aside = workspace.lake.partitions(table)[DAY], workspace.lake.partitions(f"{table}_quarantine").get(DAY, 0)
     assert (result.rows_in, result.rows_published, result.rows_quarantined) == (count, held, aside)
     assert count == held + aside
     assert aside == sum(fault.outcome.values())
-    found = yard.lake.read(table, [DAY]).to_pandas()
+    found = workspace.lake.read(table, [DAY]).to_pandas()
     assert len(found) == held
     assert fault.holds(found)
-    rejects = yard.lake.read(f"{table}_quarantine", [DAY]).to_pylist() if aside else []
+    rejects = workspace.lake.read(f"{table}_quarantine", [DAY]).to_pylist() if aside else []
     assert Counter(r["rule"] for r in rejects) == fault.outcome
     assert all(r["source"] == fault.source and r["text"] and r["row"] > 1 for r in rejects)
-    warnings = (yard.lake.published(table, DAY) or {}).get("trainyard_warnings", "")
+    warnings = (workspace.lake.published(table, DAY) or {}).get("trainyard_warnings", "")
     assert [words for words in fault.says if words not in warnings] == [], warnings
     assert bool(warnings) == bool(fault.says), warnings

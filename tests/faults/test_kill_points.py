@@ -52,8 +52,8 @@ def test_kill_points_are_at_every_boundary(report: list[dict[str, Any]]) -> None
     assert points == {
         "a file's bytes: half written",
         "a file: written, not yet in place",
-        "files.write_bytes: after",
-        "validation.check_rows: before",
+        "workspace.files.write_bytes: after",
+        "validation.check.check_rows: before",
         "Lake._open_or_create: before",
         "Lake._open_or_create: after",
         "Lake._commit: before",

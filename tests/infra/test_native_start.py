@@ -44,12 +44,12 @@ from airflow.sdk import dag, task
 def infra_probe():
     @task
     def log_a_note() -> str:
-        from pipelines.environment import open_yard
+        from pipelines.environment import open_workspace
 
-        yard = open_yard("infra")
-        with yard.registry.run("infra_probe", "probe", {}):
-            yard.registry.mlflow.log_text("written by a task", "note.txt")
-        return yard.environment.lake.root
+        workspace = open_workspace("infra")
+        with workspace.registry.run("infra_probe", "probe", {}):
+            workspace.registry.mlflow.log_text("written by a task", "note.txt")
+        return workspace.environment.lake.root
 
     log_a_note()
 

@@ -14,12 +14,10 @@ from pathlib import Path
 import pytest
 from visitor import Server
 
-from pipelines.config import ROOT
-from pipelines.environment import Yard, open_yard
-from pipelines.ledger import Decision
 from pipelines.local.services import settings
-from pipelines.monitoring import publish
-from pipelines.observations import Drift, Performance
+from pipelines.monitoring import Drift, Performance, publish
+from pipelines.use_case import ROOT
+from pipelines.workspace import Decision, Workspace, open_workspace
 
 _SECONDS = 120
 
@@ -36,50 +34,52 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def yard(state: Path) -> Yard:
+def workspace(state: Path) -> Workspace:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRAINYARD_STATE", str(state))
         patch.setenv("TRAINYARD_ENVIRONMENT", "local")
         patch.setenv("TRAINYARD_USE_CASES", str(state / "use_cases"))
-        opened = open_yard("test")
+        opened = open_workspace("test")
     fill(opened)
     return opened
 
 
-def fill(yard: Yard) -> None:
-    from pipelines.config import load_use_case
+def fill(workspace: Workspace) -> None:
+    from pipelines.use_case import load_use_case
 
     use_case = load_use_case("flight_delay")
     passed = Decision("first", "flight_delay", "promoted", "2013-03", "it passes all <gates>", "gates", "run", {"auc": 0.7})
     champion = replace(passed, model_version=1, effective_from="2013-04", effect=120345.0, effect_unit="USD")
-    yard.ledger.record(champion)
-    fill_runs(yard, champion)
+    workspace.ledger.record(champion)
+    fill_runs(workspace, champion)
     for month, auc in ((4, 0.71234), (5, 0.69876), (6, None)):
         key = f"2013-{month:02d}"
         report = f"flight_delay/drift/{key}-v1.html"
         drift = Drift(1, 0.0244 * month, ("humid",), 0.01, {"humid": 0.4}, report)
         seen = None if auc is None else Performance(1, 25000, 24000 + month, auc, 0.47011, 0.2, 0.2, 0.01, 1000.5 * month)
-        publish(yard, use_case, use_case.partition(key), drift, seen)
-        file = Path(yard.environment.reports) / report
+        publish(workspace, use_case, use_case.partition(key), drift, seen)
+        file = Path(workspace.environment.reports) / report
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"<h1>drift of {key}</h1><script>1</script>")
 
 
-def fill_runs(yard: Yard, champion: Decision) -> None:
+def fill_runs(workspace: Workspace, champion: Decision) -> None:
     """A run that kept the champion, and two of one name in different DAGs."""
     gates = [
         {"gate": "quality", "passed": False, "sentence": "AUC < 0.6."},
         {"gate": "overfit", "passed": True, "sentence": ""},
     ]
     kept = replace(champion, id="k", kind="kept", run="manual__2013-05-01T00:00:00+00:00", evidence={"verdicts": gates})
-    yard.ledger.record(replace(kept, why="v1 stays. logistic failed quality: AUC < 0.6.", effective_from=None, effect=None))
+    workspace.ledger.record(
+        replace(kept, why="v1 stays. logistic failed quality: AUC < 0.6.", effective_from=None, effect=None)
+    )
     earlier = replace(champion, run="scheduled__1", model_version=2, effective_from="2013-01")
     for kind in ("promoted", "retrained"):
-        yard.ledger.record(replace(earlier, id=kind, kind=kind))
+        workspace.ledger.record(replace(earlier, id=kind, kind=kind))
 
 
 @pytest.fixture(scope="session")
-def server(state: Path, yard: Yard) -> Iterator[Server]:
+def server(state: Path, workspace: Workspace) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

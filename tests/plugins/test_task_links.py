@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import ROOT
+from pipelines.use_case import ROOT
 
 
 @pytest.fixture

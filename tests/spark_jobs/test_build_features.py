@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.config import load_use_case
+from pipelines.use_case import load_use_case
 from spark_jobs import build_features as job
 
 ZONE = ZoneInfo("America/New_York")

@@ -1,0 +1,123 @@
+"""Assessment: is the data fit for a model at all? Asked before training, answered with numbers and in plain words.
+
+gather   `assessment_evidence.py`: counts, delays, what was rewritten; `assessment_trial.py`: learning curve, random probes
+judge    `assessment_rules.py`: pure functions; unknown or crashed evidence is a no
+admit    save report and page; data that fails is recorded in the ledger, and nothing is trained on it
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipelines.assessment.evidence import gather
+from pipelines.assessment.rules import judge_data
+from pipelines.errors import PermanentError
+from pipelines.results import Verdict, to_json
+from pipelines.training import TrainingPlan
+from pipelines.use_case import UseCase
+from pipelines.workspace import Decision, Kind, Workspace, read_bytes, write_bytes
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """What every rule said of the data; `warned` failed without stopping the training.
+
+    `report` (JSON) and `page` (HTML) are addresses below the environment's reports.
+    """
+
+    use_case: str
+    partition: str
+    passed: bool
+    verdicts: tuple[Verdict, ...]
+    warned: tuple[str, ...]
+    why: str
+    report: str
+    page: str
+
+
+def admit(workspace: Workspace, use_case: UseCase, plan: TrainingPlan) -> Assessed:
+    """Assess the planned rows; only what passes may be trained on.
+
+    Raises:
+        PermanentError: a verdict that is not among `assessment.warn` failed; the ledger has the reasons.
+    """
+    assessed = assess(workspace, use_case, plan)
+    if not assessed.passed:
+        workspace.ledger.record(_stopped(workspace, use_case, plan, assessed))
+        raise PermanentError(
+            f"{use_case.name} {plan.partition}: {assessed.why} Nothing was trained; mend the data, or change `assessment` "
+            f"in the use case's file if a limit is wrong. Report: {assessed.page}"
+        )
+    return assessed
+
+
+def assess(workspace: Workspace, use_case: UseCase, plan: TrainingPlan) -> Assessed:
+    """Measure, judge, and save the report as JSON and as a page."""
+    from pipelines.pages import assessment_page
+
+    evidence = gather(workspace, use_case, plan)
+    verdicts = judge_data(evidence, use_case.assessment)
+    place = f"{use_case.name}/assessment/{plan.partition}"
+    assessed = conclude(use_case, plan.partition, verdicts, place)
+    document = {**to_json(assessed), "plan": to_json(plan), "evidence": finite(asdict(evidence))}
+    _save(workspace, assessed.report, json.dumps(document, indent=1, sort_keys=True, allow_nan=False))
+    _save(
+        workspace,
+        assessed.page,
+        assessment_page(use_case, assessed.partition, assessed.why, verdicts, assessed.warned, evidence),
+    )
+    return assessed
+
+
+def conclude(use_case: UseCase, partition: str, verdicts: list[Verdict], place: str) -> Assessed:
+    failed = [v for v in verdicts if not v.passed]
+    warned = tuple(v.gate for v in failed if v.gate in use_case.assessment.warn)
+    stopping = [v for v in failed if v.gate not in warned]
+    passed = bool(verdicts) and not stopping
+    why = _why(stopping, warned, len(verdicts))
+    return Assessed(use_case.name, partition, passed, tuple(verdicts), warned, why, f"{place}.json", f"{place}.html")
+
+
+def log_report(workspace: Workspace, assessed: Assessed, run_id: str) -> None:
+    """The report and its page, as artifacts of an MLflow run."""
+    for path in (assessed.report, assessed.page):
+        text = read_bytes(f"{workspace.environment.reports}/{path}").decode()
+        workspace.registry.client.log_text(run_id, text, f"assessment/{path.rsplit('/', 1)[-1]}")
+
+
+def finite(value: Any) -> Any:
+    """The same with None for NaN and infinity: a report shows what was measured, also when it came to nothing."""
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not -float("inf") < value < float("inf") else value
+
+
+def _why(stopping: list[Verdict], warned: tuple[str, ...], count: int) -> str:
+    also = f" Warnings: {', '.join(warned)}." if warned else ""
+    if stopping:
+        named, said = ", ".join(v.gate for v in stopping), " ".join(v.sentence for v in stopping)
+        return f"The data is not fit for a model: {named}. {said}{also}"
+    return f"The data is fit for a model: {count - len(warned)} of {count} verdicts are good.{also}"
+
+
+def _stopped(workspace: Workspace, use_case: UseCase, plan: TrainingPlan, assessed: Assessed) -> Decision:
+    kept = f"v{plan.champion} stays. " if plan.champion else "No champion. "
+    return Decision(
+        id=f"{Kind.KEPT}/{plan.partition}/{workspace.run}",
+        use_case=use_case.name,
+        kind=Kind.KEPT,
+        partition=plan.partition,
+        why=kept + assessed.why,
+        actor="assessment",
+        run=workspace.run,
+        evidence={"assessment": to_json(assessed), "champion": plan.champion},
+        model_version=plan.champion,
+    )
+
+
+def _save(workspace: Workspace, path: str, text: str) -> None:
+    write_bytes(f"{workspace.environment.reports}/{path}", text.encode())

@@ -1,0 +1,8 @@
+"""Features, point-in-time correct: plan a Spark job, audit what it wrote, publish it.
+
+In: published partitions of the sources. Out: a partition of `<use case>/features`.
+"""
+
+from pipelines.features.features import FeaturePlan, build, plan, publish, spark_environment
+
+__all__ = ["FeaturePlan", "build", "plan", "publish", "spark_environment"]

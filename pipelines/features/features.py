@@ -1,0 +1,154 @@
+"""Features: plan a Spark job over published files, then audit and publish what it wrote.
+
+plan     which published files (versions pinned) go in, where the output is staged; one JSON file
+build    Spark: `spark_jobs/build_features.py --plan <file>`, through an Airflow operator or a subprocess
+publish  one row per row of the entity table, no key twice; one Delta transaction
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.errors import PermanentError
+from pipelines.results import TableSlice
+from pipelines.use_case import ROOT, SNAPSHOT, ColumnType, Partition, UseCase, features_table, source_table, value_text
+from pipelines.workspace import Workspace, write_bytes
+
+JOB = ROOT / "spark_jobs" / "build_features.py"
+SPARK_TYPES = {
+    ColumnType.STRING: "string",
+    ColumnType.INTEGER: "bigint",
+    ColumnType.NUMBER: "double",
+    ColumnType.BOOLEAN: "boolean",
+    ColumnType.DATE: "date",
+    ColumnType.TIMESTAMP: "timestamp",
+}
+
+
+@dataclass(frozen=True)
+class FeaturePlan:
+    """What the Spark job is told: `uri` is the plan file, `area` where its output is staged."""
+
+    uri: str
+    area: str
+    rows_expected: int
+
+
+def plan(workspace: Workspace, use_case: UseCase, partition: Partition) -> FeaturePlan:
+    """Pin the input files and write the job's plan.
+
+    Raises:
+        PermanentError: the entity's partition is not published.
+    """
+    spec, table = use_case.features, features_table(use_case)
+    area = workspace.lake.staging_area(table, partition.key)
+    past = [p.key for p in partition.back_to(spec.lookback_days)]
+    inputs = {
+        spec.entity: _input(workspace, use_case, spec.entity, past),
+        use_case.label.source: _input(workspace, use_case, use_case.label.source, past),
+    }
+    for join in spec.joins:
+        keys = [SNAPSHOT] if use_case.sources[join.table].snapshot else [partition.key]
+        inputs[join.table] = _input(workspace, use_case, join.table, keys)
+    rows = workspace.lake.partitions(source_table(use_case, spec.entity)).get(partition.key, 0)
+    if rows == 0:
+        raise PermanentError(f"{use_case.name}/{spec.entity} {partition.key}: not published; run ingestion for it first")
+    document = {
+        "use_case": use_case.name,
+        "partition": partition.key,
+        "timezone": use_case.timezone,
+        "features": use_case.features.model_dump(mode="json"),
+        "label": use_case.label.model_dump(mode="json"),
+        "inputs": inputs,
+        "output": f"{workspace.lake.uri(table)}/{area}",
+    }
+    uri = f"{workspace.lake.uri(table)}/plans/{partition.key}-{area.rsplit('/', 1)[-1]}.json"
+    write_bytes(uri, json.dumps(document, indent=1).encode())
+    return FeaturePlan(uri, area, rows)
+
+
+def _input(workspace: Workspace, use_case: UseCase, table: str, keys: list[str]) -> dict[str, Any]:
+    """Published files of a table, by partition key; keys that were never published are left out."""
+    name = source_table(use_case, table)
+    found: dict[str, list[str]] = {}
+    for file in workspace.lake.files(name, keys):
+        found.setdefault(file["partition"], []).append(file["uri"])
+    columns = {
+        column: {"type": SPARK_TYPES[declared.type], "default": value_text(declared.default), "nullable": declared.nullable}
+        for column, declared in use_case.contract[table].columns.items()
+    }
+    return {"version": workspace.lake.version(name), "files": found, "columns": columns}
+
+
+def build(workspace: Workspace, plan: FeaturePlan) -> None:
+    """Run the Spark job here, without Airflow.
+
+    Raises:
+        PermanentError: it failed; its last lines are in the message.
+    """
+    settings = workspace.environment.spark.properties
+    flags = [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
+    command = [
+        spark_submit(),
+        *flags,
+        "--driver-memory",
+        workspace.environment.spark.driver_memory,
+        str(JOB),
+        "--plan",
+        plan.uri,
+    ]
+    done = subprocess.run(command, env=spark_environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PermanentError(f"{plan.uri}: the Spark job failed: {_last_words(done.stderr)}")
+
+
+def publish(workspace: Workspace, use_case: UseCase, partition: Partition, plan: FeaturePlan) -> TableSlice:
+    """Audit the job's files and make them visible.
+
+    Raises:
+        PermanentError: rows are missing or doubled, or a column is not as declared.
+    """
+    table = features_table(use_case)
+    staged = workspace.lake.staged_files(table, plan.area)
+    if not staged:
+        raise PermanentError(f"{table} {partition.key}: the Spark job left no files in {plan.area}; read its log")
+    _audit(workspace.lake.read_staged(table, staged), use_case, partition, plan.rows_expected)
+    about = {"trainyard_partition": partition.key, "trainyard_run": workspace.run, "trainyard_plan": plan.uri}
+    return workspace.lake.publish(table, partition.key, staged, about)
+
+
+def _audit(rows: Any, use_case: UseCase, partition: Partition, expected: int) -> None:
+    where = f"{features_table(use_case)} {partition.key}"
+    wanted = [use_case.features.key, use_case.features.date, *use_case.features.names]
+    if sorted(rows.column_names) != sorted(wanted):
+        raise PermanentError(f"{where}: the job wrote {rows.column_names}, but the use case declares {wanted}")
+    if rows.num_rows != expected:
+        raise PermanentError(f"{where}: {rows.num_rows} feature rows for {expected} rows of {use_case.features.entity}")
+    if len(rows[use_case.features.key].unique()) != rows.num_rows:
+        raise PermanentError(f"{where}: {use_case.features.key} is there more than once; a join multiplies rows")
+    empty = [name for name in use_case.features.names if rows[name].null_count == rows.num_rows]
+    if empty:
+        raise PermanentError(f"{where}: no value at all in {', '.join(empty)}; look at its source and its join")
+
+
+def spark_submit() -> str:
+    """pip's `spark-submit`, next to the interpreter in use."""
+    return os.path.join(os.path.dirname(sys.executable), "spark-submit")
+
+
+def spark_environment() -> dict[str, str]:
+    """The process's environment with Spark's workers on this very interpreter."""
+    found = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
+    found["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    found.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    return found
+
+
+def _last_words(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if "Error" in line or "Exception" in line]
+    return " | ".join(lines[-3:]) or text[-500:]

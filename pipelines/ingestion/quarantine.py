@@ -1,0 +1,219 @@
+"""Quarantine: see what was rejected, and replay it once the source or the rule is mended.
+
+A replay judges the rejected rows anew, together with the published ones. It publishes the table first and what is left
+of the quarantine second: a run that dies between the two leaves rows in both, and the next replay knows them by their
+row number in the same file and adds none twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipelines.errors import PermanentError
+from pipelines.ingestion.ingestion import Split, audit, contract_digest, land, publish, reconcile, split_rows, who_uses
+from pipelines.ingestion.reading import reread
+from pipelines.ingestion.rejects import quarantine_rows, stop_at_counts, within, without
+from pipelines.results import Published
+from pipelines.use_case import ROW, Partition, UseCase, as_declared, key_of, quarantine_table, source_table
+from pipelines.validation import broken_invariants
+from pipelines.workspace import PARTITION, Decision, Kind, Workspace, dependents, file_exists, read_bytes
+
+_MOVED = "trainyard_replayed"
+
+
+@dataclass(frozen=True)
+class Held:
+    """So many rows of one partition that break one rule."""
+
+    source: str
+    partition: str
+    rule: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What came of one source's quarantined rows. `recompute` names the partitions that stand on what was published."""
+
+    table: str
+    partition: str
+    moved: int
+    rows_in: int
+    rows_published: int
+    rows_quarantined: int
+    recompute: tuple[str, ...]
+    why: str
+
+
+def held(workspace: Workspace, use_case: UseCase) -> list[Held]:
+    """What is in quarantine, counted by source, partition and rule."""
+    counts = Counter((r["source"], r[PARTITION], r["rule"]) for r in rejected_rows(workspace, use_case))
+    return [Held(*where, rows) for where, rows in sorted(counts.items())]
+
+
+def rejected_rows(
+    workspace: Workspace, use_case: UseCase, source: str | None = None, partition: str | None = None
+) -> list[dict[str, Any]]:
+    """Quarantined rows with rule, value and text, in the order of their files."""
+    found: list[dict[str, Any]] = []
+    for name in _sources(use_case, source):
+        table = quarantine_table(source_table(use_case, name))
+        keys = [key for key, rows in workspace.lake.partitions(table).items() if rows and partition in (None, key)]
+        found += workspace.lake.read(table, keys).to_pylist() if keys else []
+    return sorted(found, key=lambda r: (r["source"], r[PARTITION], r["row"]))
+
+
+def replay(workspace: Workspace, use_case: UseCase, partition: Partition, source: str | None = None) -> list[Replayed]:
+    """Move the partition's quarantined rows that pass by now into their tables; what still fails stays.
+
+    A source whose file was sent again since is ingested again, as a whole.
+
+    Raises:
+        PermanentError: nothing is published, the published rows break the contract, or the partition is half published.
+        TransientError: another run published the partition meanwhile.
+    """
+    results = []
+    for name in _sources(use_case, source):
+        key = key_of(use_case.sources[name], partition)
+        table = source_table(use_case, name)
+        waiting = workspace.lake.partitions(quarantine_table(table)).get(key, 0)
+        again = _sent_again(workspace, use_case, partition, table, name, key)
+        aside = quarantine_table(table)
+        # An ingestion that died between its two commits left the quarantine of the newer file, which may be empty.
+        half = again and workspace.lake.seen(aside, key) and not _sent_again(workspace, use_case, partition, aside, name, key)
+        if waiting or half:
+            _ingest_again(workspace, use_case, partition, name, waiting) if again else _replay(
+                workspace, use_case, partition, name, key
+            )
+        # Also after a run that died here: what was published has to be told and recomputed.
+        if waiting or _MOVED in (workspace.lake.published(table, key) or {}):
+            results.append(_record(workspace, use_case, partition, name, key))
+    return results
+
+
+def _sources(use_case: UseCase, source: str | None) -> list[str]:
+    if source is not None and source not in use_case.sources:
+        raise PermanentError(f"{use_case.name}: no source '{source}'; it has {', '.join(use_case.sources)}")
+    return [source] if source else list(use_case.sources)
+
+
+def _sent_again(workspace: Workspace, use_case: UseCase, partition: Partition, table: str, source: str, key: str) -> bool:
+    """Whether the landing zone holds another file than the one that was published in the table."""
+    uri = workspace.fill(use_case.sources[source].uri, partition=partition.key)
+    published = workspace.lake.published(table, key) or {}
+    if not file_exists(uri) or not published:
+        return False
+    return hashlib.sha256(read_bytes(uri)).hexdigest() != published.get("trainyard_source_digest")
+
+
+def _ingest_again(workspace: Workspace, use_case: UseCase, partition: Partition, source: str, waiting: int) -> None:
+    audited = audit(workspace, use_case, partition, land(workspace, use_case, partition, source))
+    moved = max(waiting - audited.rows_quarantined, 0)
+    publish(workspace, use_case, partition, audited, {_MOVED: str(moved)})
+
+
+def _replay(workspace: Workspace, use_case: UseCase, partition: Partition, source: str, key: str) -> None:
+    table = source_table(use_case, source)
+    aside = quarantine_table(table)
+    seen, seen_aside = workspace.lake.seen(table, key), workspace.lake.seen(aside, key)
+    published = workspace.lake.read(table, [key]).drop_columns([PARTITION])
+    before = workspace.lake.read(aside, [key]).drop_columns([PARTITION]).to_pylist()
+    there = set(published[ROW].to_pylist())
+    waiting = [r for r in before if r["row"] not in there]
+    record = _one_file(workspace, table, key, len(there) + len(waiting))
+    split, left = _judge(workspace, use_case, partition, source, published, waiting)
+    moved = split.good.num_rows - published.num_rows
+    about = {name: str(value) for name, value in record.items() if name.startswith("trainyard_")}
+    about |= {"trainyard_run": workspace.run, "trainyard_contract": contract_digest(use_case, table)}
+    about |= {"trainyard_rows_quarantined": str(len(left)), _MOVED: str(moved)}
+    if moved:
+        workspace.lake.publish(table, key, split.staged, about, seen)
+    if left != before:
+        staged = workspace.lake.stage(aside, key, quarantine_rows(left))
+        workspace.lake.publish(aside, key, [staged], about, seen_aside)
+
+
+def _one_file(workspace: Workspace, table: str, key: str, rows: int) -> dict[str, Any]:
+    """The record of the published rows, which are of the very file that the quarantined ones are of.
+
+    Raises:
+        PermanentError: an ingestion died between the two, so row numbers do not say which row is which.
+    """
+    record, rejects = workspace.lake.published(table, key), workspace.lake.published(quarantine_table(table), key)
+    digests = {r.get("trainyard_source_digest") if r else None for r in (record, rejects)}
+    if record is None or len(digests) != 1 or int(record["trainyard_rows_in"]) != rows:
+        raise PermanentError(
+            f"{table} {key}: the quarantined rows do not belong to the published ones: its ingestion was interrupted, or "
+            "one table was restored without the other; run ingestion for this partition again"
+        )
+    return record
+
+
+def _judge(
+    workspace: Workspace, use_case: UseCase, partition: Partition, source: str, published: Any, waiting: list[dict[str, Any]]
+) -> tuple[Split, list[dict[str, Any]]]:
+    """Published rows with those that pass by now, and the quarantine's rows that still fail, with the rule they fail now."""
+    import pyarrow as pa
+
+    declared, contract = use_case.sources[source], use_case.contract[source]
+    table, key = source_table(use_case, source), key_of(declared, partition)
+    where = f"{table} {key}"
+    reading = reread(waiting, declared, contract)
+    candidates, misplaced = within(reading, declared, partition, use_case.timezone)
+    taken = _taken(candidates, published, contract.key)
+    candidates = without(candidates, {r["row"] for r in taken})
+    together = pa.concat_tables([as_declared(published, contract), candidates]).sort_by(ROW)
+    staged = (workspace.lake.stage(table, key, together),)
+    split = split_rows(workspace, use_case, source, key, workspace.lake.read_staged(table, staged), staged, where)
+    _stop_at_published({r["row"]: r for r in split.rejects}, published, where)
+    failing = {r["row"]: r for r in [*reading.rejects, *misplaced, *taken, *split.rejects]}
+    left = [{**r, **{n: failing[r["row"]][n] for n in ("rule", "value")}} for r in waiting if r["row"] in failing]
+    rows_in = published.num_rows + len(waiting)
+    stop_at_counts(rows_in, split.good.num_rows, left, contract, where, who_uses(workspace, use_case, source))
+    broken_invariants(workspace.lake, table, key, split.good, contract, where)
+    return replace(split, staged=split.staged or staged), left
+
+
+def _taken(candidates: Any, published: Any, key: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Candidates whose key a published row has: the published row stays."""
+    there = {tuple(row.values()) for row in published.select(list(key)).to_pylist()}
+    found = []
+    for number, row in zip(candidates[ROW].to_pylist(), candidates.select(list(key)).to_pylist(), strict=True):
+        if tuple(row.values()) in there:
+            found.append({"row": number, "rule": "key.unique", "value": ", ".join(map(str, row.values()))})
+    return found
+
+
+def _stop_at_published(rejects: dict[int, dict[str, Any]], published: Any, where: str) -> None:
+    broken = [rejects[number] for number in published[ROW].to_pylist() if number in rejects]
+    if broken:
+        raise PermanentError(
+            f"{where}: {len(broken)} rows that are published already break the contract as it is now, such as line "
+            f"{broken[0]['row']} rule {broken[0]['rule']}; nothing was replayed: run ingestion for this partition again"
+        )
+
+
+def _record(workspace: Workspace, use_case: UseCase, partition: Partition, source: str, key: str) -> Replayed:
+    """Count again, and write down what the published rows came from; once, however often this is run."""
+    table = source_table(use_case, source)
+    record = workspace.lake.published(table, key) or {}
+    rows = workspace.lake.partitions(table).get(key, 0)
+    left = Counter(r["rule"] for r in rejected_rows(workspace, use_case, source, key))
+    done = Published(table, key, record["version"], int(record["trainyard_rows_in"]), rows, left.total())
+    reconcile(workspace, done)
+    moved, run = int(record.get(_MOVED, 0)), record["trainyard_run"]
+    went = f"run {run} moved {moved} out of quarantine into the table" if _MOVED in record else "none passes"
+    stay = f"{left.total()} stay ({', '.join(f'{rule}: {n}' for rule, n in left.most_common())})" if left else "none is left"
+    why = f"{table} {key}: of the quarantined rows, {went}; {stay}."
+    recompute = dependents(workspace, use_case, partition, source) if _MOVED in record else ()
+    result = Replayed(table, key, moved, done.rows_in, rows, left.total(), recompute, why)
+    if _MOVED in record:
+        evidence = {"table": table, "version": done.version, "moved": moved, "left": dict(left), "recompute": list(recompute)}
+        identity = f"{Kind.REPLAYED}/{table}/{key}/{done.version}"
+        workspace.ledger.record(
+            Decision(identity, use_case.name, Kind.REPLAYED, partition.key, why, "replay", workspace.run, evidence)
+        )
+    return result

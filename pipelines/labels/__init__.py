@@ -1,0 +1,8 @@
+"""What really happened, once it is complete.
+
+In: a published partition of the outcomes. Out: a partition of `<use case>/labels`.
+"""
+
+from pipelines.labels.labels import outcomes_complete, publish_labels, to_labels
+
+__all__ = ["outcomes_complete", "publish_labels", "to_labels"]

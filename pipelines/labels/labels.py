@@ -1,0 +1,72 @@
+"""Labels: what really happened, once it is complete. A row without an outcome is no label, and it is counted."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pipelines.errors import TransientError
+from pipelines.use_case import Partition, UseCase, labels_table, source_table
+from pipelines.workspace import Workspace
+
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    ">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "==": operator.eq,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labels of one partition: of `rows` outcomes, `labels` count, `positive` of them are positive."""
+
+    table: str
+    partition: str
+    version: int
+    rows: int
+    labels: int
+    positive: int
+
+
+def publish_labels(workspace: Workspace, use_case: UseCase, partition: Partition, now: datetime | None = None) -> Labelled:
+    """Turn the partition's outcomes into labels, once they are complete.
+
+    Raises:
+        TransientError: outcomes are not complete yet; says from when on they are.
+    """
+    if not outcomes_complete(use_case, partition, now):
+        ready = complete_at(use_case, partition).isoformat()
+        raise TransientError(f"{use_case.name} {partition.key}: outcomes are complete from {ready} on; run again then")
+    outcomes = workspace.lake.read(source_table(use_case, use_case.label.source), [partition.key]).to_pandas()
+    labels = to_labels(outcomes, use_case)
+    table = labels_table(use_case)
+    staged = workspace.lake.stage(table, partition.key, _arrow(labels))
+    about = {"trainyard_partition": partition.key, "trainyard_run": workspace.run}
+    slice_ = workspace.lake.publish(table, partition.key, [staged], about)
+    positive = int(labels["label"].sum())
+    return Labelled(table, partition.key, slice_.version, len(outcomes), len(labels), positive)
+
+
+def complete_at(use_case: UseCase, partition: Partition) -> datetime:
+    """When the partition's outcomes have all come in."""
+    return partition.ends_at(use_case.timezone) + use_case.sources[use_case.label.source].available_after
+
+
+def outcomes_complete(use_case: UseCase, partition: Partition, now: datetime | None = None) -> bool:
+    return (now or datetime.now(UTC)) >= complete_at(use_case, partition)
+
+
+def to_labels(outcomes: Any, use_case: UseCase) -> Any:
+    """Frame of key, label (0 or 1) and the moment it became known. Rows without the label's column are no labels."""
+    rule = use_case.label
+    known = outcomes[outcomes[rule.column].notna()]
+    label = _COMPARE[rule.operator](known[rule.column], rule.threshold).astype("int64")
+    kept = known[[use_case.features.key]].assign(label=label, known_at=known[rule.known_at])
+    return kept.reset_index(drop=True)
+
+
+def _arrow(labels: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.Table.from_pandas(labels, preserve_index=False).replace_schema_metadata(None)

@@ -1,0 +1,8 @@
+"""Rehearse what nobody hopes to need; sweep away what nobody reads any more.
+
+In: the whole workspace. Out: a checked alias, a drilled rollback, swept tables.
+"""
+
+from pipelines.maintenance.maintenance import alias, drill_rollback, sweep
+
+__all__ = ["alias", "drill_rollback", "sweep"]

@@ -1,0 +1,78 @@
+"""Maintenance: rehearse what nobody hopes to need, and sweep away what nobody reads any more."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.errors import PermanentError
+from pipelines.promotion import earlier_champions
+from pipelines.scoring import predict
+from pipelines.use_case import UseCase, aside_table, features_table, quarantine_table, source_table
+from pipelines.workspace import Workspace, check_alias, restorable
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Drill:
+    """A rehearsed rollback: `to` could serve instead of `champion`; None where there is nothing to go back to."""
+
+    champion: int | None
+    to: int | None
+    partition: str | None
+    rows: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Swept:
+    """Files removed per table: no version within the retention needs them."""
+
+    files: dict[str, int]
+
+
+def alias(workspace: Workspace, use_case: UseCase) -> bool:
+    """Whether the champion's alias had been moved; what became of that is in the ledger."""
+    return check_alias(workspace, use_case)
+
+
+def drill_rollback(workspace: Workspace, use_case: UseCase) -> Drill:
+    """Do all of a rollback but move the champion: load the one before and score the newest partition with it.
+
+    Raises:
+        PermanentError: it does not load or does not score, so a rollback would fail when it is needed.
+    """
+    now = workspace.ledger.champion(use_case.name)
+    earlier = earlier_champions(workspace, use_case, now.version) if now else []
+    if now is None or not earlier:
+        return Drill(now.version if now else None, None, None, 0, "There is no earlier champion to go back to yet.")
+    target = earlier[-1]
+    newest = list(workspace.lake.partitions(features_table(use_case)))[-1]
+    rows = workspace.lake.read(features_table(use_case), [newest]).to_pandas()
+    try:
+        scored = predict(workspace.registry.load(use_case.name, target), use_case, rows)
+    except Exception as error:
+        why = f"{use_case.name}: a rollback from v{now.version} to v{target} would fail now: {error}; train a new model"
+        raise PermanentError(why) from error
+    if len(scored) != len(rows) or not np.isfinite(scored["probability"]).all():
+        raise PermanentError(f"{use_case.name}: v{target} does not give a probability for each row of {newest}")
+    why = f"v{target} loads and scores all {len(rows)} rows of {newest}: a rollback from v{now.version} would work."
+    return Drill(now.version, target, newest, len(rows), why)
+
+
+def sweep(workspace: Workspace, use_case: UseCase) -> Swept:
+    """Remove files that no version within `keep_versions_for` needs: replaced ones, and those that were never published.
+
+    Versions that a registered model was trained on stay: it could not be reproduced without them.
+    """
+    sources = [source_table(use_case, source) for source in use_case.sources]
+    more = [side(table) for table in sources for side in (quarantine_table, aside_table)]
+    found, trained_on = {}, workspace.registry.tables_read(use_case.name)
+    for table in (*restorable(use_case), *more):
+        if workspace.lake.exists(table):
+            found[table] = workspace.lake.sweep(table, use_case.keep_versions_for, trained_on.get(table, ()))
+            _log.info("%s: %d files removed", table, found[table])
+    return Swept(found)

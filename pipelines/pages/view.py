@@ -1,0 +1,121 @@
+"""The state of a use case as people look at it: one view, for the command line and for the page inside Airflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pipelines.monitoring import Monitored, latest
+from pipelines.use_case import UseCase, features_table, labels_table, monitoring_table, predictions_table, source_table
+from pipelines.workspace import Decision, Kind, Workspace
+
+# Names of runs are not unique over DAGs: two that are scheduled for the same minute share one.
+_MADE_BY = {
+    Kind.ASKED: "training",
+    Kind.APPROVED: "training",
+    Kind.PROMOTED: "training",
+    Kind.KEPT: "training",
+    Kind.RETRAINED: "retraining",
+    Kind.NOT_RETRAINED: "retraining",
+    Kind.ROLLED_BACK: "rollback",
+    Kind.NOT_SCORED: "scoring",
+    Kind.REPLAYED: "quarantine_replay",
+    Kind.RESTORED: "restore",
+}
+
+
+@dataclass(frozen=True)
+class ChampionView:
+    version: int
+    effective_from: str
+    age: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One partition's figures; None where not known yet."""
+
+    partition: str
+    model_version: int | None
+    labels: int | None
+    auc: float | None
+    log_loss: float | None
+    drifted_share: float | None
+    worth: float | None
+    report: str | None
+
+
+@dataclass(frozen=True)
+class Lifecycle:
+    use_case: str
+    title: str
+    owner: str
+    purpose: str
+    unit: str
+    champion: ChampionView | None
+    last_partitions: dict[str, str | None]
+    quality: tuple[Quality, ...]
+    decisions: tuple[Decision, ...]
+
+
+def lifecycle(workspace: Workspace, use_case: UseCase, decisions: int = 20) -> Lifecycle:
+    """Champion, last partition per stage, quality per partition, and the newest decisions first."""
+    return Lifecycle(
+        use_case.name,
+        use_case.title,
+        use_case.owner,
+        use_case.purpose,
+        use_case.value.unit if use_case.value else "",
+        _champion(workspace, use_case),
+        _last_partitions(workspace, use_case),
+        tuple(_quality(m) for m in latest(workspace, use_case).values()),
+        tuple(workspace.ledger.decisions(use_case.name)[::-1][:decisions]),
+    )
+
+
+def decisions_of_run(workspace: Workspace, use_case: UseCase, stage: str, run: str) -> list[Decision]:
+    """What one run of the stage's DAG decided, newest first."""
+    made_by = {str(kind): name for kind, name in _MADE_BY.items()}
+    made = [d for d in workspace.ledger.decisions(use_case.name) if d.run == run and made_by.get(d.kind, stage) == stage]
+    return made[::-1]
+
+
+def _champion(workspace: Workspace, use_case: UseCase) -> ChampionView | None:
+    champion = workspace.ledger.champion(use_case.name)
+    if champion is None:
+        return None
+    return ChampionView(champion.version, champion.effective_from, _age(champion.at), champion.why)
+
+
+def _age(at: str) -> str:
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()
+    for unit, size in (("days", 86400), ("hours", 3600)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 60:.0f} minutes"
+
+
+def _last_partitions(workspace: Workspace, use_case: UseCase) -> dict[str, str | None]:
+    tables = {
+        "ingestion": source_table(use_case, use_case.features.entity),
+        "features": features_table(use_case),
+        "labels": labels_table(use_case),
+        "scoring": predictions_table(use_case),
+        "monitoring": monitoring_table(use_case),
+    }
+    return {stage: next(reversed(workspace.lake.partitions(table)), None) for stage, table in tables.items()}
+
+
+def _quality(monitored: Monitored) -> Quality:
+    drift, performance = monitored.drift, monitored.performance
+    return Quality(
+        monitored.partition,
+        monitored.model_version,
+        performance.labels if performance else None,
+        performance.auc if performance else None,
+        performance.log_loss if performance else None,
+        drift.drifted_share if drift else None,
+        performance.worth if performance else None,
+        drift.report if drift else None,
+    )

@@ -1,0 +1,190 @@
+"""Reproduction: train a registered version again from what was recorded with it, and compare to the last bit."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.errors import PermanentError
+from pipelines.training.training import Rows, TrainingPlan, digest_of, evaluate_on, fit, git_commit, load_rows
+from pipelines.use_case import ROOT, UseCase, load_use_case
+from pipelines.workspace import Model, Workspace
+
+CONFIGURATION_FILE = "use_case.json"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One figure, as it was recorded and as it came out again."""
+
+    metric: str
+    recorded: float | None
+    reproduced: float | None
+
+    @property
+    def same(self) -> bool:
+        return self.recorded == self.reproduced
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """`difference`: the largest one between the registered model's probabilities and the new one's, over the holdout.
+
+    `warnings` name what is not as it was; they do not fail it.
+    """
+
+    use_case: str
+    version: int
+    candidate: str
+    rows: int
+    refitted: bool
+    metrics: tuple[Compared, ...]
+    difference: float
+    warnings: tuple[str, ...]
+
+    @property
+    def identical(self) -> bool:
+        return bool(self.metrics) and all(m.same for m in self.metrics) and self.difference == 0.0
+
+
+def reproduce(workspace: Workspace, use_case_name: str, version: int) -> Reproduction:
+    """Fit what a version was judged as, and the version itself, from the rows, parameters and seed of then.
+
+    Raises:
+        PermanentError: no such version, its rows are gone, or its configuration cannot be read any more.
+    """
+    from threadpoolctl import threadpool_limits
+
+    record = workspace.registry.version(use_case_name, version)
+    model = workspace.registry.load(use_case_name, version)
+    use_case, warnings = _use_case(workspace, use_case_name, record.run_id, model)
+    with threadpool_limits(1):
+        rows = _rows(workspace, use_case, model)
+        judged = _fit(use_case, model, rows.fit)
+        recorded, refitted = _recorded(workspace, record, model)
+        metrics = _compare(recorded, evaluate_on(judged, use_case, rows.holdout))
+        served = _fit(use_case, model, rows.all) if refitted else judged
+        difference = _difference(use_case, model, served, rows.holdout)
+    warnings += _changes(workspace, model, version)
+    return Reproduction(
+        use_case_name, version, model.meta["candidate"], len(rows.all), refitted, metrics, difference, tuple(warnings)
+    )
+
+
+def _use_case(workspace: Workspace, name: str, run_id: str | None, model: Model) -> tuple[UseCase, list[str]]:
+    """The configuration as it was; today's where none was kept. The recorded seed holds in any case."""
+    text = _kept_configuration(workspace, run_id)
+    use_case = _parsed(name, model, text) if text else load_use_case(name)
+    warnings = [] if text else [f"its run kept no {CONFIGURATION_FILE}: today's {name}.yaml was used"]
+    if digest_of(use_case.model_dump_json()) != model.meta["configuration"]:
+        warnings.append("the configuration is another one than it was trained with: its digest differs")
+    if model.meta["candidate"] not in use_case.training.candidates:
+        raise PermanentError(
+            f"{name} v{model.version}: the configuration has no candidate '{model.meta['candidate']}' any more; "
+            f"check out the file of then: git checkout {model.meta['code']} -- conf/use_cases/{name}.yaml"
+        )
+    seeded = use_case.training.model_copy(update={"seed": model.meta["seed"]})
+    return use_case.model_copy(update={"training": seeded}), warnings
+
+
+def _kept_configuration(workspace: Workspace, run_id: str | None) -> str | None:
+    if run_id is None or CONFIGURATION_FILE not in {f.path for f in workspace.registry.client.list_artifacts(run_id)}:
+        return None
+    address = f"{workspace.registry.client.get_run(run_id).info.artifact_uri}/{CONFIGURATION_FILE}"
+    return str(workspace.registry.mlflow.artifacts.load_text(address))
+
+
+def _parsed(name: str, model: Model, text: str) -> UseCase:
+    from pydantic import ValidationError
+
+    try:
+        return UseCase.model_validate(json.loads(text))
+    except (ValueError, ValidationError) as error:
+        raise PermanentError(
+            f"{name} v{model.version}: its configuration of then is not understood by this code ({error}); reproduce it "
+            f"with the code of then: git checkout {model.meta['code']}"
+        ) from None
+
+
+def _rows(workspace: Workspace, use_case: UseCase, model: Model) -> Rows:
+    """The rows of the recorded table versions."""
+    from deltalake.exceptions import DeltaError
+
+    meta = model.meta
+    plan = TrainingPlan(
+        use_case=use_case.name,
+        partition=meta["partition"],
+        partitions=tuple(meta["partitions"]),
+        versions=meta["versions"],
+        holdout_from=meta["holdout_from"],
+        trained_through=meta["trained_through"],
+        candidates=(meta["candidate"],),
+        champion=None,
+        rows=0,
+    )
+    try:
+        return load_rows(workspace, use_case, plan)
+    except (DeltaError, OSError, PermanentError) as error:
+        tables = ", ".join(f"{table} version {number}" for table, number in meta["versions"].items())
+        raise PermanentError(
+            f"{use_case.name} v{model.version}: its rows cannot be loaded as they were ({tables}): {error}. If they were "
+            "swept away or lost, put the files back from a backup of the lake"
+        ) from None
+
+
+def _fit(use_case: UseCase, model: Model, rows: Any) -> Any:
+    return fit(use_case, use_case.training.candidates[model.meta["candidate"]], model.meta["params"], rows)
+
+
+def _recorded(workspace: Workspace, record: Any, model: Model) -> tuple[dict[str, Any], bool]:
+    """The scores on the holdout that were written down, and whether the version was fitted once more after them."""
+    if "holdout" in model.meta:
+        return dict(model.meta["holdout"]), True
+    logged = workspace.registry.client.get_run(record.run_id).data.metrics if record.run_id else {}
+    return {name.removeprefix("holdout_"): value for name, value in logged.items() if name.startswith("holdout_")}, False
+
+
+def _compare(recorded: dict[str, Any], reproduced: dict[str, Any]) -> tuple[Compared, ...]:
+    names = [name for name in reproduced if name in recorded]
+    return tuple(Compared(name, recorded[name], reproduced[name]) for name in names)
+
+
+def _difference(use_case: UseCase, model: Model, pipeline: Any, rows: Any) -> float:
+    import numpy as np
+
+    mine = pipeline.predict_proba(rows[list(use_case.features.names)])[:, 1]
+    return float(np.abs(mine - model.predict(rows)).max())
+
+
+def _changes(workspace: Workspace, model: Model, version: int) -> list[str]:
+    """What is not as it was at the training, beside the rows."""
+    about = workspace.registry.mlflow.models.get_model_info(f"models:/{model.name}/{version}")
+    then = (about.flavors.get("python_function") or {}).get("python_version")
+    pairs = {
+        "code commit": (model.meta["code"], git_commit()),
+        "requirements.lock": (model.meta["lock"], digest_of((ROOT / "requirements.lock").read_text())),
+        "Python": (then, platform.python_version()),
+    }
+    return [f"{what}: was {before}, is {now}" for what, (before, now) in pairs.items() if before != now]
+
+
+def told(done: Reproduction) -> str:
+    """The comparison as a table, what is not as it was, and the outcome in one line."""
+    head = f"{'metric':<20}{'recorded':>24}{'reproduced':>24}  same"
+    lines = [f"{m.metric:<20}{m.recorded!r:>24}{m.reproduced!r:>24}  {'yes' if m.same else 'NO'}" for m in done.metrics]
+    served = "fitted once more on all rows" if done.refitted else "as it was judged"
+    lines += [f"{f'largest difference of a probability, {served}':<68}{done.difference!r:>6}"]
+    lines += [f"warning: {warning}" for warning in done.warnings]
+    name = f"{done.use_case} v{done.version} ({done.candidate}, {done.rows:,} rows)"
+    return "\n".join([head, *lines, f"{name}: {_outcome(done)}"])
+
+
+def _outcome(done: Reproduction) -> str:
+    if done.identical:
+        return "reproduced, identical to the last bit"
+    if not done.metrics:
+        return "NOT reproduced: no scores were recorded to compare with"
+    other = [m.metric for m in done.metrics if not m.same] + (["the probabilities"] if done.difference else [])
+    return f"NOT reproduced: {', '.join(other)} differ"

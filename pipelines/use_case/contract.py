@@ -1,0 +1,231 @@
+"""What a table's rows must be: declared per table, compiled to Great Expectations in `pipelines.validation.check`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Severity(StrEnum):
+    """reject: the row goes to quarantine. fail: the partition is not published. warn: recorded and shown."""
+
+    REJECT = "reject"
+    FAIL = "fail"
+    WARN = "warn"
+
+
+class ColumnType(StrEnum):
+    STRING = "string"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Column(Part):
+    """One column. A value that breaks a rule gets `severity`."""
+
+    type: ColumnType
+    nullable: bool = False
+    min: float | str | None = None
+    max: float | str | None = None
+    values: tuple[str, ...] = Field((), description="the only values allowed")
+    pattern: str | None = None
+    max_length: int = 200
+    default: Any = Field(None, description="used where the source lacks the column; null is one, for a nullable column")
+    severity: Severity = Severity.REJECT
+
+    @property
+    def has_default(self) -> bool:
+        return self.default is not None or (self.nullable and "default" in self.model_fields_set)
+
+    @model_validator(mode="after")
+    def _rules_suit_the_type(self) -> Column:
+        """Every engine would make something else of a bound or value that is not of the column's type."""
+        if self.pattern is not None and self.type is not ColumnType.STRING:
+            raise ValueError(f"a {self.type} has no 'pattern', only a string does")
+        bounds = [bound for bound in (self.min, self.max) if bound is not None]
+        if bounds and self.type in (ColumnType.STRING, ColumnType.BOOLEAN):
+            raise ValueError(f"a {self.type} has no 'min' or 'max'; list its 'values'")
+        for value in self.values:
+            typed(self.type, value)
+        for bound in bounds:
+            typed(ColumnType.NUMBER if self.type is ColumnType.INTEGER else self.type, bound)
+        return self
+
+
+def typed(kind: ColumnType, value: float | str) -> Any:
+    """A bound or allowed value as one of the column's type; a time without a zone is UTC.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return _TYPED[kind](value)
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"'{value}' is no {kind}") from None
+
+
+def _moment(text: Any) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+_TYPED: dict[ColumnType, Callable[[Any], Any]] = {
+    ColumnType.STRING: str,
+    ColumnType.INTEGER: int,
+    ColumnType.NUMBER: float,
+    ColumnType.BOOLEAN: {"true": True, "false": False}.__getitem__,
+    ColumnType.DATE: date.fromisoformat,
+    ColumnType.TIMESTAMP: _moment,
+}
+
+
+class CrossRule(Part):
+    """`left operator right`, both columns of one row."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    left: str
+    operator: str = Field(pattern=r"^(<|<=|==)$")
+    right: str
+    severity: Severity = Severity.REJECT
+
+
+class Invariant(Part):
+    """This partition against the mean of the last `partitions` published ones."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    measure: str = Field(pattern=r"^(row_count|null_share|category_share)$")
+    column: str | None = None
+    partitions: int = Field(3, ge=1)
+    max_ratio: float | None = Field(None, gt=1, description="row_count: at most this factor more or less")
+    max_change: float | None = Field(None, gt=0, description="shares: largest absolute change")
+    severity: Severity = Severity.FAIL
+
+    @model_validator(mode="after")
+    def _complete(self) -> Invariant:
+        if self.measure == "row_count" and self.max_ratio is None:
+            raise ValueError("a row_count invariant needs 'max_ratio'")
+        if self.measure != "row_count" and (self.max_change is None or self.column is None):
+            raise ValueError(f"a {self.measure} invariant needs 'column' and 'max_change'")
+        return self
+
+
+class Freshness(Part):
+    """The newest value of `column` lies at most `max_gap` before the partition's end; a date counts until its end."""
+
+    column: str
+    max_gap: timedelta = Field(ge=timedelta(0))
+
+
+class Contract(Part):
+    """What the rows of one table must be."""
+
+    key: tuple[str, ...]
+    columns: dict[str, Column]
+    min_rows: int = Field(1, ge=1)
+    max_rows: int | None = None
+    max_rejected_share: float = Field(0.05, ge=0, le=1)
+    spark_above_rows: int = Field(2_000_000, ge=0, description="more rows than these are checked on Spark, fewer on pandas")
+    rules: tuple[CrossRule, ...] = ()
+    invariants: tuple[Invariant, ...] = ()
+    freshness: Freshness | None = None
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> Contract:
+        used = [*self.key, *(c for r in self.rules for c in (r.left, r.right))]
+        used += [i.column for i in self.invariants if i.column]
+        for column in used:
+            if column not in self.columns:
+                raise ValueError(f"'{column}' is used by a key or rule but is no column of the contract")
+        for column in self.key:
+            if self.columns[column].nullable:
+                raise ValueError(f"'{column}' is part of the key, so it cannot be nullable")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_compare_like_with_like(self) -> Contract:
+        numbers = {ColumnType.INTEGER: ColumnType.NUMBER}
+        for rule in self.rules:
+            left, right = (self.columns[name].type for name in (rule.left, rule.right))
+            if numbers.get(left, left) != numbers.get(right, right):
+                raise ValueError(
+                    f"rule {rule.id}: '{rule.left}' is a {left}, '{rule.right}' a {right}; compare columns of one type"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _freshness_is_a_time(self) -> Contract:
+        name = self.freshness.column if self.freshness else None
+        kind = self.columns[name].type if name in self.columns else "missing column"
+        if name and kind not in (ColumnType.DATE, ColumnType.TIMESTAMP):
+            raise ValueError(f"freshness.column: '{name}' is a {kind}, must be a date or timestamp")
+        return self
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One check of a contract: `id` is what quarantine and messages name."""
+
+    id: str
+    expectation: str
+    arguments: dict[str, Any]
+    severity: Severity
+
+
+def rules(contract: Contract) -> list[Rule]:
+    """Every row-level rule of the contract, in a fixed order."""
+    found = [rule for name, column in contract.columns.items() for rule in _column_rules(name, column)]
+    return [*found, _key_rule(contract), *map(_cross_rule, contract.rules)]
+
+
+def _column_rules(name: str, column: Column) -> Iterator[Rule]:
+    def rule(what: str, expectation: str, **arguments: Any) -> Rule:
+        return Rule(f"{name}.{what}", expectation, {"column": name, **arguments}, column.severity)
+
+    if not column.nullable:
+        yield rule("not_null", "ExpectColumnValuesToNotBeNull")
+    if column.min is not None or column.max is not None:
+        yield rule(
+            "range", "ExpectColumnValuesToBeBetween", min_value=_bound(column, column.min), max_value=_bound(column, column.max)
+        )
+    if column.values:
+        values = [typed(column.type, value) for value in column.values]
+        yield rule("values", "ExpectColumnValuesToBeInSet", value_set=values)
+    if column.pattern:
+        yield rule("pattern", "ExpectColumnValuesToMatchRegex", regex=column.pattern)
+    if column.type is ColumnType.STRING:
+        yield rule("length", "ExpectColumnValueLengthsToBeBetween", min_value=0, max_value=column.max_length)
+
+
+def _bound(column: Column, value: float | str | None) -> Any:
+    """A bound as GX takes it: it would cut a moment that is not text down to its date."""
+    if value is None or column.type in (ColumnType.INTEGER, ColumnType.NUMBER):
+        return None if value is None else float(value)
+    return typed(column.type, value).isoformat()
+
+
+def _key_rule(contract: Contract) -> Rule:
+    if len(contract.key) == 1:
+        return Rule("key.unique", "ExpectColumnValuesToBeUnique", {"column": contract.key[0]}, Severity.REJECT)
+    columns = {"column_list": list(contract.key)}
+    return Rule("key.unique", "ExpectCompoundColumnsToBeUnique", columns, Severity.REJECT)
+
+
+def _cross_rule(rule: CrossRule) -> Rule:
+    if rule.operator == "==":
+        equal = {"column_A": rule.left, "column_B": rule.right, "ignore_row_if": "either_value_is_missing"}
+        return Rule(rule.id, "ExpectColumnPairValuesToBeEqual", equal, rule.severity)
+    pair = {"column_A": rule.right, "column_B": rule.left}
+    arguments = {**pair, "or_equal": rule.operator == "<=", "ignore_row_if": "either_value_is_missing"}
+    return Rule(rule.id, "ExpectColumnPairValuesAToBeGreaterThanB", arguments, rule.severity)

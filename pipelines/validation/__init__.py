@@ -1,0 +1,11 @@
+"""A contract checked with Great Expectations, on pandas or Spark, and invariants over time.
+
+In: staged rows and their contract. Out: a `Check` with every broken rule and its rows.
+"""
+
+from pipelines.validation.check import check_rows, check_staged
+from pipelines.validation.engines import batch_of, new_context, suite
+from pipelines.validation.invariants import broken_invariants, stop_at_stale
+from pipelines.validation.spark import session
+
+__all__ = ["batch_of", "broken_invariants", "check_rows", "check_staged", "new_context", "session", "stop_at_stale", "suite"]

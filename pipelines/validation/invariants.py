@@ -1,0 +1,85 @@
+"""Invariants over time: this partition against the mean of the last published ones."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pipelines.errors import PermanentError
+from pipelines.use_case import Contract, Invariant, Partition, Severity
+from pipelines.workspace import Lake
+
+
+def broken_invariants(lake: Lake, table: str, partition: str, rows: Any, contract: Contract, where: str) -> list[str]:
+    """Sentences about broken `warn` invariants.
+
+    Raises:
+        PermanentError: a broken invariant of severity `fail`.
+    """
+    warnings = []
+    before = sorted(key for key in lake.partitions(table) if key < partition) if contract.invariants else []
+    for invariant in contract.invariants:
+        sentence = _judge(lake, table, before[-invariant.partitions :], rows, invariant)
+        if sentence and invariant.severity is not Severity.WARN:
+            raise PermanentError(f"{where}: invariant {invariant.id} is broken: {sentence}; nothing was published")
+        if sentence:
+            warnings.append(f"{invariant.id}: {sentence}")
+    return warnings
+
+
+def _judge(lake: Lake, table: str, before: list[str], rows: Any, invariant: Invariant) -> str | None:
+    """What is wrong, or None. Without earlier partitions there is nothing to compare with."""
+    if not before:
+        return None
+    if invariant.measure == "row_count":
+        counts = lake.partitions(table)
+        usual = sum(counts[key] for key in before) / len(before)
+        limit = invariant.max_ratio or 1.0
+        if usual / limit <= rows.num_rows <= usual * limit:
+            return None
+        return f"{rows.num_rows} rows where {usual:.0f} are usual, beyond a factor of {limit:g}"
+    assert invariant.column is not None
+    past = lake.read(table, before, columns=[invariant.column])
+    then, now = _shares(past, invariant), _shares(rows, invariant)
+    worst = max(then | now, key=lambda v: abs(now.get(v, 0.0) - then.get(v, 0.0)))
+    change = now.get(worst, 0.0) - then.get(worst, 0.0)
+    if abs(change) <= (invariant.max_change or 0.0):
+        return None
+    what = f"the share of '{worst}' in {invariant.column}"
+    return f"{what} went from {then.get(worst, 0.0):.1%} to {now.get(worst, 0.0):.1%}, by more than {invariant.max_change:.1%}"
+
+
+def _shares(rows: Any, invariant: Invariant) -> dict[str, float]:
+    column = rows[invariant.column]
+    if invariant.measure == "null_share":
+        return {"null": column.null_count / max(len(column), 1)}
+    return {str(v["values"]): v["counts"] / len(column) for v in column.value_counts().to_pylist()}
+
+
+def stop_at_stale(rows: Any, contract: Contract, partition: Partition, timezone: str, where: str) -> None:
+    """The contract's bound on freshness.
+
+    Raises:
+        PermanentError: the newest row is older than the bound allows.
+    """
+    import pyarrow.compute as pc
+
+    if contract.freshness is None:
+        return
+    column, end = contract.freshness.column, partition.ends_at(timezone).astimezone(UTC)
+    newest = pc.max(rows[column]).as_py()
+    known_until = None if newest is None else _end_of(newest, timezone)
+    if known_until is None or end - known_until > contract.freshness.max_gap:
+        gap = "there is none" if known_until is None else f"{newest}, {end - known_until} before the partition ends"
+        raise PermanentError(
+            f"{where}: rule {column}.freshness: the newest {column} is too old ({gap}; at most "
+            f"{contract.freshness.max_gap} is allowed); nothing was published: have the rest of the file sent"
+        )
+
+
+def _end_of(newest: Any, timezone: str) -> datetime:
+    """The moment until which a value says that rows are there: of a date, the midnight after it."""
+    if isinstance(newest, datetime):
+        return newest.astimezone(UTC)
+    return datetime.combine(newest + timedelta(days=1), time(), ZoneInfo(timezone)).astimezone(UTC)

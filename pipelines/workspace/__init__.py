@@ -1,0 +1,59 @@
+"""Everything outside the process: lake, ledger, registry, files, environment. Made in one place, passed in.
+
+In: the environment file. Out: a `Workspace`, which every step takes; who is champion; restore.
+"""
+
+from pipelines.workspace.champion import check_alias, first_unscored
+from pipelines.workspace.downstream import dependents, stages_to_recompute
+from pipelines.workspace.environment import (
+    Environment,
+    LakeSettings,
+    RegistrySettings,
+    SparkSettings,
+    Workspace,
+    approvers_of,
+    load_environment,
+    open_workspace,
+    state_folder,
+    usable_use_cases,
+)
+from pipelines.workspace.files import file_exists, list_files, read_bytes, write_bytes
+from pipelines.workspace.lake import PARTITION, Lake
+from pipelines.workspace.ledger import Champion, Decision, Kind, Ledger
+from pipelines.workspace.registry import CHALLENGER, CHAMPION, DIGEST_TAG, Model, Registry
+from pipelines.workspace.restoring import restorable, restore, use_case_of
+
+__all__ = [
+    "CHALLENGER",
+    "CHAMPION",
+    "DIGEST_TAG",
+    "PARTITION",
+    "Champion",
+    "Decision",
+    "Environment",
+    "Kind",
+    "Lake",
+    "LakeSettings",
+    "Ledger",
+    "Model",
+    "Registry",
+    "RegistrySettings",
+    "SparkSettings",
+    "Workspace",
+    "approvers_of",
+    "check_alias",
+    "dependents",
+    "file_exists",
+    "first_unscored",
+    "list_files",
+    "load_environment",
+    "open_workspace",
+    "read_bytes",
+    "restorable",
+    "restore",
+    "stages_to_recompute",
+    "state_folder",
+    "usable_use_cases",
+    "use_case_of",
+    "write_bytes",
+]

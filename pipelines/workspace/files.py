@@ -1,0 +1,142 @@
+"""Bytes in and out, for local paths and `s3://` (boto3) and `gs://` (google-cloud-storage) addresses alike."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import PermanentError, TransientError
+
+
+def read_bytes(uri: str) -> bytes:
+    """The whole object.
+
+    Raises:
+        PermanentError: there is none.
+        TransientError: the store did not answer.
+    """
+    if uri.startswith("s3://"):
+        bucket, key = _split(uri)
+        with _s3_errors(uri):
+            return bytes(_s3().get_object(Bucket=bucket, Key=key)["Body"].read())
+    if uri.startswith("gs://"):
+        with _gs_errors(uri):
+            return bytes(_gs_blob(uri).download_as_bytes())
+    try:
+        return Path(_local(uri)).read_bytes()
+    except FileNotFoundError:
+        raise PermanentError(f"{uri}: no such file") from None
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write the whole object, so that a reader sees all of it or nothing."""
+    if uri.startswith("s3://"):
+        bucket, key = _split(uri)
+        with _s3_errors(uri):
+            _s3().put_object(Bucket=bucket, Key=key, Body=data)
+    elif uri.startswith("gs://"):
+        with _gs_errors(uri):
+            _gs_blob(uri).upload_from_string(data)
+    else:
+        _replace(Path(_local(uri)), data)
+
+
+def file_exists(uri: str) -> bool:
+    """Whether there is such an object; a folder is none."""
+    if uri.startswith("s3://"):
+        bucket, key = _split(uri)
+        with _s3_errors(uri):
+            found = _s3().list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", [])
+            return bool(found) and found[0]["Key"] == key
+    if uri.startswith("gs://"):
+        with _gs_errors(uri):
+            return bool(_gs_blob(uri).exists())
+    return Path(_local(uri)).is_file()
+
+
+def list_files(folder: str) -> list[tuple[str, int]]:
+    """(address, size) of every object below `folder`, sorted."""
+    if folder.startswith("s3://"):
+        bucket, prefix = _split(folder.rstrip("/") + "/")
+        with _s3_errors(folder):
+            pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            return sorted((f"s3://{bucket}/{o['Key']}", o["Size"]) for page in pages for o in page.get("Contents", []))
+    if folder.startswith("gs://"):
+        bucket, prefix = _split(folder.rstrip("/") + "/")
+        with _gs_errors(folder):
+            return sorted((f"gs://{bucket}/{b.name}", b.size) for b in _gs().list_blobs(bucket, prefix=prefix))
+    return sorted((str(f), f.stat().st_size) for f in Path(_local(folder)).rglob("*") if f.is_file())
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with scratch.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise TransientError(f"{path}: could not be written ({error}); free space or mend the disk, then run again") from error
+
+
+def _local(uri: str) -> str:
+    return uri.removeprefix("file://")
+
+
+def _split(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.split("://", 1)[1].partition("/")
+    return bucket, key
+
+
+@cache
+def _s3() -> Any:
+    import boto3
+
+    return boto3.client("s3")
+
+
+@contextmanager
+def _s3_errors(uri: str) -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code in ("NoSuchKey", "NoSuchBucket", "404"):
+            raise PermanentError(f"{uri}: no such {'bucket' if code == 'NoSuchBucket' else 'object'}") from None
+        raise TransientError(f"{uri}: {error}") from error
+    except BotoCoreError as error:
+        raise TransientError(f"{uri}: {error}") from error
+
+
+@contextmanager
+def _gs_errors(uri: str) -> Iterator[None]:
+    from google.api_core.exceptions import GoogleAPIError, NotFound
+
+    try:
+        yield
+    except NotFound:
+        raise PermanentError(f"{uri}: no such object or bucket") from None
+    except GoogleAPIError as error:
+        raise TransientError(f"{uri}: {error}") from error
+
+
+@cache
+def _gs() -> Any:
+    from google.cloud import storage
+
+    return storage.Client()
+
+
+def _gs_blob(uri: str) -> Any:
+    bucket, key = _split(uri)
+    return _gs().bucket(bucket).blob(key)

@@ -1,0 +1,152 @@
+"""The ledger: one row per decision, in plain words, append-only. It is the truth about who is champion, and since when.
+
+A promotion is fenced here: the row is appended only if the champion is still the one that was judged against, checked
+inside the transaction. The registry's `champion` alias follows the ledger, never the other way round.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from pipelines.errors import PermanentError
+from pipelines.workspace.lake import Lake
+
+
+class Kind(StrEnum):
+    PUBLISHED = "published"
+    QUARANTINED = "quarantined"
+    REPLAYED = "replayed"
+    RESTORED = "restored"
+    ASKED = "asked"
+    APPROVED = "approved"
+    PROMOTED = "promoted"
+    KEPT = "kept"
+    ROLLED_BACK = "rolled back"
+    RETRAINED = "retrained"
+    NOT_RETRAINED = "not retrained"
+    NOT_SCORED = "not scored"
+    ALIAS_MOVED = "alias moved"
+    ALIAS_ACCEPTED = "alias accepted"
+
+
+_MOVES_CHAMPION = (Kind.PROMOTED, Kind.ROLLED_BACK, Kind.ALIAS_ACCEPTED)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One row. `id` makes it idempotent: a second append of the same id changes nothing."""
+
+    id: str
+    use_case: str
+    kind: str
+    partition: str
+    why: str
+    actor: str
+    run: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+    model_version: int | None = None
+    effective_from: str | None = None
+    effect: float | None = None
+    effect_unit: str | None = None
+    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="microseconds"))
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version that serves partitions from `effective_from` on, and how it came."""
+
+    version: int
+    effective_from: str
+    decision: str
+    why: str
+    at: str
+
+
+class Ledger:
+    """All decisions of all use cases, in the lake's `<use case>/decisions`."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+
+    def record(self, decision: Decision) -> bool:
+        """Append the decision; False when its id is there already."""
+        return self._append(decision, lambda: True)
+
+    def move_champion(self, decision: Decision, expected: int | None) -> bool:
+        """Append a promotion or rollback, if the champion is still `expected`.
+
+        Raises:
+            PermanentError: somebody moved the champion since, or the move would take effect before the last one did.
+        """
+
+        def still_expected() -> bool:
+            now = self.champion(decision.use_case)
+            if (now.version if now else None) != expected:
+                raise PermanentError(
+                    f"{decision.use_case}: decided against champion {_v(expected)}, but the champion is "
+                    f"{_v(now.version if now else None)} by now; judge the candidate against that one"
+                )
+            if now and str(decision.effective_from) < now.effective_from:
+                raise PermanentError(
+                    f"{decision.use_case}: would take effect from {decision.effective_from}, before the champion "
+                    f"of {now.effective_from}; train on newer data"
+                )
+            return True
+
+        return self._append(decision, still_expected)
+
+    def decisions(self, use_case: str) -> list[Decision]:
+        """Every decision, oldest first."""
+        if not self.lake.partitions(_table(use_case)):
+            return []
+        names = [f.name for f in fields(Decision)]
+        rows = self.lake.read(_table(use_case)).select(names).to_pylist()
+        found = [Decision(**{**r, "evidence": json.loads(r["evidence"])}) for r in rows]
+        return sorted(found, key=lambda d: (d.at, d.id))
+
+    def champion_moves(self, use_case: str) -> list[Decision]:
+        """Every promotion, rollback and accepted alias, oldest first."""
+        return [d for d in self.decisions(use_case) if d.kind in _MOVES_CHAMPION]
+
+    def champion(self, use_case: str, as_of: str | None = None) -> Champion | None:
+        """The champion that serves partition `as_of`; without it, the newest. None before the first promotion."""
+        moves = self.champion_moves(use_case)
+        if as_of is not None:
+            moves = [d for d in moves if str(d.effective_from) <= as_of]
+        if not moves:
+            return None
+        last = max(moves, key=lambda d: (str(d.effective_from), d.at))
+        assert last.model_version is not None
+        return Champion(last.model_version, str(last.effective_from), last.id, last.why, last.at)
+
+    def _append(self, decision: Decision, allowed: Callable[[], bool]) -> bool:
+        import pyarrow as pa
+
+        row = {**asdict(decision), "evidence": json.dumps(decision.evidence, sort_keys=True, allow_nan=False)}
+        rows = pa.Table.from_pylist([{k: v for k, v in row.items() if k != "partition"}], schema=_schema())
+
+        def check() -> bool:
+            return decision.id not in {d.id for d in self.decisions(decision.use_case)} and allowed()
+
+        about = {"decision": decision.id, "run": decision.run}
+        return self.lake.append(_table(decision.use_case), decision.partition, rows, about, check) is not None
+
+
+def _table(use_case: str) -> str:
+    return f"{use_case}/decisions"
+
+
+def _v(version: int | None) -> str:
+    return "none" if version is None else f"v{version}"
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    kinds = {"model_version": pa.int64(), "effect": pa.float64()}
+    return pa.schema([(f.name, kinds.get(f.name, pa.string())) for f in fields(Decision) if f.name != "partition"])

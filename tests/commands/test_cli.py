@@ -1,0 +1,166 @@
+"""`python -m pipelines`: the same functions as the DAGs call, and errors that say what is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.__main__ import main
+from pipelines.commands import stages
+from pipelines.use_case import ROOT
+from tests.conftest import USE_CASES, World
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The command line works on `tmp_path` and on the tests' use cases."""
+    monkeypatch.setenv("TRAINYARD_STATE", str(tmp_path))
+    monkeypatch.setenv("TRAINYARD_USE_CASES", str(USE_CASES))
+    monkeypatch.delenv("TRAINYARD_ENVIRONMENT", raising=False)
+    return tmp_path
+
+
+def test_use_cases_in_order_are_said_to_be_good(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate-config"]) == 0
+    assert "parcels.yaml: good" in capsys.readouterr().out
+
+
+def test_the_repository_s_own_use_cases_are_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRAINYARD_USE_CASES", raising=False)
+    assert main(["validate-config"]) == 0
+
+
+def test_a_broken_use_case_is_named_with_the_nearest_key_and_the_others_are_read(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = state / "use_cases"
+    folder.mkdir()
+    text = (USE_CASES / "parcels.yaml").read_text()
+    (folder / "parcels.yaml").write_text(text)
+    (folder / "broken.yaml").write_text(text.replace("holdout_days:", "holdout_day:"))
+    monkeypatch.setenv("TRAINYARD_USE_CASES", str(folder))
+    assert main(["validate-config"]) == 1
+    said = capsys.readouterr()
+    assert "parcels.yaml: good" in said.out
+    assert "broken.yaml: training.holdout_day: unknown key; did you mean 'holdout_days'?" in said.err
+
+
+def test_no_use_case_at_all_is_an_error(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRAINYARD_USE_CASES", str(state / "nowhere"))
+    assert main(["validate-config"]) == 1
+    assert "no use cases in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "scorring", "parcels", "2024-03-01"], "no stage 'scorring'; there are ingestion"),
+        (["run", "scoring", "parcel", "2024-03-01"], "no use case 'parcel'"),
+        (["run", "scoring", "parcels", "2024-13-01"], "'2024-13-01' is no day partition"),
+        (["run", "training", "parcels", "2024-03-01"], "no features and labels; run ingestion, features, labels for it"),
+        (["status", "parcel"], "did you mean 'parcels'?"),
+        (["decisions", "parcel"], "did you mean 'parcels'?"),
+        (["rollback", "parcels", "--reason", "why not"], "no champion to roll back from"),
+        (["card", "parcels"], "there is no champion yet"),
+        (["reproduce", "parcel", "1"], "did you mean 'parcels'?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_errors_exit_1_with_a_message_and_no_traceback(
+    words: list[str], message: str, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.startswith("PermanentError: ")
+    assert (said.out, "Traceback" in said.err) == ("", False)
+
+
+@pytest.mark.parametrize("words", [[], ["fly"], ["run", "scoring"], ["rollback", "parcels"]], ids=" ".join)
+def test_wrong_words_exit_2_with_the_usage(words: list[str], state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    assert "usage: python -m pipelines" in capsys.readouterr().err
+
+
+def test_an_empty_state_is_shown_as_such(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "parcels"]) == 0
+    assert "champion   none yet" in capsys.readouterr().out
+    assert main(["decisions", "parcels"]) == 0
+    assert "no decisions yet" in capsys.readouterr().out
+    assert main(["decisions", "parcels", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_stage_is_run_and_its_result_printed_as_json(
+    one_champion: World, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = one_champion.days[8].key
+    assert main(["run", "scoring", "parcels", day]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "table": "parcels/predictions", "partition": day, "model_version": 1, "version": 1, "rows": 120,
+    }  # fmt: skip
+    stages.run_monitoring(one_champion.workspace, one_champion.use_case, one_champion.days[8])
+    assert main(["run", "retraining", "parcels", day]) == 0
+    assert json.loads(capsys.readouterr().out)["cause"] == "loss"
+    assert main(["status", "parcels"]) == 0
+    said = capsys.readouterr().out
+    assert "champion   v1" in said
+    assert f"{day}  v1  AUC 0." in said
+
+
+def test_decisions_are_told_in_words_and_as_json(two_champions: World, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["decisions", "parcels"]) == 0
+    said = capsys.readouterr().out
+    assert "promoted" in said
+    assert "that is a real gain" in said
+    assert main(["decisions", "parcels", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(d["kind"], d["model_version"]) for d in found] == [("promoted", 1), ("promoted", 2)]
+    assert found[0]["evidence"]["verdicts"]
+
+
+def test_a_rollback_is_one_command_and_its_reason_is_kept(
+    two_champions: World, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rollback", "parcels", "--to", "2", "--reason", "x"]) == 1
+    assert "v2 is the champion already" in capsys.readouterr().err
+    assert main(["rollback", "parcels", "--reason", "too many false alarms"]) == 0
+    assert "v2 gives way to v1: too many false alarms" in capsys.readouterr().out
+    assert main(["decisions", "parcels"]) == 0
+    assert "too many false alarms" in capsys.readouterr().out
+
+
+def test_a_card_is_printed_or_written_and_its_page_is_named(
+    two_champions: World, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["card", "parcels"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("# Model card: Late parcels, v2\n")
+    assert f"page: {state}/reports/parcels/models/v2.html" in said.err
+    assert main(["card", "parcels", "v1", "--html", str(state / "card.html")]) == 0
+    assert "Model card: Late parcels, v1" in (state / "card.html").read_text()
+    assert main(["card", "parcels", "1", "--markdown", str(state / "card.md")]) == 0
+    assert "replaced by v2" in (state / "card.md").read_text()
+    capsys.readouterr()
+    assert main(["card", "parcels", "9"]) == 1
+    assert "no model v9 in the registry; there are v1, v2" in capsys.readouterr().err
+
+
+def test_the_schema_is_json_and_knows_the_keys(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    assert {"training", "gates", "scoring"} <= set(json.loads(capsys.readouterr().out)["properties"])
+
+
+def test_it_runs_as_a_module(state: Path) -> None:
+    command = [sys.executable, "-m", "pipelines", "run", "fly", "parcels", "2024-03-01"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.startswith("PermanentError: no stage 'fly'")

@@ -1,0 +1,77 @@
+"""Labels: published once outcomes are complete; a row without an outcome is no label."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from pipelines.errors import PermanentError, TransientError
+from pipelines.labels.labels import complete_at, outcomes_complete, publish_labels, to_labels
+from pipelines.use_case import Partition, UseCase, labels_table, source_table
+from pipelines.workspace import Workspace
+
+NOON = pd.Timestamp("2024-03-01 12:00", tz="UTC")
+
+
+@pytest.fixture
+def day(use_case: UseCase) -> Partition:
+    return use_case.partition("2024-03-01")
+
+
+def outcomes(*delays: float | None) -> pd.DataFrame:
+    names = [f"2024-03-01-{i:04d}" for i in range(len(delays))]
+    return pd.DataFrame({"shipment_id": names, "delay": pd.Series(delays, dtype="float64"), "delivered_at": NOON})
+
+
+def deliver(workspace: Workspace, use_case: UseCase, day: Partition, rows: pd.DataFrame) -> None:
+    table = source_table(use_case, "deliveries")
+    staged = workspace.lake.stage(
+        table, day.key, pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
+    )
+    workspace.lake.publish(table, day.key, [staged], {"trainyard_partition": day.key})
+
+
+def test_the_threshold_itself_is_positive_and_a_lost_parcel_is_no_label(use_case: UseCase) -> None:
+    labels = to_labels(outcomes(14.9, 15.0, None, 400.0, -5.0), use_case)
+    assert labels["label"].tolist() == [0, 1, 1, 0]
+    assert labels["shipment_id"].str[-4:].tolist() == ["0000", "0001", "0003", "0004"]
+    assert labels["label"].dtype == "int64"
+
+
+@pytest.mark.parametrize(
+    ("operator", "expected"), [(">=", [0, 1, 1]), (">", [0, 0, 1]), ("<=", [1, 1, 0]), ("<", [1, 0, 0]), ("==", [0, 1, 0])]
+)
+def test_every_operator_means_what_it_says(operator: str, expected: list[int], use_case: UseCase) -> None:
+    changed = use_case.model_copy(update={"label": use_case.label.model_copy(update={"operator": operator})})
+    assert to_labels(outcomes(14.0, 15.0, 16.0), changed)["label"].tolist() == expected
+
+
+def test_outcomes_are_complete_only_after_their_delay(use_case: UseCase, day: Partition) -> None:
+    ready = complete_at(use_case, day)
+    assert ready == datetime(2024, 3, 3, tzinfo=UTC)
+    assert not outcomes_complete(use_case, day, ready - timedelta(seconds=1))
+    assert outcomes_complete(use_case, day, ready)
+
+
+def test_labels_too_early_are_put_off_and_nothing_is_published(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
+    deliver(workspace, use_case, day, outcomes(20.0))
+    with pytest.raises(TransientError, match=r"parcels 2024-03-01: outcomes are complete from 2024-03-03T00:00:00\+00:00 on"):
+        publish_labels(workspace, use_case, day, now=datetime(2024, 3, 2, 23, tzinfo=UTC))
+    assert not workspace.lake.exists(labels_table(use_case))
+
+
+def test_labels_are_counted_and_a_rerun_replaces_them(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
+    deliver(workspace, use_case, day, outcomes(20.0, None, 1.0))
+    first = publish_labels(workspace, use_case, day)
+    assert (first.rows, first.labels, first.positive) == (3, 2, 1)
+    assert publish_labels(workspace, use_case, day).labels == 2
+    assert workspace.lake.partitions(labels_table(use_case)) == {day.key: 2}
+    assert set(workspace.lake.read(labels_table(use_case)).column_names) >= {"shipment_id", "label", "known_at", "partition"}
+
+
+def test_labels_without_outcomes_say_what_to_run(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
+    with pytest.raises(PermanentError, match=r"parcels/deliveries: no such table .*run the stage that publishes it"):
+        publish_labels(workspace, use_case, day)

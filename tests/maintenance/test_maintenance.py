@@ -1,0 +1,97 @@
+"""Maintenance: the drill finds what would stop a rollback, and the sweep takes only what nobody needs."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipelines.errors import PermanentError
+from pipelines.maintenance.maintenance import drill_rollback, sweep
+from pipelines.use_case import features_table, labels_table
+from tests import synthetic
+from tests.conftest import World, make_workspace
+
+_OLD = time.time() - 200 * 86400
+
+
+def test_a_rehearsed_rollback_scores_and_moves_nothing(two_champions: World) -> None:
+    world = two_champions
+    before = len(world.workspace.ledger.decisions("parcels"))
+    drill = drill_rollback(world.workspace, world.use_case)
+    assert (drill.champion, drill.to, drill.rows) == (2, 1, synthetic.ROWS)
+    assert "would work" in drill.why
+    champion = world.workspace.ledger.champion("parcels")
+    assert champion is not None
+    assert champion.version == 2
+    assert len(world.workspace.ledger.decisions("parcels")) == before
+
+
+def test_with_one_champion_there_is_nothing_to_rehearse(one_champion: World) -> None:
+    assert drill_rollback(one_champion.workspace, one_champion.use_case).to is None
+
+
+def test_a_rollback_that_would_fail_is_red_before_it_is_needed(two_champions: World) -> None:
+    """Planted: the older model's recorded digest is not that of its file, as after somebody wrote to the store."""
+    world = two_champions
+    world.workspace.registry.client.set_model_version_tag("parcels", "1", "trainyard.sha256", "0" * 64)
+    with pytest.raises(PermanentError, match=r"a rollback from v2 to v1 would fail now.*SHA-256"):
+        drill_rollback(world.workspace, world.use_case)
+
+
+def _age(folder: Path) -> None:
+    for file in folder.rglob("*.parquet"):
+        os.utime(file, (_OLD, _OLD))
+
+
+def test_the_sweep_takes_old_unpublished_files_and_no_published_one(one_champion: World) -> None:
+    world, table = one_champion, features_table(one_champion.use_case)
+    workspace, folder = world.workspace, Path(one_champion.workspace.lake.root) / features_table(one_champion.use_case)
+    rows = workspace.lake.read(table)
+    _age(folder)
+    workspace.lake.stage(table, "2024-03-01", pa.table({"a": [1]}))
+    orphan = folder / workspace.lake.stage(table, "2024-03-01", pa.table({"a": [1]}))
+    os.utime(orphan, (_OLD, _OLD))
+    found = sweep(workspace, world.use_case)
+    assert found.files[table] == 1
+    assert not orphan.exists()
+    assert workspace.lake.read(table).equals(rows)
+    assert sum(sweep(workspace, world.use_case).files.values()) == 0
+
+
+def test_versions_that_a_model_was_trained_on_survive_the_sweep(one_champion: World) -> None:
+    """Planted: everything is published anew, and the old files look half a year old."""
+    world, table = one_champion, labels_table(one_champion.use_case)
+    read = world.workspace.registry.tables_read("parcels")[table]
+    before = world.workspace.lake.read(table, version=max(read))
+    for day in world.days:
+        synthetic.publish(world.workspace, world.use_case, day)
+    world.workspace.lake.sweep(table, timedelta(0), read)
+    assert world.workspace.lake.read(table, version=max(read)).equals(before)
+    assert world.workspace.lake.delta(table).vacuum(0, dry_run=True, enforce_retention_duration=False, full=True)
+
+
+def test_a_table_that_was_never_written_is_no_reason_to_stop(tmp_path: Path, one_champion: World) -> None:
+    assert sweep(make_workspace(tmp_path / "empty"), one_champion.use_case).files == {}
+
+
+def test_what_was_replaced_within_the_retention_survives_a_sweep_after_a_checkpoint(published: World) -> None:
+    """Planted: replaced ten days ago, files half a year old, and a checkpoint since, which may forget removed files."""
+    world, table = published, labels_table(published.use_case)
+    folder = Path(world.workspace.lake.root) / table
+    version = world.workspace.lake.version(table)
+    before = world.workspace.lake.read(table)
+    for day in world.days:
+        synthetic.publish(world.workspace, world.use_case, day)
+    _age(folder)
+    ten_days_ago = int((time.time() - 10 * 86400) * 1000)
+    for log in (folder / "_delta_log").glob("*.json"):
+        log.write_text(re.sub(r'"deletionTimestamp":\d+', f'"deletionTimestamp":{ten_days_ago}', log.read_text()))
+    world.workspace.lake.delta(table).create_checkpoint()
+    assert world.workspace.lake.sweep(table, timedelta(days=90)) == 0
+    assert world.workspace.lake.read(table, version=version).equals(before)

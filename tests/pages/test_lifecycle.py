@@ -1,0 +1,58 @@
+"""The state of a use case as the command line and the page show it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pipelines.monitoring import monitoring
+from pipelines.pages.view import _age, lifecycle
+from pipelines.retraining import retraining
+from pipelines.scoring import scoring
+from pipelines.workspace import Workspace
+from tests.conftest import World
+
+
+def test_an_empty_yard_is_shown_as_such(workspace: Workspace, one_champion: World) -> None:
+    found = lifecycle(workspace, one_champion.use_case.model_copy(update={"name": "nothing_yet"}))
+    assert found.champion is None
+    assert set(found.last_partitions.values()) == {None}
+    assert (found.quality, found.decisions) == ((), ())
+
+
+def test_champion_partitions_quality_and_decisions_are_shown(one_champion: World) -> None:
+    world, day = one_champion, one_champion.days[8]
+    scoring.score(world.workspace, world.use_case, day)
+    seen = monitoring.measure_performance(world.workspace, world.use_case, day)
+    assert seen is not None
+    monitoring.publish(world.workspace, world.use_case, day, None, seen)
+    decision = retraining.decide(world.workspace, world.use_case, day)
+    found = lifecycle(world.workspace, world.use_case)
+    assert found.champion is not None
+    assert (found.champion.version, found.champion.effective_from) == (1, day.key)
+    assert found.champion.why.startswith("v1: ")
+    assert found.last_partitions == {
+        "ingestion": None,
+        "features": world.days[13].key,
+        "labels": world.days[13].key,
+        "scoring": day.key,
+        "monitoring": day.key,
+    }
+    (quality,) = found.quality
+    assert (quality.partition, quality.model_version, quality.labels) == (day.key, 1, seen.labels)
+    assert (quality.auc, quality.worth, quality.report) == (seen.auc, seen.worth, None)
+    assert found.decisions[0].why == decision.why
+    assert found.unit == "USD"
+    asdict(found)
+
+
+def test_the_newest_decisions_come_first_and_no_more_than_asked(two_champions: World) -> None:
+    found = lifecycle(two_champions.workspace, two_champions.use_case, decisions=1)
+    assert [d.model_version for d in found.decisions] == [2]
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(90, "2 minutes"), (3 * 3600, "3 hours"), (5 * 86400, "5 days")])
+def test_ages_are_told_in_plain_units(seconds: int, words: str) -> None:
+    assert _age((datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()) == words

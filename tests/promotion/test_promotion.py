@@ -1,0 +1,226 @@
+"""Promotion and rollback: what may become champion, from when on, and what scoring makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipelines.errors import PermanentError
+from pipelines.gates import Evaluation, evaluate
+from pipelines.promotion import promotion
+from pipelines.promotion.promotion import Registered, keep, promote, register, rollback
+from pipelines.results import Verdict
+from pipelines.scoring import score
+from pipelines.training import TrainingPlan, plan_training, train_candidate
+from pipelines.use_case import UseCase
+from pipelines.workspace import CHALLENGER, CHAMPION, Kind
+from tests import synthetic
+from tests.conftest import World, changed
+
+
+@pytest.fixture
+def newest(simple_only: UseCase) -> UseCase:
+    return changed(simple_only, "training", max_partitions=6)
+
+
+def judged(world: World, use_case: UseCase) -> tuple[TrainingPlan, Evaluation]:
+    """A challenger of the last day that passes."""
+    plan = plan_training(world.workspace, use_case, world.days[13])
+    return plan, evaluate(world.workspace, use_case, plan, [train_candidate(world.workspace, use_case, plan, "logistic")])
+
+
+def champion(world: World) -> tuple[int, str] | None:
+    found = world.workspace.ledger.champion("parcels")
+    return (found.version, found.effective_from) if found else None
+
+
+def test_a_model_that_passed_serves_from_the_next_partition_on(one_champion: World, newest: UseCase) -> None:
+    world = one_champion
+    plan, evaluated = judged(world, newest)
+    registered = register(world.workspace, newest, plan, evaluated)
+    assert (registered.version, registered.refitted) == (2, True)
+    assert world.workspace.registry.alias("parcels", CHALLENGER) == 2
+    assert champion(world) == (1, world.days[8].key)
+    done = promote(world.workspace, newest, plan, evaluated, registered, None)
+    assert (done.decision, done.champion) == (Kind.PROMOTED, 2)
+    assert champion(world) == (2, world.days[13].next.key)
+    assert world.workspace.registry.alias("parcels", CHAMPION) == 2
+    last = world.workspace.ledger.decisions("parcels")[-1]
+    assert (last.effect, last.effect_unit, last.partition) == (evaluated.worth, "USD", plan.partition)
+    assert [v["gate"] for v in last.evidence["verdicts"]] == [v.gate for v in evaluated.verdicts]
+
+
+def test_the_refit_has_seen_the_holdout_and_without_it_the_judged_model_serves(one_champion: World, newest: UseCase) -> None:
+    world = one_champion
+    plan, evaluated = judged(world, newest)
+    plain = changed(newest, "training", refit=False)
+    registered = register(world.workspace, plain, plan, evaluated)
+    assert (registered.model_uri, registered.refitted) == (evaluated.chosen.model_uri, False)
+    refitted = register(world.workspace, newest, plan, evaluated)
+    assert refitted.model_uri != evaluated.chosen.model_uri
+    one, other = (
+        world.workspace.registry.load("parcels", r.version).pipeline["estimator"].coef_ for r in (registered, refitted)
+    )
+    assert (one != other).any()
+
+
+def failing(evaluated: Evaluation, how: str) -> Evaluation:
+    verdict = Verdict("quality", False, "AUC too low.")
+    if how == "no verdicts":
+        return replace(evaluated, verdicts=())
+    if how == "says no":
+        return replace(evaluated, passed=False)
+    return replace(evaluated, passed=how == "claims to have passed", verdicts=(*evaluated.verdicts[1:], verdict))
+
+
+HOWS = ["failed a gate", "claims to have passed", "says no", "no verdicts"]
+
+
+def test_a_failed_evaluation_is_neither_registered_nor_promoted(one_champion: World, newest: UseCase) -> None:
+    world = one_champion
+    plan, evaluated = judged(world, newest)
+    for how in HOWS:
+        with pytest.raises(PermanentError, match="did not pass its gates"):
+            register(world.workspace, newest, plan, failing(evaluated, how))
+        with pytest.raises(PermanentError, match="did not pass its gates"):
+            promote(world.workspace, newest, plan, failing(evaluated, how), Registered(1, "uri", True), "somebody")
+    assert len(world.workspace.registry.versions("parcels")) == 1
+    assert champion(world) == (1, world.days[8].key)
+
+
+def test_keeping_the_champion_is_recorded_with_the_gates_words(one_champion: World, newest: UseCase) -> None:
+    world = one_champion
+    plan, evaluated = judged(world, newest)
+    kept = keep(world.workspace, newest, plan, replace(evaluated, passed=False, why="logistic failed quality: AUC too low."))
+    assert (kept.decision, kept.champion) == (Kind.KEPT, 1)
+    assert world.workspace.ledger.decisions("parcels")[-1].why == "v1 stays. logistic failed quality: AUC too low."
+    assert champion(world) == (1, world.days[8].key)
+    assert world.workspace.registry.alias("parcels", CHAMPION) == 1
+
+
+def test_where_approval_is_required_somebody_has_to_give_it(one_champion: World, newest: UseCase) -> None:
+    world, strict = one_champion, newest.model_copy(update={"approval": "required"})
+    plan, evaluated = judged(world, strict)
+    registered = register(world.workspace, strict, plan, evaluated)
+    for nobody in (None, "", " "):
+        with pytest.raises(PermanentError, match="approval is required and nobody gave it"):
+            promote(world.workspace, strict, plan, evaluated, registered, nobody)
+    assert champion(world) == (1, world.days[8].key)
+    assert world.workspace.registry.alias("parcels", CHAMPION) == 1
+    promote(world.workspace, strict, plan, evaluated, registered, "ada")
+    assert world.workspace.ledger.decisions("parcels")[-1].actor == "ada"
+
+
+def test_a_challenger_judged_against_an_outdated_champion_is_refused(two_champions: World, newest: UseCase) -> None:
+    world = two_champions
+    plan, evaluated = judged(world, newest)
+    outdated = replace(plan, champion=1)
+    with pytest.raises(PermanentError, match="decided against champion v1, but the champion is v2 by now"):
+        promote(
+            world.workspace, newest, outdated, replace(evaluated, passed=True, verdicts=PASSED), Registered(1, "x", True), None
+        )
+    assert champion(world) == (2, world.days[13].next.key)
+    assert world.workspace.registry.alias("parcels", CHAMPION) == 2
+
+
+PASSED = (Verdict("quality", True, "good"),)
+
+
+def test_a_promotion_may_not_take_effect_before_the_last_one(two_champions: World, newest: UseCase) -> None:
+    world = two_champions
+    plan, evaluated = judged(world, newest)
+    older = replace(plan, partition=world.days[9].key)
+    with pytest.raises(PermanentError, match="before the champion"):
+        promote(
+            world.workspace, newest, older, replace(evaluated, passed=True, verdicts=PASSED), Registered(1, "x", True), None
+        )
+
+
+def test_a_task_that_is_run_again_promotes_once(one_champion: World, newest: UseCase) -> None:
+    world = one_champion
+    plan, evaluated = judged(world, newest)
+    registered = register(world.workspace, newest, plan, evaluated)
+    first = promote(world.workspace, newest, plan, evaluated, registered, None)
+    assert promote(world.workspace, newest, plan, evaluated, registered, None) == first
+    promoted = [d for d in world.workspace.ledger.decisions("parcels") if d.kind == Kind.PROMOTED]
+    assert [d.model_version for d in promoted] == [1, 2]
+
+
+def test_rollback_lets_the_previous_champion_score_the_next_partition(two_champions: World) -> None:
+    world, next_day = two_champions, synthetic.days(two_champions.use_case, 16)[14:]
+    for day in next_day:
+        synthetic.publish(world.workspace, world.use_case, day, flip=True)
+    assert score(world.workspace, world.use_case, next_day[0]).model_version == 2
+    done = rollback(world.workspace, world.use_case, None, "late parcels are missed", "ada")
+    assert (done.decision, done.champion) == (Kind.ROLLED_BACK, 1)
+    assert "v2 gives way to v1: late parcels are missed" in done.why
+    assert world.workspace.registry.alias("parcels", CHAMPION) == 1
+    assert score(world.workspace, world.use_case, next_day[1]).model_version == 1
+    # What is scored already stays told by the champion of that time.
+    assert score(world.workspace, world.use_case, next_day[0]).model_version == 2
+
+
+def test_rolling_back_twice_comes_back(two_champions: World) -> None:
+    world = two_champions
+    rollback(world.workspace, world.use_case, None, "first", "ada")
+    assert rollback(world.workspace, world.use_case, None, "second thoughts", "ada").champion == 2
+    assert champion(world) == (2, world.days[13].next.key)
+
+
+def test_a_rollback_needs_a_reason_and_another_version(two_champions: World) -> None:
+    world = two_champions
+    before = len(world.workspace.ledger.decisions("parcels"))
+    for to, reason, words in [
+        (None, " ", "needs a reason"),
+        (2, "why not", "v2 is the champion already"),
+        (99, "why not", "v99 was never champion; roll back to one of v1"),
+    ]:
+        with pytest.raises(PermanentError, match=words):
+            rollback(world.workspace, world.use_case, to, reason, "ada")
+    assert len(world.workspace.ledger.decisions("parcels")) == before
+
+
+def test_a_version_that_was_never_champion_is_not_let_in_by_a_rollback(two_champions: World, newest: UseCase) -> None:
+    """Registered, but its promotion was never approved."""
+    world = two_champions
+    uri = world.workspace.registry.version("parcels", 1).tags["trainyard.model_uri"]
+    waiting = int(world.workspace.registry.mlflow.register_model(uri, "parcels").version)
+    with pytest.raises(PermanentError, match=f"v{waiting} was never champion"):
+        rollback(world.workspace, world.use_case, waiting, "let it in", "ada")
+    assert champion(world) == (2, world.days[13].next.key)
+
+
+def test_the_first_champion_has_nothing_to_go_back_to(one_champion: World, published: World) -> None:
+    with pytest.raises(PermanentError, match="v1 is the first champion"):
+        rollback(one_champion.workspace, one_champion.use_case, None, "reason", "ada")
+
+
+def test_without_a_champion_there_is_no_rollback(published: World) -> None:
+    with pytest.raises(PermanentError, match="no champion to roll back from"):
+        rollback(published.workspace, published.use_case, None, "reason", "ada")
+
+
+def test_a_rollback_to_a_model_that_does_not_load_changes_nothing(
+    two_champions: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = two_champions
+    world.workspace.registry.client.delete_model_version("parcels", "1")
+    with pytest.raises(PermanentError, match="no model v1 in the registry"):
+        promotion.rollback(world.workspace, world.use_case, None, "reason", "ada")
+    assert champion(world) == (2, world.days[13].next.key)
+
+
+def test_a_promotion_that_is_run_again_after_it_was_replaced_is_refused(one_champion: World, newest: UseCase) -> None:
+    """Planted: the task of an older promotion is cleared. Neither the alias nor the ledger's champion follows it."""
+    world = one_champion
+    plan, evaluated = judged(world, newest)
+    registered = register(world.workspace, newest, plan, evaluated)
+    promote(world.workspace, newest, plan, evaluated, registered, None)
+    assert promote(world.workspace, newest, plan, evaluated, registered, None).champion == 2
+    rollback(world.at("later"), newest, 1, "complaints", "test")
+    with pytest.raises(PermanentError, match="was promoted before, but the champion is another by now"):
+        promote(world.workspace, newest, plan, evaluated, registered, None)
+    assert world.workspace.registry.alias("parcels", CHAMPION) == 1
+    last = world.workspace.ledger.decisions("parcels")[-1]
+    assert (last.kind, last.actor) == (Kind.KEPT, "fence")

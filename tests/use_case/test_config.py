@@ -1,0 +1,140 @@
+"""A use case file is refused with a sentence that names the file, the key and the mend."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.errors import PermanentError
+from pipelines.use_case.use_case import UseCase, load_use_case, load_use_cases, read_use_case
+
+PARCELS: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "use_cases" / "parcels.yaml").read_text())
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRAINYARD_USE_CASES", str(tmp_path))
+    return tmp_path
+
+
+def written(folder: Path, path: str, value: Any) -> Path:
+    """The parcels file with one value changed, at a path such as `training.folds`; None takes the key out."""
+    data = copy.deepcopy(PARCELS)
+    *parents, last = path.split(".")
+    place = data
+    for part in parents:
+        place = place.setdefault(part, {})
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    file = folder / "parcels.yaml"
+    file.write_text(yaml.safe_dump(data, sort_keys=False))
+    return file
+
+
+DEFECTS = [
+    ("ownr", "me", r"ownr: unknown key; did you mean 'owner'\?"),
+    ("training.candidats", {}, r"training\.candidats: unknown key; did you mean 'candidates'\?"),
+    ("contract.shipments.columns.depot.nulable", True, r"depot\.nulable: unknown key; did you mean 'nullable'\?"),
+    ("training.candidates.logistic.search.C.lo", 1, r"C\.lo: unknown key; did you mean '(low|log)'\?"),
+    ("contract.shipments.columns.type", {"type": "string", "nulable": True}, r"columns\.type\.nulable: .*'nullable'"),
+    ("contract.deliveries.rules", [{"id": "a", "lef": "b"}], r"rules\.0\.lef: unknown key; did you mean 'left'"),
+    ("scoring.treshold", 0.5, r"scoring\.treshold: unknown key; did you mean 'threshold'"),
+    ("owner", None, "owner: this key is required"),
+    ("grain", "hour", r"grain: .*'day', 'week' or 'month'.*'hour'"),
+    ("timezone", "America/NewYork", "unknown time zone 'America/NewYork'"),
+    ("training.folds", 1, r"training\.folds: .*greater than or equal to 2"),
+    ("gates.max_log_loss", float("nan"), r"gates\.max_log_loss: .*finite number"),
+    ("training.candidates.boosting.estimator", "sklearn.ensemble.HistGradientBoostingClasifier",
+     r"unknown estimator .*did you mean 'sklearn\.ensemble\.HistGradientBoostingClassifier'"),
+    ("training.candidates.boosting.estimator", "os.system", r"'os\.system' is not allowed: .* starts with .*sklearn"),
+    ("training.candidates.logistic.search.C", {"type": "float", "low": 2, "high": 1}, "needs 'low' below 'high'"),
+    ("label.source", "delivery", r"label\.source: no table 'delivery' .*did you mean 'deliveries'\?"),
+    ("features.entity", "shipment", r"features\.entity: no table 'shipment' .*did you mean 'shipments'\?"),
+    ("contract.carriers", None, r"source 'carriers' has no contract; add contract\.carriers"),
+    ("sources.carriers", None, "no table 'carriers' among the sources"),
+    ("label.column", "dealy", r"label: 'dealy' is no column of deliveries; did you mean 'delay'\?"),
+    ("features.date", "shipdate", r"features: 'shipdate' is no column of shipments; did you mean 'ship_date'\?"),
+    ("features.categorical", ["depo"], r"no feature 'depo'; did you mean 'depot'\?"),
+    ("contract.shipments.key", ["id"], "'id' is used by a key or rule but is no column"),
+    ("contract.shipments.key", ["weight"], "'weight' is part of the key, so it cannot be nullable"),
+    ("contract.shipments.invariants", [{"id": "v", "measure": "row_count"}], "row_count invariant needs 'max_ratio'"),
+    ("sources.shipments.time_column", "ship_day", r"time_column: 'ship_day' is no column .*did you mean 'ship_date'\?"),
+    ("sources.shipments.time_column", "depot", "'depot' is a string, must be a date or timestamp"),
+    ("sources.shipments.encoding", "utf8x", "unknown encoding 'utf8x'"),
+    ("sources.shipments.delimiter", "||", r"delimiter: .*at most 1 character"),
+    ("sources.shipments.uri", "{landing}/{month}.csv", r"only \{landing\} and \{partition\} are filled in"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "message"), DEFECTS, ids=[f"{d[0]}={d[1]}"[:60] for d in DEFECTS])
+def test_a_defect_is_named_with_the_file_and_the_mend(folder: Path, path: str, value: Any, message: str) -> None:
+    with pytest.raises(PermanentError, match=message) as refused:
+        read_use_case(written(folder, path, value))
+    assert str(refused.value).startswith("parcels.yaml: ")
+
+
+def test_nobody_goes_around_the_approvers_by_moving_the_alias(folder: Path) -> None:
+    file = written(folder, "approval", "required")
+    file.write_text(file.read_text() + "alias_moved: accept\n")
+    with pytest.raises(PermanentError, match="would let who moves the alias go around 'approval: required'"):
+        read_use_case(file)
+    assert read_use_case(written(folder, "alias_moved", "accept")).alias_moved == "accept"
+
+
+def test_every_defect_of_a_file_is_named_at_once(folder: Path) -> None:
+    file = written(folder, "ownr", "me")
+    file.write_text(file.read_text().replace("holdout_days: 3", "holdout_days: 0"))
+    with pytest.raises(PermanentError, match=r"(?s)holdout_days.*ownr"):
+        read_use_case(file)
+
+
+def test_the_name_is_the_files_own(folder: Path) -> None:
+    with pytest.raises(PermanentError, match="is 'letters', must be the file's own, 'parcels'"):
+        read_use_case(written(folder, "name", "letters"))
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [1", "not valid YAML"), ("just words", "is a mapping of keys")])
+def test_a_file_that_is_no_mapping_is_refused(folder: Path, text: str, message: str) -> None:
+    (folder / "parcels.yaml").write_text(text)
+    with pytest.raises(PermanentError, match=f"parcels.yaml: .*{message}"):
+        load_use_case("parcels")
+
+
+def test_one_broken_file_leaves_the_others_alone(folder: Path) -> None:
+    written(folder, "tags", ["good"])
+    (folder / "broken.yaml").write_text("name: broken")
+    good, broken = load_use_cases()
+    assert [u.name for u in good] == ["parcels"]
+    assert list(broken) == ["broken.yaml"]
+    assert "title: this key is required" in broken["broken.yaml"]
+
+
+def test_an_unknown_use_case_names_the_nearest(folder: Path) -> None:
+    written(folder, "tags", [])
+    with pytest.raises(PermanentError, match=r"no use case 'parcel' .*did you mean 'parcels'\?"):
+        load_use_case("parcel")
+
+
+def test_a_use_case_is_frozen(use_case: UseCase) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        use_case.owner = "somebody else"  # type: ignore[misc]
+
+
+def test_features_are_named_in_the_order_of_the_file(use_case: UseCase) -> None:
+    assert use_case.features.names[:2] == ("depot", "carrier")
+    assert use_case.features.names[-2:] == ("all_parcels_late_1d", "all_parcels_late_3d")
+    assert "depot" not in use_case.numeric
+    assert use_case.features.lookback_days == 3
+
+
+def test_every_use_case_of_the_repository_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRAINYARD_USE_CASES", raising=False)
+    good, broken = load_use_cases()
+    assert broken == {}
+    assert "flight_delay" in [u.name for u in good]
