@@ -17,7 +17,7 @@ from typing import Any
 from pipelines.errors import PermanentError
 from pipelines.results import TableSlice
 from pipelines.use_case import ROOT, SNAPSHOT, ColumnType, Partition, UseCase, features_table, source_table, value_text
-from pipelines.workspace import Workspace, write_bytes
+from pipelines.workspace import CommitRecord, Workspace, write_bytes
 
 JOB = ROOT / "spark_jobs" / "build_features.py"
 SPARK_TYPES = {
@@ -118,8 +118,7 @@ def publish(workspace: Workspace, use_case: UseCase, partition: Partition, plan:
     if not staged:
         raise PermanentError(f"{table} {partition.key}: the Spark job left no files in {plan.area}; read its log")
     _audit(workspace.lake.read_staged(table, staged), use_case, partition, plan.rows_expected)
-    about = {"trainyard_partition": partition.key, "trainyard_run": workspace.run, "trainyard_plan": plan.uri}
-    return workspace.lake.publish(table, partition.key, staged, about)
+    return workspace.lake.publish(table, partition.key, staged, CommitRecord(run=workspace.run, plan=plan.uri))
 
 
 def _audit(rows: Any, use_case: UseCase, partition: Partition, expected: int) -> None:

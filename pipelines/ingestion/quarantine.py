@@ -19,9 +19,7 @@ from pipelines.ingestion.rejects import quarantine_rows, stop_at_counts, within,
 from pipelines.results import Published
 from pipelines.use_case import ROW, Partition, UseCase, as_declared, key_of, quarantine_table, source_table
 from pipelines.validation import broken_invariants
-from pipelines.workspace import PARTITION, Decision, Kind, Workspace, dependents, file_exists, read_bytes
-
-_MOVED = "trainyard_replayed"
+from pipelines.workspace import PARTITION, CommitRecord, Decision, Kind, Workspace, dependents, file_exists, read_bytes
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,8 @@ def replay(workspace: Workspace, use_case: UseCase, partition: Partition, source
                 workspace, use_case, partition, name, key
             )
         # Also after a run that died here: what was published has to be told and recomputed.
-        if waiting or _MOVED in (workspace.lake.published(table, key) or {}):
+        commit = workspace.lake.published(table, key)
+        if waiting or (commit and commit.record.replayed is not None):
             results.append(_record(workspace, use_case, partition, name, key))
     return results
 
@@ -103,16 +102,16 @@ def _sources(use_case: UseCase, source: str | None) -> list[str]:
 def _sent_again(workspace: Workspace, use_case: UseCase, partition: Partition, table: str, source: str, key: str) -> bool:
     """Whether the landing zone holds another file than the one that was published in the table."""
     uri = workspace.fill(use_case.sources[source].uri, partition=partition.key)
-    published = workspace.lake.published(table, key) or {}
+    published = workspace.lake.published(table, key)
     if not file_exists(uri) or not published:
         return False
-    return hashlib.sha256(read_bytes(uri)).hexdigest() != published.get("trainyard_source_digest")
+    return hashlib.sha256(read_bytes(uri)).hexdigest() != published.record.source_digest
 
 
 def _ingest_again(workspace: Workspace, use_case: UseCase, partition: Partition, source: str, waiting: int) -> None:
     audited = audit(workspace, use_case, partition, land(workspace, use_case, partition, source))
     moved = max(waiting - audited.rows_quarantined, 0)
-    publish(workspace, use_case, partition, audited, {_MOVED: str(moved)})
+    publish(workspace, use_case, partition, audited, moved)
 
 
 def _replay(workspace: Workspace, use_case: UseCase, partition: Partition, source: str, key: str) -> None:
@@ -126,25 +125,24 @@ def _replay(workspace: Workspace, use_case: UseCase, partition: Partition, sourc
     record = _one_file(workspace, table, key, len(there) + len(waiting))
     split, left = _judge(workspace, use_case, partition, source, published, waiting)
     moved = split.good.num_rows - published.num_rows
-    about = {name: str(value) for name, value in record.items() if name.startswith("trainyard_")}
-    about |= {"trainyard_run": workspace.run, "trainyard_contract": contract_digest(use_case, table)}
-    about |= {"trainyard_rows_quarantined": str(len(left)), _MOVED: str(moved)}
+    contract = contract_digest(use_case, table)
+    record = replace(record, run=workspace.run, contract=contract, rows_quarantined=len(left), replayed=moved)
     if moved:
-        workspace.lake.publish(table, key, split.staged, about, seen)
+        workspace.lake.publish(table, key, split.staged, record, seen)
     if left != before:
         staged = workspace.lake.stage(aside, key, quarantine_rows(left))
-        workspace.lake.publish(aside, key, [staged], about, seen_aside)
+        workspace.lake.publish(aside, key, [staged], record, seen_aside)
 
 
-def _one_file(workspace: Workspace, table: str, key: str, rows: int) -> dict[str, Any]:
+def _one_file(workspace: Workspace, table: str, key: str, rows: int) -> CommitRecord:
     """The record of the published rows, which are of the very file that the quarantined ones are of.
 
     Raises:
         PermanentError: an ingestion died between the two, so row numbers do not say which row is which.
     """
-    record, rejects = workspace.lake.published(table, key), workspace.lake.published(quarantine_table(table), key)
-    digests = {r.get("trainyard_source_digest") if r else None for r in (record, rejects)}
-    if record is None or len(digests) != 1 or int(record["trainyard_rows_in"]) != rows:
+    commits = workspace.lake.published(table, key), workspace.lake.published(quarantine_table(table), key)
+    record, rejects = (commit.record if commit else CommitRecord() for commit in commits)
+    if record.source_digest != rejects.source_digest or record.rows_in != rows:
         raise PermanentError(
             f"{table} {key}: the quarantined rows do not belong to the published ones: its ingestion was interrupted, or "
             "one table was restored without the other; run ingestion for this partition again"
@@ -199,18 +197,20 @@ def _stop_at_published(rejects: dict[int, dict[str, Any]], published: Any, where
 def _record(workspace: Workspace, use_case: UseCase, partition: Partition, source: str, key: str) -> Replayed:
     """Count again, and write down what the published rows came from; once, however often this is run."""
     table = source_table(use_case, source)
-    record = workspace.lake.published(table, key) or {}
+    commit = workspace.lake.published(table, key)
+    assert commit is not None, "rows of this partition were replayed"
+    record = commit.record
     rows = workspace.lake.partitions(table).get(key, 0)
     left = Counter(r["rule"] for r in rejected_rows(workspace, use_case, source, key))
-    done = Published(table, key, record["version"], int(record["trainyard_rows_in"]), rows, left.total())
+    done = Published(table, key, commit.version, record.rows_in or 0, rows, left.total())
     reconcile(workspace, done)
-    moved, run = int(record.get(_MOVED, 0)), record["trainyard_run"]
-    went = f"run {run} moved {moved} out of quarantine into the table" if _MOVED in record else "none passes"
+    replayed, moved = record.replayed is not None, record.replayed or 0
+    went = f"run {record.run} moved {moved} out of quarantine into the table" if replayed else "none passes"
     stay = f"{left.total()} stay ({', '.join(f'{rule}: {n}' for rule, n in left.most_common())})" if left else "none is left"
     why = f"{table} {key}: of the quarantined rows, {went}; {stay}."
-    recompute = dependents(workspace, use_case, partition, source) if _MOVED in record else ()
+    recompute = dependents(workspace, use_case, partition, source) if replayed else ()
     result = Replayed(table, key, moved, done.rows_in, rows, left.total(), recompute, why)
-    if _MOVED in record:
+    if replayed:
         evidence = {"table": table, "version": done.version, "moved": moved, "left": dict(left), "recompute": list(recompute)}
         identity = f"{Kind.REPLAYED}/{table}/{key}/{done.version}"
         workspace.ledger.record(

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.errors import TransientError
 from pipelines.use_case import Partition, UseCase, labels_table, source_table
-from pipelines.workspace import Workspace
+from pipelines.workspace import CommitRecord, Workspace
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "==": operator.eq,
@@ -42,8 +42,7 @@ def publish_labels(workspace: Workspace, use_case: UseCase, partition: Partition
     labels = to_labels(outcomes, use_case)
     table = labels_table(use_case)
     staged = workspace.lake.stage(table, partition.key, _arrow(labels))
-    about = {"trainyard_partition": partition.key, "trainyard_run": workspace.run}
-    slice_ = workspace.lake.publish(table, partition.key, [staged], about)
+    slice_ = workspace.lake.publish(table, partition.key, [staged], CommitRecord(run=workspace.run))
     positive = int(labels["label"].sum())
     return Labelled(table, partition.key, slice_.version, len(outcomes), len(labels), positive)
 

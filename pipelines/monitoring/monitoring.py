@@ -16,7 +16,7 @@ from pipelines.metrics import scores
 from pipelines.monitoring.observations import Drift, Monitored, Performance, latest
 from pipelines.results import from_json
 from pipelines.use_case import Partition, UseCase, features_table, labels_table, money, monitoring_table, predictions_table
-from pipelines.workspace import Champion, Workspace, write_bytes
+from pipelines.workspace import Champion, CommitRecord, Workspace, write_bytes
 
 _log = logging.getLogger(__name__)
 PREDICTION = "probability"
@@ -94,9 +94,7 @@ def publish(
     schema = pa.schema([*columns.items(), ("document", pa.string())])
     table = monitoring_table(use_case)
     staged = workspace.lake.stage(table, partition.key, pa.Table.from_pylist([row], schema=schema))
-    workspace.lake.publish(
-        table, partition.key, [staged], {"trainyard_partition": partition.key, "trainyard_run": workspace.run}
-    )
+    workspace.lake.publish(table, partition.key, [staged], CommitRecord(run=workspace.run))
     return state
 
 
@@ -110,7 +108,7 @@ def _is_newer(workspace: Workspace, use_case: UseCase, partition: Partition) -> 
     """Whether the partition was measured after its predictions were published last."""
     measured = workspace.lake.published(monitoring_table(use_case), partition.key)
     scored = workspace.lake.published(predictions_table(use_case), partition.key)
-    return bool(measured and scored and measured["timestamp"] > scored["timestamp"])
+    return bool(measured and scored and measured.timestamp > scored.timestamp)
 
 
 def _sample(rows: Any, use_case: UseCase) -> Any:

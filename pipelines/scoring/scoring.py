@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.use_case import Partition, UseCase, features_table, predictions_table
-from pipelines.workspace import Decision, Kind, Workspace, check_alias
+from pipelines.workspace import CommitRecord, Decision, Kind, Workspace, check_alias
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ def score(workspace: Workspace, use_case: UseCase, partition: Partition) -> Scor
     seen = workspace.lake.seen(table, partition.key)
     kept = _other_versions(workspace, table, partition, champion.version)
     staged = workspace.lake.stage(table, partition.key, _arrow(predictions, kept))
-    about = {"trainyard_partition": partition.key, "trainyard_run": workspace.run, "trainyard_model": str(champion.version)}
-    slice_ = workspace.lake.publish(table, partition.key, [staged], about, seen)
+    record = CommitRecord(run=workspace.run, model=champion.version)
+    slice_ = workspace.lake.publish(table, partition.key, [staged], record, seen)
     return Scored(table, partition.key, champion.version, slice_.version, len(predictions))
 
 
