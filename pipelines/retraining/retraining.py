@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipelines.errors import PermanentError
 from pipelines.monitoring import Monitored, latest
 from pipelines.use_case import Partition, UseCase, labels_table, span
 from pipelines.workspace import Champion, Decision, Kind, Workspace
@@ -67,15 +68,19 @@ def read_state(workspace: Workspace, use_case: UseCase, partition: Partition) ->
     champion = workspace.ledger.champion(use_case.name)
     if champion is None:
         return State(None, None, None, 0, 0)
-    meta = workspace.registry.version(use_case.name, champion.version)
-    trained = str(meta.tags["partition"])
+    tags = workspace.registry.version(use_case.name, champion.version).tags
+    if tags.partition is None:
+        raise PermanentError(
+            f"{use_case.name} v{champion.version}: has no tag 'partition', so nobody knows what is new since its training; it "
+            "was not registered by the training, or the tag was taken away: train a new model"
+        )
+    trained = tags.partition
     labels = workspace.lake.partitions(labels_table(use_case))
     monitored = latest(workspace, use_case).get(partition.key)
-    auc = meta.tags.get("holdout_auc")
     first = use_case.partition(champion.effective_from)
     served = len(span(first, partition)) if first.start <= partition.start else 0
     new = sum(rows for key, rows in labels.items() if trained < key <= partition.key)
-    return State(champion, float(auc) if auc not in (None, "None") else None, monitored, served, new)
+    return State(champion, tags.holdout_auc, monitored, served, new)
 
 
 def judge(use_case: UseCase, partition: Partition, state: State) -> RetrainingDecision:
