@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.errors import TransientError
 from pipelines.use_case import Partition, UseCase, labels_table, source_table
-from pipelines.workspace import Workspace
+from pipelines.workspace import StageRun
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "==": operator.eq,
@@ -29,23 +29,23 @@ class Labelled:
     positive: int
 
 
-def publish_labels(workspace: Workspace, use_case: UseCase, partition: Partition, now: datetime | None = None) -> Labelled:
+def publish_labels(run: StageRun, now: datetime | None = None) -> Labelled:
     """Turn the partition's outcomes into labels, once they are complete.
 
     Raises:
         TransientError: outcomes are not complete yet; says from when on they are.
     """
-    if not outcomes_complete(use_case, partition, now):
-        ready = complete_at(use_case, partition).isoformat()
-        raise TransientError(f"{use_case.name} {partition.key}: outcomes are complete from {ready} on; run again then")
-    outcomes = workspace.lake.read(source_table(use_case, use_case.label.source), [partition.key]).to_pandas()
-    labels = to_labels(outcomes, use_case)
-    table = labels_table(use_case)
-    staged = workspace.lake.stage(table, partition.key, _arrow(labels))
-    about = {"trainyard_partition": partition.key, "trainyard_run": workspace.run}
-    slice_ = workspace.lake.publish(table, partition.key, [staged], about)
+    if not outcomes_complete(run.use_case, run.partition, now):
+        ready = complete_at(run.use_case, run.partition).isoformat()
+        raise TransientError(f"{run.use_case.name} {run.key}: outcomes are complete from {ready} on; run again then")
+    outcomes = run.lake.read(source_table(run.use_case, run.use_case.label.source), [run.key]).to_pandas()
+    labels = to_labels(outcomes, run.use_case)
+    table = labels_table(run.use_case)
+    staged = run.lake.stage(table, run.key, _arrow(labels))
+    about = {"trainyard_partition": run.key, "trainyard_run": run.id}
+    slice_ = run.lake.publish(table, run.key, [staged], about)
     positive = int(labels["label"].sum())
-    return Labelled(table, partition.key, slice_.version, len(outcomes), len(labels), positive)
+    return Labelled(table, run.key, slice_.version, len(outcomes), len(labels), positive)
 
 
 def complete_at(use_case: UseCase, partition: Partition) -> datetime:

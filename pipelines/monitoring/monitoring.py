@@ -15,71 +15,69 @@ from typing import Any
 from pipelines.metrics import scores
 from pipelines.monitoring.observations import Drift, Monitored, Performance, latest
 from pipelines.results import from_json
-from pipelines.use_case import Partition, UseCase, features_table, labels_table, money, monitoring_table, predictions_table
-from pipelines.workspace import Champion, Workspace, write_bytes
+from pipelines.use_case import UseCase, features_table, labels_table, money, monitoring_table, predictions_table
+from pipelines.workspace import Champion, StageRun, Workspace, write_bytes
 
 _log = logging.getLogger(__name__)
 PREDICTION = "probability"
 
 
-def measure_drift(workspace: Workspace, use_case: UseCase, partition: Partition) -> Drift | None:
+def measure_drift(run: StageRun) -> Drift | None:
     """Compare the partition's features and predictions with the champion's training rows; None before any scoring.
 
     An unchanged partition is not measured twice: the monitoring DAG runs again when outcomes come in.
     """
-    champion = workspace.ledger.champion(use_case.name, as_of=partition.key)
-    if champion is None or not workspace.lake.partitions(predictions_table(use_case)).get(partition.key):
+    champion = run.ledger.champion(run.use_case.name, as_of=run.key)
+    if champion is None or not run.lake.partitions(predictions_table(run.use_case)).get(run.key):
         return None
-    known = latest(workspace, use_case).get(partition.key)
-    if known and known.drift and known.drift.model_version == champion.version and _is_newer(workspace, use_case, partition):
+    known = latest(run.workspace, run.use_case).get(run.key)
+    if known and known.drift and known.drift.model_version == champion.version and _is_newer(run):
         return known.drift
-    model = workspace.registry.load(use_case.name, champion.version)
-    current = _sample(workspace.lake.read(features_table(use_case), [partition.key]).to_pandas(), use_case)
-    reference = _reference(workspace, use_case, model)
+    model = run.registry.load(run.use_case.name, champion.version)
+    current = _sample(run.lake.read(features_table(run.use_case), [run.key]).to_pandas(), run.use_case)
+    reference = _reference(run.workspace, run.use_case, model)
     current = current.assign(**{PREDICTION: model.predict(current)})
     reference = reference.assign(**{PREDICTION: model.predict(reference)})
-    return _compare(workspace, use_case, partition, champion, current, reference)
+    return _compare(run, champion, current, reference)
 
 
-def measure_performance(workspace: Workspace, use_case: UseCase, partition: Partition) -> Performance | None:
+def measure_performance(run: StageRun) -> Performance | None:
     """Served predictions against outcomes; None until rows of the champion of that time have outcomes."""
-    champion = workspace.ledger.champion(use_case.name, as_of=partition.key)
-    tables = (predictions_table(use_case), labels_table(use_case))
-    if champion is None or not all(workspace.lake.partitions(t).get(partition.key) for t in tables):
+    champion = run.ledger.champion(run.use_case.name, as_of=run.key)
+    tables = (predictions_table(run.use_case), labels_table(run.use_case))
+    if champion is None or not all(run.lake.partitions(t).get(run.key) for t in tables):
         return None
-    rows = served_with_outcomes(workspace, use_case, partition, champion.version)
+    rows = served_with_outcomes(run, champion.version)
     labelled = rows[rows["label"].notna()]
     if labelled.empty:
         return None
     label, probability = labelled["label"].to_numpy(), labelled["probability"].to_numpy()
     found = scores(label, probability)
-    worth = money(label, probability, use_case.value, use_case.scoring.threshold) if use_case.value else None
+    worth = money(label, probability, run.use_case.value, run.use_case.scoring.threshold) if run.use_case.value else None
     wanted: dict[str, Any] = {
         k: found[k] for k in ("auc", "log_loss", "positive_share", "mean_prediction", "calibration_error")
     }
     return Performance(model_version=champion.version, rows=len(rows), labels=len(labelled), worth=worth, **wanted)
 
 
-def served_with_outcomes(workspace: Workspace, use_case: UseCase, partition: Partition, version: int) -> Any:
+def served_with_outcomes(run: StageRun, version: int) -> Any:
     """What was served in the partition by one version, with `label` where the outcome is known."""
-    key = use_case.features.key
-    predictions = workspace.lake.read(predictions_table(use_case), [partition.key]).to_pandas()
-    labels = workspace.lake.read(labels_table(use_case), [partition.key]).to_pandas()
+    key = run.use_case.features.key
+    predictions = run.lake.read(predictions_table(run.use_case), [run.key]).to_pandas()
+    labels = run.lake.read(labels_table(run.use_case), [run.key]).to_pandas()
     served = predictions[predictions["model_version"] == version]
     return served.merge(labels[[key, "label"]], on=key, how="left", validate="one_to_one")
 
 
-def publish(
-    workspace: Workspace, use_case: UseCase, partition: Partition, drift: Drift | None, performance: Performance | None
-) -> Monitored:
+def publish(run: StageRun, drift: Drift | None, performance: Performance | None) -> Monitored:
     """Make the partition's state visible. A measure that is not there yet does not erase one that is."""
     import pyarrow as pa
 
-    before = latest(workspace, use_case).get(partition.key)
+    before = latest(run.workspace, run.use_case).get(run.key)
     if before is not None:
         drift, performance = drift or before.drift, performance or before.performance
     version = next((m.model_version for m in (performance, drift) if m), None)
-    state = Monitored(partition.key, version, drift, performance)
+    state = Monitored(run.key, version, drift, performance)
     document = json.dumps(
         {"drift": drift and asdict(drift), "performance": performance and asdict(performance)}, allow_nan=False
     )
@@ -92,24 +90,22 @@ def publish(
         "document": document,
     }
     schema = pa.schema([*columns.items(), ("document", pa.string())])
-    table = monitoring_table(use_case)
-    staged = workspace.lake.stage(table, partition.key, pa.Table.from_pylist([row], schema=schema))
-    workspace.lake.publish(
-        table, partition.key, [staged], {"trainyard_partition": partition.key, "trainyard_run": workspace.run}
-    )
+    table = monitoring_table(run.use_case)
+    staged = run.lake.stage(table, run.key, pa.Table.from_pylist([row], schema=schema))
+    run.lake.publish(table, run.key, [staged], {"trainyard_partition": run.key, "trainyard_run": run.id})
     return state
 
 
-def publish_measured(workspace: Workspace, use_case: UseCase, partition: Partition, drift: Any, performance: Any) -> Monitored:
+def publish_measured(run: StageRun, drift: Any, performance: Any) -> Monitored:
     """`publish`, with the measures as the JSON that travelled between tasks."""
     measured = from_json(Drift, drift) if drift else None, from_json(Performance, performance) if performance else None
-    return publish(workspace, use_case, partition, *measured)
+    return publish(run, *measured)
 
 
-def _is_newer(workspace: Workspace, use_case: UseCase, partition: Partition) -> bool:
+def _is_newer(run: StageRun) -> bool:
     """Whether the partition was measured after its predictions were published last."""
-    measured = workspace.lake.published(monitoring_table(use_case), partition.key)
-    scored = workspace.lake.published(predictions_table(use_case), partition.key)
+    measured = run.lake.published(monitoring_table(run.use_case), run.key)
+    scored = run.lake.published(predictions_table(run.use_case), run.key)
     return bool(measured and scored and measured["timestamp"] > scored["timestamp"])
 
 
@@ -125,20 +121,18 @@ def _reference(workspace: Workspace, use_case: UseCase, model: Any) -> Any:
     return _sample(rows.to_pandas(), use_case)
 
 
-def _compare(
-    workspace: Workspace, use_case: UseCase, partition: Partition, champion: Champion, current: Any, reference: Any
-) -> Drift:
-    wanted = [*use_case.features.names, PREDICTION]
+def _compare(run: StageRun, champion: Champion, current: Any, reference: Any) -> Drift:
+    wanted = [*run.use_case.features.names, PREDICTION]
     # Evidently raises for the whole report at a column without values; such a column has drifted as far as it can.
     empty = [c for c in wanted if current[c].isna().all() != reference[c].isna().all()]
     usable = [c for c in wanted if not current[c].isna().all() and not reference[c].isna().all()]
-    distances, page = _evidently(use_case, current, reference, usable)
+    distances, page = _evidently(run.use_case, current, reference, usable)
     distances |= dict.fromkeys(empty, 1.0)
-    limit = use_case.monitoring.max_drift_distance
+    limit = run.use_case.monitoring.max_drift_distance
     drifted = tuple(sorted(c for c, d in distances.items() if c != PREDICTION and d > limit))
-    report = f"{use_case.name}/drift/{partition.key}-v{champion.version}.html"
-    write_bytes(f"{workspace.environment.reports}/{report}", page.encode())
-    share = len(drifted) / len(use_case.features.names)
+    report = f"{run.use_case.name}/drift/{run.key}-v{champion.version}.html"
+    write_bytes(f"{run.workspace.environment.reports}/{report}", page.encode())
+    share = len(drifted) / len(run.use_case.features.names)
     return Drift(champion.version, share, drifted, distances[PREDICTION], distances, report)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.monitoring import Monitored, latest
 from pipelines.use_case import Partition, UseCase, labels_table, span
-from pipelines.workspace import Champion, Decision, Kind, Workspace
+from pipelines.workspace import Champion, Decision, Kind, StageRun
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,20 @@ class State:
     new_labels: int
 
 
-def decide(workspace: Workspace, use_case: UseCase, partition: Partition) -> RetrainingDecision:
+def decide(run: StageRun) -> RetrainingDecision:
     """Decide for one partition and record it. Asked again for the same state, it says the same."""
-    decision = judge(use_case, partition, read_state(workspace, use_case, partition))
+    decision = judge(run.use_case, run.partition, read_state(run))
     kind = Kind.RETRAINED if decision.retrain else Kind.NOT_RETRAINED
-    champion = workspace.ledger.champion(use_case.name)
-    workspace.ledger.record(
+    champion = run.ledger.champion(run.use_case.name)
+    run.ledger.record(
         Decision(
-            id=f"{kind}/{partition.key}/{champion.decision if champion else 'none'}/{_digest(decision.why)}",
-            use_case=use_case.name,
+            id=f"{kind}/{run.key}/{champion.decision if champion else 'none'}/{_digest(decision.why)}",
+            use_case=run.use_case.name,
             kind=kind,
-            partition=partition.key,
+            partition=run.key,
             why=decision.why,
             actor="retraining policy",
-            run=workspace.run,
+            run=run.id,
             evidence=decision.evidence,
             model_version=champion.version if champion else None,
         )
@@ -63,18 +63,18 @@ def _digest(why: str) -> str:
     return hashlib.sha256(why.encode()).hexdigest()[:8]
 
 
-def read_state(workspace: Workspace, use_case: UseCase, partition: Partition) -> State:
-    champion = workspace.ledger.champion(use_case.name)
+def read_state(run: StageRun) -> State:
+    champion = run.ledger.champion(run.use_case.name)
     if champion is None:
         return State(None, None, None, 0, 0)
-    meta = workspace.registry.version(use_case.name, champion.version)
+    meta = run.registry.version(run.use_case.name, champion.version)
     trained = str(meta.tags["partition"])
-    labels = workspace.lake.partitions(labels_table(use_case))
-    monitored = latest(workspace, use_case).get(partition.key)
+    labels = run.lake.partitions(labels_table(run.use_case))
+    monitored = latest(run.workspace, run.use_case).get(run.key)
     auc = meta.tags.get("holdout_auc")
-    first = use_case.partition(champion.effective_from)
-    served = len(span(first, partition)) if first.start <= partition.start else 0
-    new = sum(rows for key, rows in labels.items() if trained < key <= partition.key)
+    first = run.use_case.partition(champion.effective_from)
+    served = len(span(first, run.partition)) if first.start <= run.partition.start else 0
+    new = sum(rows for key, rows in labels.items() if trained < key <= run.key)
     return State(champion, float(auc) if auc not in (None, "None") else None, monitored, served, new)
 
 

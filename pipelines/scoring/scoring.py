@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.use_case import Partition, UseCase, features_table, predictions_table
-from pipelines.workspace import Decision, Kind, Workspace, check_alias
+from pipelines.workspace import Decision, Kind, StageRun, Workspace, check_alias
 
 
 @dataclass(frozen=True)
@@ -20,23 +20,23 @@ class Scored:
     rows: int
 
 
-def score(workspace: Workspace, use_case: UseCase, partition: Partition) -> Scored:
+def score(run: StageRun) -> Scored:
     """Predict with the champion as of the partition, told by the ledger: a backfill scores as it would have then."""
-    table = predictions_table(use_case)
-    check_alias(workspace, use_case)
-    champion = workspace.ledger.champion(use_case.name, as_of=partition.key)
+    table = predictions_table(run.use_case)
+    check_alias(run.workspace, run.use_case)
+    champion = run.ledger.champion(run.use_case.name, as_of=run.key)
     if champion is None:
-        _record_no_champion(workspace, use_case, partition)
-        return Scored(table, partition.key, None, None, 0)
-    model = workspace.registry.load(use_case.name, champion.version)
-    rows = workspace.lake.read(features_table(use_case), [partition.key]).to_pandas()
-    predictions = predict(model, use_case, rows)
-    seen = workspace.lake.seen(table, partition.key)
-    kept = _other_versions(workspace, table, partition, champion.version)
-    staged = workspace.lake.stage(table, partition.key, _arrow(predictions, kept))
-    about = {"trainyard_partition": partition.key, "trainyard_run": workspace.run, "trainyard_model": str(champion.version)}
-    slice_ = workspace.lake.publish(table, partition.key, [staged], about, seen)
-    return Scored(table, partition.key, champion.version, slice_.version, len(predictions))
+        _record_no_champion(run)
+        return Scored(table, run.key, None, None, 0)
+    model = run.registry.load(run.use_case.name, champion.version)
+    rows = run.lake.read(features_table(run.use_case), [run.key]).to_pandas()
+    predictions = predict(model, run.use_case, rows)
+    seen = run.lake.seen(table, run.key)
+    kept = _other_versions(run.workspace, table, run.partition, champion.version)
+    staged = run.lake.stage(table, run.key, _arrow(predictions, kept))
+    about = {"trainyard_partition": run.key, "trainyard_run": run.id, "trainyard_model": str(champion.version)}
+    slice_ = run.lake.publish(table, run.key, [staged], about, seen)
+    return Scored(table, run.key, champion.version, slice_.version, len(predictions))
 
 
 def predict(model: Any, use_case: UseCase, rows: Any) -> Any:
@@ -63,10 +63,8 @@ def _arrow(predictions: Any, kept: Any) -> Any:
     return new if kept is None else pa.concat_tables([kept.cast(new.schema), new])
 
 
-def _record_no_champion(workspace: Workspace, use_case: UseCase, partition: Partition) -> None:
-    why = f"No model was champion for {partition.key}: nothing was promoted yet. Train one: its history is being gathered."
-    workspace.ledger.record(
-        Decision(
-            f"{Kind.NOT_SCORED}/{partition.key}", use_case.name, Kind.NOT_SCORED, partition.key, why, "scoring", workspace.run
-        )
+def _record_no_champion(run: StageRun) -> None:
+    why = f"No model was champion for {run.key}: nothing was promoted yet. Train one: its history is being gathered."
+    run.ledger.record(
+        Decision(f"{Kind.NOT_SCORED}/{run.key}", run.use_case.name, Kind.NOT_SCORED, run.key, why, "scoring", run.id)
     )

@@ -22,6 +22,7 @@ from pipelines.workspace.lake import PARTITION, Lake
 from pipelines.workspace.ledger import Champion, Decision, Kind, Ledger
 from pipelines.workspace.registry import CHALLENGER, CHAMPION, DIGEST_TAG, Model, Registry
 from pipelines.workspace.restoring import restorable, restore, use_case_of
+from pipelines.workspace.stage_run import StageRun
 
 __all__ = [
     "CHALLENGER",
@@ -39,6 +40,7 @@ __all__ = [
     "Registry",
     "RegistrySettings",
     "SparkSettings",
+    "StageRun",
     "Workspace",
     "approvers_of",
     "check_alias",
