@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.workspace import StageRun
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ["GX_ANALYTICS_ENABLED"] = "False"
@@ -80,8 +82,8 @@ def whole(rows: Any, folder: str, engine: str) -> None:
     files.write_bytes(f"{workspace.lake.uri(table)}/rejects.json", b"[]")
     staged = workspace.lake.stage(table, KEY, rows)
     landed = Landed(SOURCE, KEY, (staged,), "rejects.json", rows.num_rows, 0, "none", (), ())
-    audited = ingestion.audit(workspace, use_case, use_case.partition(KEY), landed)
-    assert ingestion.publish(workspace, use_case, use_case.partition(KEY), audited).rows_published == rows.num_rows
+    audited = ingestion.audit(StageRun(workspace, use_case, use_case.partition(KEY)), landed)
+    assert ingestion.publish(StageRun(workspace, use_case, use_case.partition(KEY)), audited).rows_published == rows.num_rows
 
 
 def _use_case(engine: str) -> Any:

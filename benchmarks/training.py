@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from pipelines.workspace import StageRun
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -102,7 +104,7 @@ def publish(workspace: Workspace, case: UseCase, rows: int) -> None:
 
 def run(workspace: Workspace, case: UseCase, clock: Clock) -> Any:
     """Train, judge and register, part by part."""
-    planned = training.plan_training(workspace, case, case.partition(MONTHS[-1]))
+    planned = training.plan_training(StageRun(workspace, case, case.partition(MONTHS[-1])))
     with clock.part("training"):
         trained = stages.train_all(workspace, case, planned)
     with clock.part("gates"):
@@ -124,7 +126,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TRAINYARD_STATE"] = folder
         workspace = open_workspace("benchmark")
-        publish(workspace, case, options.rows)
+        publish(StageRun(workspace, case, options.rows))
         workspace.registry.client.search_experiments()  # makes MLflow's database, which is no part of a training
         judged = run(workspace, case, clock)
     train, gates = clock.wall["training"], clock.wall["gates"]

@@ -73,16 +73,17 @@ def partition_key() -> str:
 
 
 def step(function: Callable[..., Any], use_case: str, *arguments: Any, partition: bool = True) -> Any:
-    """Call `function(workspace, use_case, partition, *arguments)`; return its result as JSON.
+    """Call `function(StageRun, *arguments)`, or `function(workspace, use_case, *arguments)` where no partition is asked for.
 
-    A PermanentError fails the task at once; anything else is retried.
+    Returns the result as JSON. A PermanentError fails the task at once; anything else is retried.
     """
     from pipelines.results import to_json
-    from pipelines.workspace import open_workspace
+    from pipelines.workspace import StageRun, open_workspace
 
     try:
-        loaded = load_use_case(use_case)
-        where = (loaded.partition(partition_key()),) if partition else ()
-        return to_json(function(open_workspace(str(get_current_context()["run_id"])), loaded, *where, *arguments))
+        workspace, loaded = open_workspace(str(get_current_context()["run_id"])), load_use_case(use_case)
+        if partition:
+            return to_json(function(StageRun(workspace, loaded, loaded.partition(partition_key())), *arguments))
+        return to_json(function(workspace, loaded, *arguments))
     except PermanentError as error:
         raise AirflowFailException(str(error)) from error

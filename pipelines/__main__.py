@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from pipelines.commands import add_verbs
 from pipelines.errors import PermanentError, TransientError
 from pipelines.use_case import load_use_case, use_case_folder
-from pipelines.workspace import open_workspace
+from pipelines.workspace import StageRun, open_workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,7 +84,7 @@ def run(options: Any) -> None:
     use_case = load_use_case(options.use_case)
     partition = use_case.partition(options.partition)
     workspace = open_workspace(f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S}")
-    print(json.dumps(to_json(stages[options.stage](workspace, use_case, partition)), indent=1))
+    print(json.dumps(to_json(stages[options.stage](StageRun(workspace, use_case, partition))), indent=1))
 
 
 def _stages() -> dict[str, Callable[..., Any]]:

@@ -15,7 +15,17 @@ import pytest
 
 from pipelines.commands import stages
 from pipelines.use_case import Partition, UseCase, read_use_case
-from pipelines.workspace import Environment, Lake, LakeSettings, Ledger, Registry, RegistrySettings, SparkSettings, Workspace
+from pipelines.workspace import (
+    Environment,
+    Lake,
+    LakeSettings,
+    Ledger,
+    Registry,
+    RegistrySettings,
+    SparkSettings,
+    StageRun,
+    Workspace,
+)
 from tests import synthetic
 
 USE_CASES = Path(__file__).parent / "use_cases"
@@ -95,7 +105,7 @@ def _published(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> P
 def _one_champion(_published: Path, tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Path:
     folder = _copied(_published, tmp_path_factory.mktemp("one"))
     day = synthetic.days(use_case, 14)[FIRST_TRAINING]
-    assert stages.run_training(make_workspace(folder, "first"), use_case, day).decision == "promoted"
+    assert stages.run_training(StageRun(make_workspace(folder, "first"), use_case, day)).decision == "promoted"
     return folder
 
 
@@ -104,7 +114,7 @@ def _two_champions(_one_champion: Path, tmp_path_factory: pytest.TempPathFactory
     folder = _copied(_one_champion, tmp_path_factory.mktemp("two"))
     day = synthetic.days(use_case, 14)[SECOND_TRAINING]
     newest = changed(_simple_only(use_case), "training", max_partitions=6)
-    assert stages.run_training(make_workspace(folder, "second"), newest, day).decision == "promoted"
+    assert stages.run_training(StageRun(make_workspace(folder, "second"), newest, day)).decision == "promoted"
     return folder
 
 

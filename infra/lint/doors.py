@@ -9,7 +9,7 @@ from importlinter import Contract, ContractCheck, fields, output
 
 
 class Doors(Contract):
-    """No module imports another room's inner module."""
+    """No module imports another room's inner module, nor its own room's door, which is not open yet while it is imported."""
 
     type_name: ClassVar[str] = "doors"
     root = fields.StringField()
@@ -17,10 +17,11 @@ class Doors(Contract):
     def check(self, graph: grimp.ImportGraph, verbose: bool) -> ContractCheck:
         """Broken where an import leads past a door, with the lines."""
         past = [
-            f"{found['importer']}:{found['line_number']} imports {found['imported']}: enter by {_room(str(found['imported']))}"
+            f"{found['importer']}:{found['line_number']} imports {found['imported']}"
             for importer in sorted(graph.modules)
             for imported in sorted(graph.find_modules_directly_imported_by(importer))
             if self._is_past_a_door(importer, imported)
+            or (imported == _room(importer) and imported not in (importer, self.root))
             for found in graph.get_import_details(importer=importer, imported=imported)
         ]
         return ContractCheck(kept=not past, metadata={"past": past})
@@ -31,7 +32,7 @@ class Doors(Contract):
 
     def render_broken_contract(self, check: ContractCheck) -> None:
         for line in check.metadata["past"]:
-            output.print_error(line)
+            output.print_error(f"{line}: others enter a room by its door, its own modules import each other")
 
 
 def _room(module: str) -> str:

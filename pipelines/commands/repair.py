@@ -13,7 +13,7 @@ from pipelines.commands import stages
 from pipelines.errors import PermanentError
 from pipelines.ingestion import held, rejected_rows, replay
 from pipelines.use_case import UseCase, load_use_case
-from pipelines.workspace import Workspace, open_workspace, restore, stages_to_recompute, use_case_of
+from pipelines.workspace import StageRun, Workspace, open_workspace, restore, stages_to_recompute, use_case_of
 
 _TEXT_SHOWN = 400
 
@@ -59,7 +59,7 @@ def _show_rejected(workspace: Workspace, use_case: UseCase, options: Any) -> Non
 def _replay(workspace: Workspace, use_case: UseCase, options: Any) -> None:
     if not options.partition:
         raise PermanentError("replay: which partition? add --partition; 'list' says where rows are")
-    results = replay(workspace, use_case, use_case.partition(options.partition), options.source)
+    results = replay(StageRun(workspace, use_case, use_case.partition(options.partition)), options.source)
     for result in results:
         print(result.why)
     if not results:
@@ -73,7 +73,7 @@ def _recompute(workspace: Workspace, use_case: UseCase, keys: list[str], really:
         command = f"python -m pipelines run {stage} {use_case.name} {key}"
         print(f"recomputing {stage} {key}" if really else f"depends on it: {command}")
         if really:
-            stages.STAGES[stage](workspace, use_case, use_case.partition(key))
+            stages.STAGES[stage](StageRun(workspace, use_case, use_case.partition(key)))
 
 
 def show(options: Any) -> None:

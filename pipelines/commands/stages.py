@@ -9,28 +9,28 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pipelines import assessment, features, gates, ingestion, labels, monitoring, promotion, retraining, scoring, training
-from pipelines.use_case import Partition, UseCase
-from pipelines.workspace import Workspace
+from pipelines.use_case import UseCase
+from pipelines.workspace import StageRun, Workspace
 
 _log = logging.getLogger(__name__)
 
 
-def run_features(workspace: Workspace, use_case: UseCase, partition: Partition) -> Any:
-    planned = features.plan(workspace, use_case, partition)
-    features.build(workspace, planned)
-    return features.publish(workspace, use_case, partition, planned)
+def run_features(run: StageRun) -> Any:
+    planned = features.plan(run)
+    features.build(run.workspace, planned)
+    return features.publish(run, planned)
 
 
-def run_training(workspace: Workspace, use_case: UseCase, partition: Partition) -> Any:
+def run_training(run: StageRun) -> Any:
     """Assess the data, train every candidate, judge, promote or keep; a candidate that crashes loses, as in the DAG."""
-    planned = training.plan_training(workspace, use_case, partition)
-    assessed = assessment.admit(workspace, use_case, planned)
-    trained = train_all(workspace, use_case, planned)
-    evaluated = gates.evaluate_assessed(workspace, use_case, planned, trained, assessed)
+    planned = training.plan_training(run)
+    assessed = assessment.admit(run.workspace, run.use_case, planned)
+    trained = train_all(run.workspace, run.use_case, planned)
+    evaluated = gates.evaluate_assessed(run.workspace, run.use_case, planned, trained, assessed)
     if not evaluated.passed:
-        return promotion.keep(workspace, use_case, planned, evaluated)
-    registered = promotion.register(workspace, use_case, planned, evaluated)
-    return promotion.promote(workspace, use_case, planned, evaluated, registered, None)
+        return promotion.keep(run.workspace, run.use_case, planned, evaluated)
+    registered = promotion.register(run.workspace, run.use_case, planned, evaluated)
+    return promotion.promote(run.workspace, run.use_case, planned, evaluated, registered, None)
 
 
 def train_all(workspace: Workspace, use_case: UseCase, planned: training.TrainingPlan) -> list[training.Trained]:
@@ -48,13 +48,13 @@ def _train(workspace: Workspace, use_case: UseCase, planned: training.TrainingPl
         return None
 
 
-def run_monitoring(workspace: Workspace, use_case: UseCase, partition: Partition) -> Any:
-    drift = monitoring.measure_drift(workspace, use_case, partition)
-    performance = monitoring.measure_performance(workspace, use_case, partition)
-    return monitoring.publish(workspace, use_case, partition, drift, performance)
+def run_monitoring(run: StageRun) -> Any:
+    drift = monitoring.measure_drift(run)
+    performance = monitoring.measure_performance(run)
+    return monitoring.publish(run, drift, performance)
 
 
-STAGES: dict[str, Callable[[Workspace, UseCase, Partition], Any]] = {
+STAGES: dict[str, Callable[[StageRun], Any]] = {
     "ingestion": ingestion.ingest,
     "features": run_features,
     "labels": labels.publish_labels,

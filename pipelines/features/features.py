@@ -17,7 +17,7 @@ from typing import Any
 from pipelines.errors import PermanentError
 from pipelines.results import TableSlice
 from pipelines.use_case import ROOT, SNAPSHOT, ColumnType, Partition, UseCase, features_table, source_table, value_text
-from pipelines.workspace import CommitRecord, Workspace, write_bytes
+from pipelines.workspace import CommitRecord, StageRun, Workspace, write_bytes
 
 JOB = ROOT / "spark_jobs" / "build_features.py"
 SPARK_TYPES = {
@@ -39,35 +39,35 @@ class FeaturePlan:
     rows_expected: int
 
 
-def plan(workspace: Workspace, use_case: UseCase, partition: Partition) -> FeaturePlan:
+def plan(run: StageRun) -> FeaturePlan:
     """Pin the input files and write the job's plan.
 
     Raises:
         PermanentError: the entity's partition is not published.
     """
-    spec, table = use_case.features, features_table(use_case)
-    area = workspace.lake.staging_area(table, partition.key)
-    past = [p.key for p in partition.back_to(spec.lookback_days)]
+    spec, table = run.use_case.features, features_table(run.use_case)
+    area = run.lake.staging_area(table, run.key)
+    past = [p.key for p in run.partition.back_to(spec.lookback_days)]
     inputs = {
-        spec.entity: _input(workspace, use_case, spec.entity, past),
-        use_case.label.source: _input(workspace, use_case, use_case.label.source, past),
+        spec.entity: _input(run.workspace, run.use_case, spec.entity, past),
+        run.use_case.label.source: _input(run.workspace, run.use_case, run.use_case.label.source, past),
     }
     for join in spec.joins:
-        keys = [SNAPSHOT] if use_case.sources[join.table].snapshot else [partition.key]
-        inputs[join.table] = _input(workspace, use_case, join.table, keys)
-    rows = workspace.lake.partitions(source_table(use_case, spec.entity)).get(partition.key, 0)
+        keys = [SNAPSHOT] if run.use_case.sources[join.table].snapshot else [run.key]
+        inputs[join.table] = _input(run.workspace, run.use_case, join.table, keys)
+    rows = run.lake.partitions(source_table(run.use_case, spec.entity)).get(run.key, 0)
     if rows == 0:
-        raise PermanentError(f"{use_case.name}/{spec.entity} {partition.key}: not published; run ingestion for it first")
+        raise PermanentError(f"{run.use_case.name}/{spec.entity} {run.key}: not published; run ingestion for it first")
     document = {
-        "use_case": use_case.name,
-        "partition": partition.key,
-        "timezone": use_case.timezone,
-        "features": use_case.features.model_dump(mode="json"),
-        "label": use_case.label.model_dump(mode="json"),
+        "use_case": run.use_case.name,
+        "partition": run.key,
+        "timezone": run.use_case.timezone,
+        "features": run.use_case.features.model_dump(mode="json"),
+        "label": run.use_case.label.model_dump(mode="json"),
         "inputs": inputs,
-        "output": f"{workspace.lake.uri(table)}/{area}",
+        "output": f"{run.lake.uri(table)}/{area}",
     }
-    uri = f"{workspace.lake.uri(table)}/plans/{partition.key}-{area.rsplit('/', 1)[-1]}.json"
+    uri = f"{run.lake.uri(table)}/plans/{run.key}-{area.rsplit('/', 1)[-1]}.json"
     write_bytes(uri, json.dumps(document, indent=1).encode())
     return FeaturePlan(uri, area, rows)
 
@@ -107,18 +107,18 @@ def build(workspace: Workspace, plan: FeaturePlan) -> None:
         raise PermanentError(f"{plan.uri}: the Spark job failed: {_last_words(done.stderr)}")
 
 
-def publish(workspace: Workspace, use_case: UseCase, partition: Partition, plan: FeaturePlan) -> TableSlice:
+def publish(run: StageRun, plan: FeaturePlan) -> TableSlice:
     """Audit the job's files and make them visible.
 
     Raises:
         PermanentError: rows are missing or doubled, or a column is not as declared.
     """
-    table = features_table(use_case)
-    staged = workspace.lake.staged_files(table, plan.area)
+    table = features_table(run.use_case)
+    staged = run.lake.staged_files(table, plan.area)
     if not staged:
-        raise PermanentError(f"{table} {partition.key}: the Spark job left no files in {plan.area}; read its log")
-    _audit(workspace.lake.read_staged(table, staged), use_case, partition, plan.rows_expected)
-    return workspace.lake.publish(table, partition.key, staged, CommitRecord(run=workspace.run, plan=plan.uri))
+        raise PermanentError(f"{table} {run.key}: the Spark job left no files in {plan.area}; read its log")
+    _audit(run.lake.read_staged(table, staged), run.use_case, run.partition, plan.rows_expected)
+    return run.lake.publish(table, run.key, staged, CommitRecord(run=run.id, plan=plan.uri))
 
 
 def _audit(rows: Any, use_case: UseCase, partition: Partition, expected: int) -> None:

@@ -23,7 +23,6 @@ from pipelines.results import Audited, Landed, Published
 from pipelines.use_case import (
     ROW,
     Contract,
-    Partition,
     Severity,
     UseCase,
     arrow_type,
@@ -33,7 +32,7 @@ from pipelines.use_case import (
     source_table,
 )
 from pipelines.validation import broken_invariants, stop_at_stale
-from pipelines.workspace import PARTITION, CommitRecord, Workspace, read_bytes, write_bytes
+from pipelines.workspace import PARTITION, CommitRecord, StageRun, Workspace, read_bytes, write_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -42,51 +41,51 @@ def source_names(use_case: UseCase) -> list[str]:
     return list(use_case.sources)
 
 
-def land(workspace: Workspace, use_case: UseCase, partition: Partition, source: str) -> Landed:
+def land(run: StageRun, source: str) -> Landed:
     """Read one source's file for the partition and stage its rows.
 
     Raises:
         PermanentError: the file is missing or unreadable, its schema changed, or no row of it belongs to the partition.
     """
-    declared, contract = use_case.sources[source], use_case.contract[source]
-    table, key = source_table(use_case, source), key_of(declared, partition)
-    where, uses = f"{table} {partition.key}", who_uses(workspace, use_case, source)
-    changes = _compare_with_published(workspace, use_case, source, key, where, uses)
-    uri = workspace.fill(declared.uri, partition=partition.key)
+    declared, contract = run.use_case.sources[source], run.use_case.contract[source]
+    table, key = source_table(run.use_case, source), key_of(declared, run.partition)
+    where, uses = f"{table} {run.key}", who_uses(run.workspace, run.use_case, source)
+    changes = _compare_with_published(run.workspace, run.use_case, source, key, where, uses)
+    uri = run.workspace.fill(declared.uri, partition=run.key)
     reading = read_source(uri, declared, contract, where, uses)
-    rows, misplaced = within(reading, declared, partition, use_case.timezone)
+    rows, misplaced = within(reading, declared, run.partition, run.use_case.timezone)
     rejects, changes = reading.rejects + misplaced, (*changes, *reading.changes)
     if reading.rows_in and rows.num_rows == 0:
         why = most_common(rejects) + looks_like(rejects, reading.rows_in, contract, uses)
         raise PermanentError(f"{where}: not one of {reading.rows_in} rows of {uri} is usable; {why}")
-    staged = workspace.lake.stage(table, key, rows)
-    area = f"{workspace.lake.staging_area(table, key)}/rejects.json"
-    write_bytes(f"{workspace.lake.uri(table)}/{area}", json.dumps(rejects).encode())
-    aside = () if reading.aside is None else (workspace.lake.stage(aside_table(table), key, reading.aside),)
+    staged = run.lake.stage(table, key, rows)
+    area = f"{run.lake.staging_area(table, key)}/rejects.json"
+    write_bytes(f"{run.lake.uri(table)}/{area}", json.dumps(rejects).encode())
+    aside = () if reading.aside is None else (run.lake.stage(aside_table(table), key, reading.aside),)
     for change in changes:
         _log.warning("%s: schema change: %s", where, change)
     return Landed(source, key, (staged,), area, reading.rows_in, len(rejects), reading.digest, changes, aside)
 
 
-def audit(workspace: Workspace, use_case: UseCase, partition: Partition, landed: Landed) -> Audited:
+def audit(run: StageRun, landed: Landed) -> Audited:
     """Check staged rows against their contract; split off those that break a `reject` rule.
 
     Raises:
         PermanentError: a `fail` rule is broken, too few rows are left, too many were rejected, an invariant is broken.
     """
-    table, contract = source_table(use_case, landed.source), use_case.contract[landed.source]
+    table, contract = source_table(run.use_case, landed.source), run.use_case.contract[landed.source]
     where = f"{table} {landed.partition}"
-    rows = workspace.lake.read_staged(table, landed.staged)
-    rejects = json.loads(read_bytes(f"{workspace.lake.uri(table)}/{landed.rejects}"))
-    split = split_rows(workspace, use_case, landed.source, landed.partition, rows, landed.staged, where)
+    rows = run.lake.read_staged(table, landed.staged)
+    rejects = json.loads(read_bytes(f"{run.lake.uri(table)}/{landed.rejects}"))
+    split = split_rows(run.workspace, run.use_case, landed.source, landed.partition, rows, landed.staged, where)
     rejects += split.rejects
-    uses = who_uses(workspace, use_case, landed.source)
+    uses = who_uses(run.workspace, run.use_case, landed.source)
     stop_at_counts(landed.rows_in, split.good.num_rows, rejects, contract, where, uses)
-    stop_at_stale(split.good, contract, partition, use_case.timezone, where)
+    stop_at_stale(split.good, contract, run.partition, run.use_case.timezone, where)
     warnings = list(split.warnings + landed.schema_changes)
-    warnings += broken_invariants(workspace.lake, table, landed.partition, split.good, contract, where)
-    quarantine = _stage_quarantine(workspace, use_case, landed, rejects)
-    aside = _stage_aside(workspace, table, landed, split.good, contract)
+    warnings += broken_invariants(run.lake, table, landed.partition, split.good, contract, where)
+    quarantine = _stage_quarantine(run.workspace, run.use_case, landed, rejects)
+    aside = _stage_aside(run.workspace, table, landed, split.good, contract)
     return Audited(
         table, landed.partition, split.staged or landed.staged, quarantine, landed.rows_in, split.good.num_rows,
         len(rejects), tuple(warnings), split.report, landed.source_digest, aside,
@@ -136,9 +135,7 @@ def _check(workspace: Workspace, table: str, rows: Any, staged: tuple[str, ...],
     return check_staged(rows, uris, contract, where, workspace.environment.spark)
 
 
-def publish(
-    workspace: Workspace, use_case: UseCase, partition: Partition, audited: Audited, replayed: int | None = None
-) -> Published:
+def publish(run: StageRun, audited: Audited, replayed: int | None = None) -> Published:
     """Make audited rows visible, and the rejected ones too, in the quarantine. `replayed`: how many came out of it.
 
     Raises:
@@ -146,9 +143,9 @@ def publish(
         TransientError: another run published the partition meanwhile.
     """
     record = CommitRecord(
-        run=workspace.run,
+        run=run.id,
         source_digest=audited.source_digest,
-        contract=contract_digest(use_case, audited.table),
+        contract=contract_digest(run.use_case, audited.table),
         rows_in=audited.rows_in,
         rows_quarantined=audited.rows_quarantined,
         warnings="; ".join(audited.warnings) or None,
@@ -156,10 +153,10 @@ def publish(
     )
     for table, staged in ((quarantine_table(audited.table), audited.quarantine), (aside_table(audited.table), audited.aside)):
         if staged:
-            workspace.lake.publish(table, audited.partition, staged, record)
-    slice_ = workspace.lake.publish(audited.table, audited.partition, audited.staged, record)
+            run.lake.publish(table, audited.partition, staged, record)
+    slice_ = run.lake.publish(audited.table, audited.partition, audited.staged, record)
     result = Published(audited.table, audited.partition, slice_.version, audited.rows_in, slice_.rows, audited.rows_quarantined)
-    reconcile(workspace, result)
+    reconcile(run.workspace, result)
     return result
 
 
@@ -178,20 +175,20 @@ def reconcile(workspace: Workspace, published: Published) -> None:
         )
 
 
-def ingest(workspace: Workspace, use_case: UseCase, partition: Partition) -> list[Published]:
+def ingest(run: StageRun) -> list[Published]:
     """All sources of one partition, as the DAG does it: nothing is published unless every source passed."""
-    landed = [land(workspace, use_case, partition, source) for source in source_names(use_case)]
-    audited = audit_all(workspace, use_case, partition, landed)
-    return publish_all(workspace, use_case, partition, audited)
+    landed = [land(run, source) for source in source_names(run.use_case)]
+    audited = audit_all(run, landed)
+    return publish_all(run, audited)
 
 
-def audit_all(workspace: Workspace, use_case: UseCase, partition: Partition, landed: list[Landed]) -> list[Audited]:
+def audit_all(run: StageRun, landed: list[Landed]) -> list[Audited]:
     """Audit every landed source; unchanged reference data is left as it is."""
-    return [audit(workspace, use_case, partition, item) for item in landed if not _unchanged(workspace, use_case, item)]
+    return [audit(run, item) for item in landed if not _unchanged(run.workspace, run.use_case, item)]
 
 
-def publish_all(workspace: Workspace, use_case: UseCase, partition: Partition, audited: list[Audited]) -> list[Published]:
-    return [publish(workspace, use_case, partition, item) for item in audited]
+def publish_all(run: StageRun, audited: list[Audited]) -> list[Published]:
+    return [publish(run, item) for item in audited]
 
 
 def _unchanged(workspace: Workspace, use_case: UseCase, landed: Landed) -> bool:

@@ -17,9 +17,19 @@ from pipelines.ingestion.ingestion import Split, audit, contract_digest, land, p
 from pipelines.ingestion.reading import reread
 from pipelines.ingestion.rejects import quarantine_rows, stop_at_counts, within, without
 from pipelines.results import Published
-from pipelines.use_case import ROW, Partition, UseCase, as_declared, key_of, quarantine_table, source_table
+from pipelines.use_case import ROW, UseCase, as_declared, key_of, quarantine_table, source_table
 from pipelines.validation import broken_invariants
-from pipelines.workspace import PARTITION, CommitRecord, Decision, Kind, Workspace, dependents, file_exists, read_bytes
+from pipelines.workspace import (
+    PARTITION,
+    CommitRecord,
+    Decision,
+    Kind,
+    StageRun,
+    Workspace,
+    dependents,
+    file_exists,
+    read_bytes,
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,7 @@ def rejected_rows(
     return sorted(found, key=lambda r: (r["source"], r[PARTITION], r["row"]))
 
 
-def replay(workspace: Workspace, use_case: UseCase, partition: Partition, source: str | None = None) -> list[Replayed]:
+def replay(run: StageRun, source: str | None = None) -> list[Replayed]:
     """Move the partition's quarantined rows that pass by now into their tables; what still fails stays.
 
     A source whose file was sent again since is ingested again, as a whole.
@@ -74,22 +84,20 @@ def replay(workspace: Workspace, use_case: UseCase, partition: Partition, source
         TransientError: another run published the partition meanwhile.
     """
     results = []
-    for name in _sources(use_case, source):
-        key = key_of(use_case.sources[name], partition)
-        table = source_table(use_case, name)
-        waiting = workspace.lake.partitions(quarantine_table(table)).get(key, 0)
-        again = _sent_again(workspace, use_case, partition, table, name, key)
+    for name in _sources(run.use_case, source):
+        key = key_of(run.use_case.sources[name], run.partition)
+        table = source_table(run.use_case, name)
+        waiting = run.lake.partitions(quarantine_table(table)).get(key, 0)
+        again = _sent_again(run, table, name, key)
         aside = quarantine_table(table)
         # An ingestion that died between its two commits left the quarantine of the newer file, which may be empty.
-        half = again and workspace.lake.seen(aside, key) and not _sent_again(workspace, use_case, partition, aside, name, key)
+        half = again and run.lake.seen(aside, key) and not _sent_again(run, aside, name, key)
         if waiting or half:
-            _ingest_again(workspace, use_case, partition, name, waiting) if again else _replay(
-                workspace, use_case, partition, name, key
-            )
+            _ingest_again(run, name, waiting) if again else _replay(run, name, key)
         # Also after a run that died here: what was published has to be told and recomputed.
-        commit = workspace.lake.published(table, key)
+        commit = run.lake.published(table, key)
         if waiting or (commit and commit.record.replayed is not None):
-            results.append(_record(workspace, use_case, partition, name, key))
+            results.append(_record(run, name, key))
     return results
 
 
@@ -99,39 +107,39 @@ def _sources(use_case: UseCase, source: str | None) -> list[str]:
     return [source] if source else list(use_case.sources)
 
 
-def _sent_again(workspace: Workspace, use_case: UseCase, partition: Partition, table: str, source: str, key: str) -> bool:
+def _sent_again(run: StageRun, table: str, source: str, key: str) -> bool:
     """Whether the landing zone holds another file than the one that was published in the table."""
-    uri = workspace.fill(use_case.sources[source].uri, partition=partition.key)
-    published = workspace.lake.published(table, key)
+    uri = run.workspace.fill(run.use_case.sources[source].uri, partition=run.key)
+    published = run.lake.published(table, key)
     if not file_exists(uri) or not published:
         return False
     return hashlib.sha256(read_bytes(uri)).hexdigest() != published.record.source_digest
 
 
-def _ingest_again(workspace: Workspace, use_case: UseCase, partition: Partition, source: str, waiting: int) -> None:
-    audited = audit(workspace, use_case, partition, land(workspace, use_case, partition, source))
+def _ingest_again(run: StageRun, source: str, waiting: int) -> None:
+    audited = audit(run, land(run, source))
     moved = max(waiting - audited.rows_quarantined, 0)
-    publish(workspace, use_case, partition, audited, moved)
+    publish(run, audited, moved)
 
 
-def _replay(workspace: Workspace, use_case: UseCase, partition: Partition, source: str, key: str) -> None:
-    table = source_table(use_case, source)
+def _replay(run: StageRun, source: str, key: str) -> None:
+    table = source_table(run.use_case, source)
     aside = quarantine_table(table)
-    seen, seen_aside = workspace.lake.seen(table, key), workspace.lake.seen(aside, key)
-    published = workspace.lake.read(table, [key]).drop_columns([PARTITION])
-    before = workspace.lake.read(aside, [key]).drop_columns([PARTITION]).to_pylist()
+    seen, seen_aside = run.lake.seen(table, key), run.lake.seen(aside, key)
+    published = run.lake.read(table, [key]).drop_columns([PARTITION])
+    before = run.lake.read(aside, [key]).drop_columns([PARTITION]).to_pylist()
     there = set(published[ROW].to_pylist())
     waiting = [r for r in before if r["row"] not in there]
-    record = _one_file(workspace, table, key, len(there) + len(waiting))
-    split, left = _judge(workspace, use_case, partition, source, published, waiting)
+    record = _one_file(run.workspace, table, key, len(there) + len(waiting))
+    split, left = _judge(run, source, published, waiting)
     moved = split.good.num_rows - published.num_rows
-    contract = contract_digest(use_case, table)
-    record = replace(record, run=workspace.run, contract=contract, rows_quarantined=len(left), replayed=moved)
+    contract = contract_digest(run.use_case, table)
+    record = replace(record, run=run.id, contract=contract, rows_quarantined=len(left), replayed=moved)
     if moved:
-        workspace.lake.publish(table, key, split.staged, record, seen)
+        run.lake.publish(table, key, split.staged, record, seen)
     if left != before:
-        staged = workspace.lake.stage(aside, key, quarantine_rows(left))
-        workspace.lake.publish(aside, key, [staged], record, seen_aside)
+        staged = run.lake.stage(aside, key, quarantine_rows(left))
+        run.lake.publish(aside, key, [staged], record, seen_aside)
 
 
 def _one_file(workspace: Workspace, table: str, key: str, rows: int) -> CommitRecord:
@@ -150,28 +158,26 @@ def _one_file(workspace: Workspace, table: str, key: str, rows: int) -> CommitRe
     return record
 
 
-def _judge(
-    workspace: Workspace, use_case: UseCase, partition: Partition, source: str, published: Any, waiting: list[dict[str, Any]]
-) -> tuple[Split, list[dict[str, Any]]]:
+def _judge(run: StageRun, source: str, published: Any, waiting: list[dict[str, Any]]) -> tuple[Split, list[dict[str, Any]]]:
     """Published rows with those that pass by now, and the quarantine's rows that still fail, with the rule they fail now."""
     import pyarrow as pa
 
-    declared, contract = use_case.sources[source], use_case.contract[source]
-    table, key = source_table(use_case, source), key_of(declared, partition)
+    declared, contract = run.use_case.sources[source], run.use_case.contract[source]
+    table, key = source_table(run.use_case, source), key_of(declared, run.partition)
     where = f"{table} {key}"
     reading = reread(waiting, declared, contract)
-    candidates, misplaced = within(reading, declared, partition, use_case.timezone)
+    candidates, misplaced = within(reading, declared, run.partition, run.use_case.timezone)
     taken = _taken(candidates, published, contract.key)
     candidates = without(candidates, {r["row"] for r in taken})
     together = pa.concat_tables([as_declared(published, contract), candidates]).sort_by(ROW)
-    staged = (workspace.lake.stage(table, key, together),)
-    split = split_rows(workspace, use_case, source, key, workspace.lake.read_staged(table, staged), staged, where)
+    staged = (run.lake.stage(table, key, together),)
+    split = split_rows(run.workspace, run.use_case, source, key, run.lake.read_staged(table, staged), staged, where)
     _stop_at_published({r["row"]: r for r in split.rejects}, published, where)
     failing = {r["row"]: r for r in [*reading.rejects, *misplaced, *taken, *split.rejects]}
     left = [{**r, **{n: failing[r["row"]][n] for n in ("rule", "value")}} for r in waiting if r["row"] in failing]
     rows_in = published.num_rows + len(waiting)
-    stop_at_counts(rows_in, split.good.num_rows, left, contract, where, who_uses(workspace, use_case, source))
-    broken_invariants(workspace.lake, table, key, split.good, contract, where)
+    stop_at_counts(rows_in, split.good.num_rows, left, contract, where, who_uses(run.workspace, run.use_case, source))
+    broken_invariants(run.lake, table, key, split.good, contract, where)
     return replace(split, staged=split.staged or staged), left
 
 
@@ -194,26 +200,24 @@ def _stop_at_published(rejects: dict[int, dict[str, Any]], published: Any, where
         )
 
 
-def _record(workspace: Workspace, use_case: UseCase, partition: Partition, source: str, key: str) -> Replayed:
+def _record(run: StageRun, source: str, key: str) -> Replayed:
     """Count again, and write down what the published rows came from; once, however often this is run."""
-    table = source_table(use_case, source)
-    commit = workspace.lake.published(table, key)
+    table = source_table(run.use_case, source)
+    commit = run.lake.published(table, key)
     assert commit is not None, "rows of this partition were replayed"
     record = commit.record
-    rows = workspace.lake.partitions(table).get(key, 0)
-    left = Counter(r["rule"] for r in rejected_rows(workspace, use_case, source, key))
+    rows = run.lake.partitions(table).get(key, 0)
+    left = Counter(r["rule"] for r in rejected_rows(run.workspace, run.use_case, source, key))
     done = Published(table, key, commit.version, record.rows_in or 0, rows, left.total())
-    reconcile(workspace, done)
+    reconcile(run.workspace, done)
     replayed, moved = record.replayed is not None, record.replayed or 0
     went = f"run {record.run} moved {moved} out of quarantine into the table" if replayed else "none passes"
     stay = f"{left.total()} stay ({', '.join(f'{rule}: {n}' for rule, n in left.most_common())})" if left else "none is left"
     why = f"{table} {key}: of the quarantined rows, {went}; {stay}."
-    recompute = dependents(workspace, use_case, partition, source) if replayed else ()
+    recompute = dependents(run, source) if replayed else ()
     result = Replayed(table, key, moved, done.rows_in, rows, left.total(), recompute, why)
     if replayed:
         evidence = {"table": table, "version": done.version, "moved": moved, "left": dict(left), "recompute": list(recompute)}
         identity = f"{Kind.REPLAYED}/{table}/{key}/{done.version}"
-        workspace.ledger.record(
-            Decision(identity, use_case.name, Kind.REPLAYED, partition.key, why, "replay", workspace.run, evidence)
-        )
+        run.ledger.record(Decision(identity, run.use_case.name, Kind.REPLAYED, run.key, why, "replay", run.id, evidence))
     return result

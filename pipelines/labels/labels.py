@@ -6,13 +6,17 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import TransientError
 from pipelines.use_case import Partition, UseCase, labels_table, source_table
-from pipelines.workspace import CommitRecord, Workspace
+from pipelines.workspace import CommitRecord, StageRun
 
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+    from pyarrow import Table
+
+_COMPARE: dict[str, Callable[[Series, float], Series]] = {
     ">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "==": operator.eq,
 }  # fmt: skip
 
@@ -29,22 +33,28 @@ class Labelled:
     positive: int
 
 
-def publish_labels(workspace: Workspace, use_case: UseCase, partition: Partition, now: datetime | None = None) -> Labelled:
+def publish_labels(run: StageRun, now: datetime | None = None) -> Labelled:
     """Turn the partition's outcomes into labels, once they are complete.
 
     Raises:
         TransientError: outcomes are not complete yet; says from when on they are.
     """
-    if not outcomes_complete(use_case, partition, now):
-        ready = complete_at(use_case, partition).isoformat()
-        raise TransientError(f"{use_case.name} {partition.key}: outcomes are complete from {ready} on; run again then")
-    outcomes = workspace.lake.read(source_table(use_case, use_case.label.source), [partition.key]).to_pandas()
-    labels = to_labels(outcomes, use_case)
-    table = labels_table(use_case)
-    staged = workspace.lake.stage(table, partition.key, _arrow(labels))
-    slice_ = workspace.lake.publish(table, partition.key, [staged], CommitRecord(run=workspace.run))
-    positive = int(labels["label"].sum())
-    return Labelled(table, partition.key, slice_.version, len(outcomes), len(labels), positive)
+    if not outcomes_complete(run.use_case, run.partition, now):
+        ready = complete_at(run.use_case, run.partition).isoformat()
+        raise TransientError(f"{run}: outcomes are complete from {ready} on; run again then")
+    outcomes = run.lake.read(source_table(run.use_case, run.use_case.label.source), [run.key]).to_pandas()
+    labels = to_labels(outcomes, run.use_case)
+    table = labels_table(run.use_case)
+    staged = run.lake.stage(table, run.key, _arrow(labels))
+    published = run.lake.publish(table, run.key, [staged], CommitRecord(run=run.id))
+    return Labelled(
+        table=table,
+        partition=run.key,
+        version=published.version,
+        rows=len(outcomes),
+        labels=len(labels),
+        positive=int(labels["label"].sum()),
+    )
 
 
 def complete_at(use_case: UseCase, partition: Partition) -> datetime:
@@ -56,7 +66,7 @@ def outcomes_complete(use_case: UseCase, partition: Partition, now: datetime | N
     return (now or datetime.now(UTC)) >= complete_at(use_case, partition)
 
 
-def to_labels(outcomes: Any, use_case: UseCase) -> Any:
+def to_labels(outcomes: DataFrame, use_case: UseCase) -> DataFrame:
     """Frame of key, label (0 or 1) and the moment it became known. Rows without the label's column are no labels."""
     rule = use_case.label
     known = outcomes[outcomes[rule.column].notna()]
@@ -65,7 +75,7 @@ def to_labels(outcomes: Any, use_case: UseCase) -> Any:
     return kept.reset_index(drop=True)
 
 
-def _arrow(labels: Any) -> Any:
+def _arrow(labels: DataFrame) -> Table:
     import pyarrow as pa
 
     return pa.Table.from_pandas(labels, preserve_index=False).replace_schema_metadata(None)

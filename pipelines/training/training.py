@@ -14,8 +14,8 @@ from datetime import timedelta
 from typing import Any
 
 from pipelines.errors import PermanentError
-from pipelines.use_case import ROOT, Candidate, Partition, UseCase, features_table, labels_table
-from pipelines.workspace import RunTags, Workspace
+from pipelines.use_case import ROOT, Candidate, UseCase, features_table, labels_table
+from pipelines.workspace import RunTags, StageRun, Workspace
 
 _log = logging.getLogger(__name__)
 
@@ -62,33 +62,33 @@ class Rows:
         return pd.concat([self.fit, self.holdout])
 
 
-def plan_training(workspace: Workspace, use_case: UseCase, partition: Partition) -> TrainingPlan:
+def plan_training(run: StageRun) -> TrainingPlan:
     """Choose and pin the rows.
 
     Raises:
         PermanentError: the partition itself is not ready, or there are fewer partitions than `training.min_partitions`.
     """
-    features, labels = features_table(use_case), labels_table(use_case)
-    labelled = workspace.lake.partitions(labels)
-    ready = [k for k in workspace.lake.partitions(features) if k in labelled and k <= partition.key]
-    if partition.key not in ready:
-        raise PermanentError(f"{use_case.name} {partition.key}: no features and labels; run ingestion, features, labels for it")
-    chosen = ready[-(use_case.training.max_partitions or len(ready)) :]
-    if len(chosen) < use_case.training.min_partitions:
+    features, labels = features_table(run.use_case), labels_table(run.use_case)
+    labelled = run.lake.partitions(labels)
+    ready = [k for k in run.lake.partitions(features) if k in labelled and k <= run.key]
+    if run.key not in ready:
+        raise PermanentError(f"{run.use_case.name} {run.key}: no features and labels; run ingestion, features, labels for it")
+    chosen = ready[-(run.use_case.training.max_partitions or len(ready)) :]
+    if len(chosen) < run.use_case.training.min_partitions:
         raise PermanentError(
-            f"{use_case.name} {partition.key}: {len(chosen)} partitions with features and labels "
-            f"({', '.join(chosen)}), but training.min_partitions is {use_case.training.min_partitions}"
+            f"{run.use_case.name} {run.key}: {len(chosen)} partitions with features and labels "
+            f"({', '.join(chosen)}), but training.min_partitions is {run.use_case.training.min_partitions}"
         )
-    champion = workspace.ledger.champion(use_case.name)
-    holdout = partition.end - timedelta(days=use_case.training.holdout_days)
+    champion = run.ledger.champion(run.use_case.name)
+    holdout = run.partition.end - timedelta(days=run.use_case.training.holdout_days)
     return TrainingPlan(
-        use_case.name,
-        partition.key,
+        run.use_case.name,
+        run.key,
         tuple(chosen),
-        {features: workspace.lake.version(features), labels: workspace.lake.version(labels)},
+        {features: run.lake.version(features), labels: run.lake.version(labels)},
         holdout.isoformat(),
-        (partition.end - timedelta(days=1)).isoformat(),
-        tuple(use_case.training.candidates),
+        (run.partition.end - timedelta(days=1)).isoformat(),
+        tuple(run.use_case.training.candidates),
         champion.version if champion else None,
         sum(labelled[key] for key in chosen),
     )

@@ -25,6 +25,7 @@ from pipelines.workspace.lake_reading import DataFile
 from pipelines.workspace.ledger import Champion, Decision, Kind, Ledger
 from pipelines.workspace.registry import CHALLENGER, CHAMPION, Model, Registry
 from pipelines.workspace.restoring import restorable, restore, use_case_of
+from pipelines.workspace.stage_run import StageRun
 from pipelines.workspace.tags import ModelVersion, RunTags, VersionTags
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "RegistrySettings",
     "RunTags",
     "SparkSettings",
+    "StageRun",
     "VersionTags",
     "Workspace",
     "approvers_of",

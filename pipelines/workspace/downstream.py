@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipelines.use_case import Partition, UseCase, features_table, labels_table, monitoring_table, predictions_table
+from pipelines.use_case import UseCase, features_table, labels_table, monitoring_table, predictions_table
 from pipelines.workspace.environment import Workspace
+from pipelines.workspace.stage_run import StageRun
 
 
-def dependents(workspace: Workspace, use_case: UseCase, partition: Partition, source: str) -> tuple[str, ...]:
+def dependents(run: StageRun, source: str) -> tuple[str, ...]:
     """This partition, and the published later ones whose history reaches back into it.
 
     Reference data counts for this partition only: others were right with what was known then.
     """
-    spec = use_case.features
-    if source not in (spec.entity, use_case.label.source):
-        return (partition.key,)
-    later = [use_case.partition(key) for key in workspace.lake.partitions(features_table(use_case)) if key > partition.key]
-    return (partition.key, *(p.key for p in later if partition in p.back_to(spec.lookback_days)))
+    spec = run.use_case.features
+    if source not in (spec.entity, run.use_case.label.source):
+        return (run.key,)
+    later = [run.use_case.partition(key) for key in run.lake.partitions(features_table(run.use_case)) if key > run.key]
+    return (run.key, *(p.key for p in later if run.partition in p.back_to(spec.lookback_days)))
 
 
 def stages_to_recompute(workspace: Workspace, use_case: UseCase, keys: Iterable[str]) -> list[tuple[str, str]]:

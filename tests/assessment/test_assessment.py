@@ -22,7 +22,7 @@ from pipelines.pages.reports import reports_of
 from pipelines.results import Verdict, from_json, to_json
 from pipelines.training import Rows, TrainingPlan, plan_training
 from pipelines.use_case import Assessment, Question, UseCase
-from pipelines.workspace import Kind, files
+from pipelines.workspace import Kind, StageRun, files
 from tests import synthetic
 from tests.conftest import World, changed
 
@@ -323,7 +323,7 @@ def test_luck_shrinks_with_rows() -> None:
 
 
 def planned(world: World, use_case: UseCase | None = None) -> TrainingPlan:
-    return plan_training(world.workspace, use_case or world.use_case, world.days[7])
+    return plan_training(StageRun(world.workspace, use_case or world.use_case, world.days[7]))
 
 
 def test_the_report_is_saved_as_json_and_as_a_page(published: World) -> None:
@@ -345,7 +345,7 @@ def test_data_that_is_not_fit_trains_nothing_and_the_ledger_says_why(published: 
     world = published
     strict = changed(world.use_case, "assessment", min_rows=100_000)
     with pytest.raises(PermanentError, match=r"not fit for a model: rows\. .*at least 100,000 asked.*Nothing was trained"):
-        stages.run_training(world.workspace, strict, world.days[7])
+        stages.run_training(StageRun(world.workspace, strict, world.days[7]))
     (decision,) = world.workspace.ledger.decisions("parcels")
     assert (decision.kind, decision.actor) == (Kind.KEPT, "assessment")
     assert decision.why.startswith("No champion. The data is not fit for a model: rows.")
@@ -355,7 +355,7 @@ def test_data_that_is_not_fit_trains_nothing_and_the_ledger_says_why(published: 
 
 def test_the_report_goes_with_the_model_and_into_the_decision(published: World, simple_only: UseCase) -> None:
     world = published
-    assert stages.run_training(world.workspace, simple_only, world.days[7]).decision == Kind.PROMOTED
+    assert stages.run_training(StageRun(world.workspace, simple_only, world.days[7])).decision == Kind.PROMOTED
     (decision,) = world.workspace.ledger.decisions("parcels")
     assert decision.evidence["assessment"]["passed"] is True
     assert len(decision.evidence["assessment"]["verdicts"]) == len(RULES)

@@ -12,6 +12,7 @@ import pytest
 from pipelines.__main__ import main
 from pipelines.commands import stages
 from pipelines.use_case import ROOT
+from pipelines.workspace import StageRun
 from tests.conftest import USE_CASES, World
 
 
@@ -107,7 +108,7 @@ def test_a_stage_is_run_and_its_result_printed_as_json(
     assert json.loads(capsys.readouterr().out) == {
         "table": "parcels/predictions", "partition": day, "model_version": 1, "version": 1, "rows": 120,
     }  # fmt: skip
-    stages.run_monitoring(one_champion.workspace, one_champion.use_case, one_champion.days[8])
+    stages.run_monitoring(StageRun(one_champion.workspace, one_champion.use_case, one_champion.days[8]))
     assert main(["run", "retraining", "parcels", day]) == 0
     assert json.loads(capsys.readouterr().out)["cause"] == "loss"
     assert main(["status", "parcels"]) == 0

@@ -8,7 +8,7 @@ from pipelines.commands import stages
 from pipelines.commands.stages import STAGES
 from pipelines.errors import PermanentError
 from pipelines.use_case import UseCase
-from pipelines.workspace import Kind
+from pipelines.workspace import Kind, StageRun
 from tests.conftest import World, changed
 
 
@@ -26,7 +26,7 @@ def test_a_stage_is_one_word_everywhere() -> None:
 
 def test_a_crashed_candidate_loses_and_the_others_go_on(published: World) -> None:
     world = published
-    done = stages.run_training(world.workspace, crashing(world.use_case, "boosting"), world.days[7])
+    done = stages.run_training(StageRun(world.workspace, crashing(world.use_case, "boosting"), world.days[7]))
     assert (done.decision, done.champion) == (Kind.PROMOTED, 1)
     assert "logistic passed" in done.why
     assert "Crashed and so out: boosting." in done.why
@@ -34,7 +34,7 @@ def test_a_crashed_candidate_loses_and_the_others_go_on(published: World) -> Non
 
 def test_a_complex_model_whose_simple_rival_crashed_is_kept_out(published: World) -> None:
     world = published
-    done = stages.run_training(world.workspace, crashing(world.use_case, "logistic"), world.days[7])
+    done = stages.run_training(StageRun(world.workspace, crashing(world.use_case, "logistic"), world.days[7]))
     assert (done.decision, done.champion) == (Kind.KEPT, None)
     assert "has nothing to beat" in done.why
 
@@ -43,12 +43,12 @@ def test_when_all_candidates_crash_the_champion_stays(one_champion: World) -> No
     world = one_champion
     before, newest = world.workspace.ledger.decisions("parcels"), changed(world.use_case, "training", max_partitions=6)
     with pytest.raises(PermanentError, match=r"every candidate crashed \(boosting, logistic\)"):
-        stages.run_training(world.workspace, crashing(newest, "logistic", "boosting"), world.days[13])
+        stages.run_training(StageRun(world.workspace, crashing(newest, "logistic", "boosting"), world.days[13]))
     assert world.workspace.ledger.decisions("parcels") == before
 
 
 def test_where_approval_is_required_the_command_line_does_not_promote(published: World, simple_only: UseCase) -> None:
     world = published
     with pytest.raises(PermanentError, match="approval is required"):
-        stages.run_training(world.workspace, simple_only.model_copy(update={"approval": "required"}), world.days[7])
+        stages.run_training(StageRun(world.workspace, simple_only.model_copy(update={"approval": "required"}), world.days[7]))
     assert world.workspace.ledger.champion("parcels") is None

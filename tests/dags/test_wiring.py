@@ -53,8 +53,8 @@ def test_a_transient_error_is_left_to_airflows_retries(context: dict[str, Any]) 
         wiring.step(busy, "flight_delay")
 
 
-def test_a_step_gets_yard_use_case_and_partition(context: dict[str, Any]) -> None:
-    seen = wiring.step(lambda workspace, use_case, partition: [workspace.run, use_case.name, partition.key], "flight_delay")
+def test_a_step_gets_a_stage_run(context: dict[str, Any]) -> None:
+    seen = wiring.step(lambda run: [run.id, run.use_case.name, run.key], "flight_delay")
     assert seen == ["manual__1", "flight_delay", "2013-04"]
 
 

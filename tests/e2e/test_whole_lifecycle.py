@@ -25,7 +25,7 @@ from pipelines.local.api import Airflow
 from pipelines.local.demo import STAGES
 from pipelines.local.replay import Replay
 from pipelines.use_case import UseCase, features_table, load_use_case, predictions_table, source_table
-from pipelines.workspace import Kind, Workspace, open_workspace
+from pipelines.workspace import Kind, StageRun, Workspace, open_workspace
 from tests.e2e import decisions
 from tests.e2e.people import Person
 
@@ -182,7 +182,7 @@ def decided(lived: Lived) -> decisions.Decided:
     admin = Person(at.airflow, at.user, at.password)
     viewer = Person(at.airflow, "viewer", at.viewer_password)
     use_cases = Path(os.environ["TRAINYARD_USE_CASES"])
-    return decisions.decide(lived.workspace, lived.use_case, use_cases, admin, viewer, HISTORY[-1], LIVE, BAD)
+    return decisions.decide(StageRun(lived.workspace, lived.use_case, use_cases), admin, viewer, HISTORY[-1], LIVE, BAD)
 
 
 def test_a_worse_candidate_changes_nothing_and_the_run_says_why(lived: Lived, decided: decisions.Decided) -> None:

@@ -34,7 +34,7 @@ import pyarrow.parquet
 from pipelines.ingestion import ingestion, quarantine
 from pipelines.use_case import UseCase, read_use_case
 from pipelines.validation import check as validation
-from pipelines.workspace import Lake, Workspace, files
+from pipelines.workspace import Lake, StageRun, Workspace, files
 from tests import synthetic
 from tests.conftest import USE_CASES, make_workspace
 
@@ -66,15 +66,15 @@ class Scenario:
 
 
 def _ingest(workspace: Workspace) -> Any:
-    return ingestion.ingest(workspace, USE_CASE, DAY)
+    return ingestion.ingest(StageRun(workspace, USE_CASE, DAY))
 
 
 def _replay(workspace: Workspace) -> Any:
-    return quarantine.replay(workspace, _mended(), DAY)
+    return quarantine.replay(StageRun(workspace, _mended(), DAY))
 
 
 def _replay_sent_again(workspace: Workspace) -> Any:
-    return quarantine.replay(workspace, USE_CASE, DAY)
+    return quarantine.replay(StageRun(workspace, USE_CASE, DAY))
 
 
 SCENARIOS = [
@@ -107,12 +107,12 @@ def prepare(folder: Path) -> dict[str, Any]:
     shutil.copytree(folder / "empty", folder / "older")
     workspace = make_workspace(folder / "older")
     synthetic.arrive(workspace, BEFORE, rows=ROWS)
-    ingestion.ingest(workspace, USE_CASE, BEFORE)
+    ingestion.ingest(StageRun(workspace, USE_CASE, BEFORE))
     _arrive(workspace, 1, 2, 0.0, 1.0)
-    ingestion.ingest(workspace, USE_CASE, DAY)
+    ingestion.ingest(StageRun(workspace, USE_CASE, DAY))
     _arrive(workspace, 3, 1, 5.0, 2.0)
     shutil.copytree(folder / "older", folder / "ingested")
-    ingestion.ingest(make_workspace(folder / "ingested"), USE_CASE, DAY)
+    ingestion.ingest(StageRun(make_workspace(folder / "ingested"), USE_CASE, DAY))
     for name, unreadable in (("sent_mended", 1), ("sent_faultless", 0)):
         shutil.copytree(folder / "ingested", folder / name)
         _arrive(make_workspace(folder / name), 0, unreadable, 5.0, 2.0)

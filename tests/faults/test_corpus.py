@@ -22,7 +22,7 @@ from pipelines.errors import PermanentError
 from pipelines.ingestion import ingestion
 from pipelines.use_case import Contract, Grain, Partition, UseCase
 from pipelines.validation import check as validation
-from pipelines.workspace import Workspace, files
+from pipelines.workspace import StageRun, Workspace, files
 from tests import synthetic
 from tests.conftest import make_workspace
 
@@ -363,7 +363,7 @@ def good_days(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Pa
     *before, day = synthetic.days(use_case, DAYS_BEFORE + 1)
     for partition in before:
         synthetic.arrive(workspace, partition, rows=ROWS)
-        ingestion.ingest(workspace, use_case, partition)
+        ingestion.ingest(StageRun(workspace, use_case, partition))
     assert day.key == DAY
     synthetic.arrive(workspace, day, rows=ROWS)
     return folder
@@ -382,7 +382,9 @@ def test_the_corpus_is_large_and_its_names_are_unique() -> None:
 
 def test_the_good_file_is_published_whole(yard_before: Workspace, use_case: UseCase) -> None:
     """What every fault starts from has none."""
-    _assert_reconciled(yard_before, Fault("none", {}), ingestion.ingest(yard_before, use_case, use_case.partition(DAY)), ROWS)
+    _assert_reconciled(
+        yard_before, Fault("none", {}), ingestion.ingest(StageRun(yard_before, use_case, use_case.partition(DAY))), ROWS
+    )
 
 
 @pytest.mark.parametrize("fault", CORPUS, ids=lambda fault: fault.id)
@@ -394,11 +396,11 @@ def test_a_fault_ends_in_its_outcome(
     workspace, changed = yard_before, _changed(use_case, fault)
     count = _plant(workspace, fault)
     if fault.outcome != REFUSED:
-        _assert_reconciled(workspace, fault, ingestion.ingest(workspace, changed, use_case.partition(DAY)), count)
+        _assert_reconciled(workspace, fault, ingestion.ingest(StageRun(workspace, changed, use_case.partition(DAY))), count)
         return
     before = _published(workspace)
     with pytest.raises(PermanentError) as refusal:
-        ingestion.ingest(workspace, changed, use_case.partition(DAY))
+        ingestion.ingest(StageRun(workspace, changed, use_case.partition(DAY)))
     keys = ("snapshot", DAY) if fault.source == "carriers" else (DAY,)
     assert str(refusal.value).startswith(tuple(f"parcels/{fault.source} {key}: " for key in keys))
     assert [words for words in fault.says if words not in str(refusal.value)] == [], refusal.value

@@ -15,7 +15,7 @@ from pipelines.gates.evaluation import Evaluation, choose, evaluate
 from pipelines.results import from_json, to_json
 from pipelines.training import Trained, TrainingPlan, load_rows, plan_training, train_candidate
 from pipelines.use_case import UseCase
-from pipelines.workspace import CommitRecord, Kind, Model
+from pipelines.workspace import CommitRecord, Kind, Model, StageRun
 from tests import synthetic
 from tests.conftest import World, changed
 
@@ -42,7 +42,7 @@ def test_a_candidate_without_a_score_is_not_chosen(use_case: UseCase) -> None:
 def test_a_complex_model_that_does_not_beat_the_simple_one_on_newer_rows_loses_to_it(published: World) -> None:
     """Planted: boosting claims the best folds, but the cause is linear and the days are few."""
     world = published
-    plan = plan_training(world.workspace, world.use_case, world.days[7])
+    plan = plan_training(StageRun(world.workspace, world.use_case, world.days[7]))
     logistic, boosting = (train_candidate(world.workspace, world.use_case, plan, name) for name in ("logistic", "boosting"))
     flattered = replace(boosting, folds_log_loss=0.0)
     assert choose(world.use_case, [logistic, flattered]) is flattered
@@ -52,13 +52,13 @@ def test_a_complex_model_that_does_not_beat_the_simple_one_on_newer_rows_loses_t
 
 
 def test_all_candidates_crashed_is_an_error_that_names_them(published: World) -> None:
-    plan = plan_training(published.workspace, published.use_case, published.days[7])
+    plan = plan_training(StageRun(published.workspace, published.use_case, published.days[7]))
     with pytest.raises(PermanentError, match=r"every candidate crashed \(boosting, logistic\)"):
         evaluate(published.workspace, published.use_case, plan, [])
 
 
 def judged(world: World, use_case: UseCase, day: int, **plan_values: Any) -> tuple[TrainingPlan, Evaluation]:
-    plan = replace(plan_training(world.workspace, use_case, world.days[day]), **plan_values)
+    plan = replace(plan_training(StageRun(world.workspace, use_case, world.days[day])), **plan_values)
     return plan, evaluate(world.workspace, use_case, plan, [train_candidate(world.workspace, use_case, plan, "logistic")])
 
 
@@ -115,7 +115,7 @@ def test_a_champion_from_just_before_the_holdout_is_compared(one_champion: World
 
 def test_the_champion_does_not_beat_itself(one_champion: World, simple_only: UseCase) -> None:
     world = one_champion
-    plan = plan_training(world.workspace, changed(simple_only, "training", max_partitions=6), world.days[10])
+    plan = plan_training(StageRun(world.workspace, changed(simple_only, "training", max_partitions=6), world.days[10]))
     uri = world.workspace.registry.version("parcels", 1).tags.model_uri
     itself = replace(trained("logistic", 0.5), model_uri=uri)
     rows = load_rows(world.workspace, simple_only, plan)
@@ -147,7 +147,7 @@ def test_a_model_that_scores_the_wrong_number_of_rows_never_passes(
     count: int, one_champion: World, simple_only: UseCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = one_champion
-    plan = plan_training(world.workspace, simple_only, world.days[13])
+    plan = plan_training(StageRun(world.workspace, simple_only, world.days[13]))
     one = train_candidate(world.workspace, simple_only, plan, "logistic")
     monkeypatch.setattr(Model, "predict", lambda self, rows: np.full(count, 0.5))
     with pytest.raises((PermanentError, ValueError)):
@@ -164,7 +164,7 @@ def test_nan_scores_are_kept_out_with_a_decision_that_can_be_recorded(
 
     world = one_champion
     monkeypatch.setattr(Model, "predict", broken)
-    kept = stages.run_training(world.workspace, changed(simple_only, "training", max_partitions=6), world.days[13])
+    kept = stages.run_training(StageRun(world.workspace, changed(simple_only, "training", max_partitions=6), world.days[13]))
     assert (kept.decision, kept.champion) == ("kept", 1)
     assert world.workspace.ledger.decisions("parcels")[-1].kind == Kind.KEPT
 

@@ -16,6 +16,7 @@ from pipelines.gates.inference import measure, signature_problem
 from pipelines.promotion import register
 from pipelines.training import plan_training, train_candidate
 from pipelines.use_case import Gates, UseCase, features_table
+from pipelines.workspace import StageRun
 from tests.conftest import World, changed
 
 
@@ -105,7 +106,7 @@ def test_nulls_do_not_make_a_signature_unfit() -> None:
 def test_a_refitted_model_that_would_not_serve_is_not_registered(one_champion: World, use_case: UseCase) -> None:
     """What the gates judged serves well; what was fitted anew is (said to be) too slow."""
     newest = changed(use_case, "training", max_partitions=6, candidates={"logistic": use_case.training.candidates["logistic"]})
-    plan = plan_training(one_champion.workspace, newest, one_champion.days[13])
+    plan = plan_training(StageRun(one_champion.workspace, newest, one_champion.days[13]))
     evaluated = evaluate(
         one_champion.workspace, newest, plan, [train_candidate(one_champion.workspace, newest, plan, "logistic")]
     )

@@ -13,7 +13,7 @@ from pipelines.ingestion import ingestion
 from pipelines.results import Published, from_json, to_json
 from pipelines.use_case import Contract, Partition, UseCase, rules
 from pipelines.validation import check as validation
-from pipelines.workspace import CommitRecord, Lake, Workspace
+from pipelines.workspace import CommitRecord, Lake, StageRun, Workspace
 from tests import synthetic
 
 TABLE, QUARANTINE = "parcels/shipments", "parcels/shipments_quarantine"
@@ -33,12 +33,12 @@ def shipments(day: Partition) -> pd.DataFrame:
 
 def audit(workspace: Workspace, use_case: UseCase, day: Partition, rows: Any, source: str = "shipments") -> Any:
     synthetic.put(workspace, source, day, rows)
-    landed = ingestion.land(workspace, use_case, day, source)
-    return ingestion.audit(workspace, use_case, day, landed)
+    landed = ingestion.land(StageRun(workspace, use_case, day), source)
+    return ingestion.audit(StageRun(workspace, use_case, day), landed)
 
 
 def ingest(workspace: Workspace, use_case: UseCase, day: Partition, rows: Any, source: str = "shipments") -> Published:
-    return ingestion.publish(workspace, use_case, day, audit(workspace, use_case, day, rows, source))
+    return ingestion.publish(StageRun(workspace, use_case, day), audit(workspace, use_case, day, rows, source))
 
 
 def contracted(use_case: UseCase, source: str, **changes: Any) -> UseCase:
@@ -74,7 +74,7 @@ def assert_nothing_is_published(workspace: Workspace) -> None:
 
 def test_a_good_partition_is_published_whole(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     synthetic.arrive(workspace, day, rows=ROWS)
-    found = ingestion.ingest(workspace, use_case, day)
+    found = ingestion.ingest(StageRun(workspace, use_case, day))
     assert [(p.table.split("/")[1], p.partition, p.rows_in, p.rows_published, p.rows_quarantined) for p in found] == [
         ("shipments", "2024-03-01", ROWS, ROWS, 0),
         ("deliveries", "2024-03-01", ROWS, ROWS, 0),
@@ -89,7 +89,7 @@ def test_nothing_is_seen_before_it_is_published_and_steps_talk_in_json(
 ) -> None:
     audited = audit(workspace, use_case, day, spoiled(shipments, 3, pieces=99))
     assert_nothing_is_published(workspace)
-    ingestion.publish(workspace, use_case, day, from_json(type(audited), to_json(audited)))
+    ingestion.publish(StageRun(workspace, use_case, day), from_json(type(audited), to_json(audited)))
     assert workspace.lake.partitions(TABLE) == {day.key: ROWS - 1}
 
 
@@ -97,7 +97,7 @@ def test_one_bad_source_stops_all_sources(workspace: Workspace, use_case: UseCas
     synthetic.arrive(workspace, day, rows=ROWS)
     synthetic.put(workspace, "deliveries", day, "")
     with pytest.raises(PermanentError, match=r"parcels/deliveries 2024-03-01: .*is empty"):
-        ingestion.ingest(workspace, use_case, day)
+        ingestion.ingest(StageRun(workspace, use_case, day))
     assert_nothing_is_published(workspace)
 
 
@@ -196,7 +196,7 @@ def test_a_partition_is_one_of_local_time(workspace: Workspace, use_case: UseCas
     noon = synthetic.parcels(day, ROWS)[1].assign(left_at="2024-03-01T17:00:00Z", delivered_at="2024-03-05T00:00:00Z")
     late, early = spoiled(noon, 0, left_at="2024-03-02T03:00:00Z"), "2024-03-01T04:59:59Z"
     synthetic.put(workspace, "deliveries", day, spoiled(late, 1, left_at=early))
-    landed = ingestion.land(workspace, local, day, "deliveries")
+    landed = ingestion.land(StageRun(workspace, local, day), "deliveries")
     assert (landed.rows_in, landed.rows_rejected) == (ROWS, 1)
 
 
@@ -228,7 +228,7 @@ def test_the_file_of_another_day_stops_the_partition(workspace: Workspace, use_c
 
 def test_a_missing_file_stops_the_partition(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     with pytest.raises(PermanentError, match=r"parcels/shipments 2024-03-01: the source file is missing"):
-        ingestion.ingest(workspace, use_case, day)
+        ingestion.ingest(StageRun(workspace, use_case, day))
     assert_nothing_is_published(workspace)
 
 
@@ -306,7 +306,7 @@ def test_every_rule_of_every_contract_is_evaluated(
     workspace: Workspace, use_case: UseCase, day: Partition, shipments: pd.DataFrame
 ) -> None:
     synthetic.put(workspace, "shipments", day, shipments)
-    landed = ingestion.land(workspace, use_case, day, "shipments")
+    landed = ingestion.land(StageRun(workspace, use_case, day), "shipments")
     contract = use_case.contract["shipments"]
     check = validation.check_rows(workspace.lake.read_staged(TABLE, landed.staged), contract, "here")
     assert check.evaluated == len(rules(contract))
@@ -321,7 +321,7 @@ def test_rows_lost_between_audit_and_publication_stop_the_run(
 ) -> None:
     audited = audit(workspace, use_case, day, shipments)
     with pytest.raises(PermanentError, match=r"2024-03-01: 41 rows came in, but 40 are published and 0 are in quarantine"):
-        ingestion.publish(workspace, use_case, day, replace(audited, rows_in=ROWS + 1))
+        ingestion.publish(StageRun(workspace, use_case, day), replace(audited, rows_in=ROWS + 1))
 
 
 def test_a_quarantine_that_was_lost_stops_the_run(
@@ -329,18 +329,18 @@ def test_a_quarantine_that_was_lost_stops_the_run(
 ) -> None:
     audited = audit(workspace, use_case, day, spoiled(shipments, 3, pieces=99))
     with pytest.raises(PermanentError, match=r"40 rows came in, but 39 are published and 0 are in quarantine"):
-        ingestion.publish(workspace, use_case, day, replace(audited, quarantine=()))
+        ingestion.publish(StageRun(workspace, use_case, day), replace(audited, quarantine=()))
 
 
 def test_rows_lost_in_the_audit_stop_it(
     workspace: Workspace, use_case: UseCase, day: Partition, shipments: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synthetic.put(workspace, "shipments", day, shipments)
-    landed = ingestion.land(workspace, use_case, day, "shipments")
+    landed = ingestion.land(StageRun(workspace, use_case, day), "shipments")
     read = Lake.read_staged
     monkeypatch.setattr(Lake, "read_staged", lambda *args: read(*args).slice(1))
     with pytest.raises(PermanentError, match=r"2024-03-01: 40 rows came in, 39 are good and 0 rejected: rows are lost"):
-        ingestion.audit(workspace, use_case, day, landed)
+        ingestion.audit(StageRun(workspace, use_case, day), landed)
 
 
 # again ---------------------------------------------------------------------------------------------------------------
@@ -371,9 +371,9 @@ def test_reference_data_is_published_anew_only_when_it_or_its_contract_changed(
 ) -> None:
     def audited(changed: UseCase, rows: pd.DataFrame) -> list[Any]:
         synthetic.put(workspace, "carriers", day, rows)
-        landed = ingestion.land(workspace, changed, day, "carriers")
-        found = ingestion.audit_all(workspace, changed, day, [landed])
-        ingestion.publish_all(workspace, changed, day, found)
+        landed = ingestion.land(StageRun(workspace, changed, day), "carriers")
+        found = ingestion.audit_all(StageRun(workspace, changed, day), [landed])
+        ingestion.publish_all(StageRun(workspace, changed, day), found)
         return found
 
     carriers = synthetic.carriers()

@@ -14,7 +14,7 @@ import pytest
 from pipelines.errors import PermanentError, TransientError
 from pipelines.ingestion import ingestion, quarantine
 from pipelines.use_case import Partition, UseCase, quarantine_table
-from pipelines.workspace import Kind, Lake, Workspace, dependents, stages_to_recompute
+from pipelines.workspace import Kind, Lake, StageRun, Workspace, dependents, stages_to_recompute
 from tests import synthetic
 from tests.conftest import make_workspace
 
@@ -46,7 +46,7 @@ def shipments(day: Partition, **overrides: dict[int, Any]) -> pd.DataFrame:
 def ingest(workspace: Workspace, use_case: UseCase, day: Partition, rows: pd.DataFrame | str) -> None:
     synthetic.arrive(workspace, day)
     synthetic.put(workspace, "shipments", day, rows)
-    ingestion.ingest(workspace, use_case, day)
+    ingestion.ingest(StageRun(workspace, use_case, day))
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_the_quarantine_is_listed_and_shown(heavy: Workspace, use_case: UseCase,
 
 def test_a_replay_under_the_same_rules_changes_nothing(heavy: Workspace, use_case: UseCase, day: Partition) -> None:
     before = heavy.lake.version(TABLE), heavy.lake.version(quarantine_table(TABLE))
-    (result,) = quarantine.replay(heavy, use_case, day)
+    (result,) = quarantine.replay(StageRun(heavy, use_case, day))
     assert (result.moved, result.rows_quarantined, result.recompute) == (0, HEAVY + 1, ())
     assert "none passes; 4 stay" in result.why
     assert (heavy.lake.version(TABLE), heavy.lake.version(quarantine_table(TABLE))) == before
@@ -81,7 +81,7 @@ def test_a_replay_under_the_same_rules_changes_nothing(heavy: Workspace, use_cas
 
 def test_rows_that_pass_by_now_move_and_the_others_stay(heavy: Workspace, use_case: UseCase, day: Partition) -> None:
     rows_in = heavy.lake.partitions(TABLE)[day.key] + HEAVY + 1
-    (result,) = quarantine.replay(heavy, mended(use_case, max=2000.0), day)
+    (result,) = quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     assert (result.moved, result.rows_quarantined, result.rows_in) == (HEAVY, 1, rows_in)
     assert result.rows_published == rows_in - 1
     assert result.recompute == (day.key,)
@@ -98,14 +98,14 @@ def test_a_replayed_table_equals_one_ingested_under_the_mended_rule(
     other = make_workspace(tmp_path / "undisturbed")
     rows = shipments(day, weight=dict.fromkeys(range(HEAVY), 1500.0), pieces={5: "many"})
     ingest(other, mended(use_case, max=2000.0), day, rows)
-    quarantine.replay(heavy, mended(use_case, max=2000.0), day)
+    quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     assert content(heavy) == content(other)
 
 
 def test_replaying_twice_adds_nothing_twice(heavy: Workspace, use_case: UseCase, day: Partition) -> None:
-    quarantine.replay(heavy, mended(use_case, max=2000.0), day)
+    quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     before, version = content(heavy), heavy.lake.version(TABLE)
-    quarantine.replay(replace(heavy, run="again"), mended(use_case, max=2000.0), day)
+    quarantine.replay(StageRun(replace(heavy, run="again"), mended(use_case, max=2000.0), day))
     assert content(heavy) == before
     assert heavy.lake.version(TABLE) == version
     assert len([d for d in heavy.ledger.decisions("parcels") if d.kind == Kind.REPLAYED]) == 1
@@ -134,10 +134,10 @@ def test_a_crash_between_the_two_publications_neither_loses_nor_doubles_a_row(
     with monkeypatch.context() as patch:
         die_at(patch, number)
         with pytest.raises(Killed):
-            quarantine.replay(heavy, mended(use_case, max=2000.0), day)
+            quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     rows = heavy.lake.partitions(TABLE)[day.key] + heavy.lake.partitions(quarantine_table(TABLE))[day.key]
     assert rows >= synthetic.ROWS, "nothing is lost at any moment"
-    (result,) = quarantine.replay(heavy, mended(use_case, max=2000.0), day)
+    (result,) = quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     assert (result.moved, result.rows_published, result.rows_quarantined) == (HEAVY, synthetic.ROWS - 1, 1)
     assert result.recompute == (day.key,), "also where the first run had published already"
     assert len({r["_row"] for r in content(heavy)}) == len({r["shipment_id"] for r in content(heavy)}) == synthetic.ROWS - 1
@@ -149,8 +149,8 @@ def test_a_crash_before_the_ledger_is_told_is_made_good(
     with monkeypatch.context() as patch:
         patch.setattr(quarantine, "_record", lambda *_: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
-            quarantine.replay(heavy, mended(use_case, max=2000.0), day)
-    (result,) = quarantine.replay(heavy, mended(use_case, max=2000.0), day)
+            quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
+    (result,) = quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     assert result.moved == HEAVY
     assert [d.kind for d in heavy.ledger.decisions("parcels")] == [Kind.REPLAYED]
 
@@ -170,7 +170,7 @@ def test_of_rows_with_one_key_the_published_one_stays(workspace: Workspace, use_
     ingest(workspace, use_case, day, shipments(day, shipment_id={0: taken}, weight={0: "n/a"}))
     assert [h.rule for h in quarantine.held(workspace, use_case)] == ["weight.type"]
     before = content(workspace)
-    (result,) = quarantine.replay(workspace, with_null(use_case, "n/a"), day)
+    (result,) = quarantine.replay(StageRun(workspace, with_null(use_case, "n/a"), day))
     assert (result.moved, result.rows_quarantined) == (0, 1)
     assert content(workspace) == before
     assert quarantine.rejected_rows(workspace, use_case)[0]["rule"] == "key.unique", "the rule that it breaks now"
@@ -179,7 +179,7 @@ def test_of_rows_with_one_key_the_published_one_stays(workspace: Workspace, use_
 def test_conflicting_rows_that_pass_together_both_stay(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     rows = shipments(day, weight={0: 1500.0, 1: 1600.0}, shipment_id={1: f"{day.key}-0000"})
     ingest(workspace, use_case, day, rows)
-    (result,) = quarantine.replay(workspace, mended(use_case, max=2000.0), day)
+    (result,) = quarantine.replay(StageRun(workspace, mended(use_case, max=2000.0), day))
     assert (result.moved, result.rows_quarantined) == (0, 2)
     assert {h.rule for h in quarantine.held(workspace, use_case)} == {"key.unique"}
 
@@ -187,7 +187,7 @@ def test_conflicting_rows_that_pass_together_both_stay(workspace: Workspace, use
 def test_a_ragged_row_stays(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     text = shipments(day, weight={0: 1500.0}).to_csv(index=False) + "1,2,3\n5\n"
     ingest(workspace, use_case, day, text)
-    (result,) = quarantine.replay(workspace, mended(use_case, max=2000.0), day)
+    (result,) = quarantine.replay(StageRun(workspace, mended(use_case, max=2000.0), day))
     assert result.moved == 1
     assert [(h.rule, h.rows) for h in quarantine.held(workspace, use_case)] == [("row.columns", 2)]
 
@@ -195,28 +195,28 @@ def test_a_ragged_row_stays(workspace: Workspace, use_case: UseCase, day: Partit
 def test_a_text_that_means_no_value_by_now_passes(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     ingest(workspace, use_case, day, shipments(day, weight={3: "n/a"}))
     assert quarantine.held(workspace, use_case)[0].rule == "weight.type"
-    (result,) = quarantine.replay(workspace, with_null(use_case, "n/a"), day)
+    (result,) = quarantine.replay(StageRun(workspace, with_null(use_case, "n/a"), day))
     assert (result.moved, result.rows_quarantined) == (1, 0)
     assert [r["weight"] for r in content(workspace) if r["_row"] == 5] == [None]
 
 
 def test_rows_of_another_day_stay(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     ingest(workspace, use_case, day, shipments(day, ship_date={4: day.next.key}, weight={0: 1500.0}))
-    (result,) = quarantine.replay(workspace, mended(use_case, max=2000.0), day, "shipments")
+    (result,) = quarantine.replay(StageRun(workspace, mended(use_case, max=2000.0), day), "shipments")
     assert (result.moved, result.rows_quarantined) == (1, 1)
     assert quarantine.held(workspace, use_case)[0].rule == "ship_date.partition"
 
 
 def test_a_file_sent_again_is_ingested_as_a_whole(heavy: Workspace, use_case: UseCase, day: Partition) -> None:
     synthetic.put(heavy, "shipments", day, shipments(day))
-    (result,) = quarantine.replay(heavy, use_case, day)
+    (result,) = quarantine.replay(StageRun(heavy, use_case, day))
     assert (result.moved, result.rows_published, result.rows_quarantined) == (HEAVY + 1, synthetic.ROWS, 0)
     assert max(r["weight"] or 0 for r in content(heavy)) < 1000
 
 
 def test_a_published_row_that_breaks_the_new_rule_stops_the_replay(heavy: Workspace, use_case: UseCase, day: Partition) -> None:
     with pytest.raises(PermanentError, match=r"published already break the contract .* run ingestion"):
-        quarantine.replay(heavy, mended(mended(use_case, max=2000.0), "pieces", max=2.0), day)
+        quarantine.replay(StageRun(heavy, mended(mended(use_case, max=2000.0), "pieces", max=2.0), day))
     assert heavy.lake.partitions(quarantine_table(TABLE))[day.key] == HEAVY + 1
 
 
@@ -228,10 +228,10 @@ def test_a_half_published_partition_is_not_replayed(
     with monkeypatch.context() as patch:
         die_at(patch, 2)
         with pytest.raises(Killed):
-            ingestion.ingest(heavy, use_case, day)
+            ingestion.ingest(StageRun(heavy, use_case, day))
     files_gone(heavy, day)
     with pytest.raises(PermanentError, match="run ingestion for this partition again"):
-        quarantine.replay(heavy, mended(use_case, max=2000.0), day)
+        quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
 
 
 def test_two_replays_at_once_move_each_row_once(
@@ -242,12 +242,12 @@ def test_two_replays_at_once_move_each_row_once(
     def judge_while_another_wins(*arguments: Any) -> Any:
         judged = original(*arguments)
         monkeypatch.setattr(quarantine, "_judge", original)
-        quarantine.replay(heavy, mended(use_case, max=2000.0), day)
+        quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
         return judged
 
     monkeypatch.setattr(quarantine, "_judge", judge_while_another_wins)
     with pytest.raises(TransientError, match="another run published it meanwhile"):
-        quarantine.replay(heavy, mended(use_case, max=2000.0), day)
+        quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     assert len({r["shipment_id"] for r in content(heavy)}) == len(content(heavy)) == synthetic.ROWS - 1
 
 
@@ -259,12 +259,12 @@ def test_a_replay_does_not_undo_an_ingestion_that_came_between(
     def judge_while_the_file_is_sent_again(*arguments: Any) -> Any:
         judged = original(*arguments)
         synthetic.put(heavy, "shipments", day, shipments(day))
-        ingestion.ingest(heavy, use_case, day)
+        ingestion.ingest(StageRun(heavy, use_case, day))
         return judged
 
     monkeypatch.setattr(quarantine, "_judge", judge_while_the_file_is_sent_again)
     with pytest.raises(TransientError, match="another run published it meanwhile"):
-        quarantine.replay(heavy, mended(use_case, max=2000.0), day)
+        quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     assert len(content(heavy)) == synthetic.ROWS
     assert max(r["weight"] or 0 for r in content(heavy)) < 1000
 
@@ -274,11 +274,13 @@ def test_later_partitions_whose_history_reaches_back_depend_on_it(workspace: Wor
     for day in days:
         synthetic.publish(workspace, use_case, day)
     keys = [d.key for d in days]
-    assert dependents(workspace, use_case, days[1], "deliveries") == tuple(keys[1:5]), "its history looks three days back"
-    assert dependents(workspace, use_case, days[1], "carriers") == (keys[1],)
+    assert dependents(StageRun(workspace, use_case, days[1]), "deliveries") == tuple(keys[1:5]), (
+        "its history looks three days back"
+    )
+    assert dependents(StageRun(workspace, use_case, days[1]), "carriers") == (keys[1],)
     assert stages_to_recompute(workspace, use_case, [keys[1], "2030-01-01"]) == [("features", keys[1]), ("labels", keys[1])]
 
 
 def test_an_unknown_source_is_named(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     with pytest.raises(PermanentError, match="no source 'shipment'; it has shipments"):
-        quarantine.replay(workspace, use_case, day, "shipment")
+        quarantine.replay(StageRun(workspace, use_case, day), "shipment")

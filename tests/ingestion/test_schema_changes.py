@@ -23,7 +23,7 @@ from pipelines.ingestion.schema_changes import (
 )
 from pipelines.use_case import Column, Contract, Partition, UseCase, load_use_case, read_use_case
 from pipelines.validation import stop_at_stale
-from pipelines.workspace import Workspace
+from pipelines.workspace import StageRun, Workspace
 from tests import synthetic
 from tests.conftest import USE_CASES
 
@@ -56,7 +56,7 @@ def ingest(workspace: Workspace, use_case: UseCase, day: Partition, **columns: A
     gone = [name for name, values in columns.items() if values is None]
     added = {name: values for name, values in columns.items() if values is not None}
     synthetic.put(workspace, "shipments", day, frame.assign(**added).drop(columns=gone))
-    return ingestion.ingest(workspace, use_case, day)
+    return ingestion.ingest(StageRun(workspace, use_case, day))
 
 
 # judged ----------------------------------------------------------------------------------------------------------------
@@ -198,7 +198,9 @@ def test_the_champion_is_named(flights: UseCase) -> None:
 
 def test_a_new_column_is_kept_aside_by_key_and_reported(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     fuel = [f"{i} l" if i else "" for i in range(synthetic.ROWS)]
-    (landed,) = [ingestion.land(workspace, use_case, day, "shipments") for _ in [ingest(workspace, use_case, day, fuel=fuel)]]
+    (landed,) = [
+        ingestion.land(StageRun(workspace, use_case, day), "shipments") for _ in [ingest(workspace, use_case, day, fuel=fuel)]
+    ]
     assert any("fuel: a new column" in change and "no feature uses it" in change for change in landed.schema_changes)
     assert "fuel" not in workspace.lake.read(TABLE).column_names
     aside = workspace.lake.read(f"{TABLE}_aside", [day.key]).to_pylist()
@@ -213,7 +215,7 @@ def test_rows_in_quarantine_leave_nothing_aside(workspace: Workspace, use_case: 
     frame = synthetic.parcels(day)[0].assign(fuel="1")
     frame.loc[4, "depot"] = "west"
     synthetic.put(workspace, "shipments", day, frame)
-    ingestion.ingest(workspace, use_case, day)
+    ingestion.ingest(StageRun(workspace, use_case, day))
     assert 6 not in workspace.lake.read(f"{TABLE}_aside")["_row"].to_pylist()
     ingest(workspace, use_case, day)
     assert workspace.lake.partitions(f"{TABLE}_aside")[day.key] == 0, "a file without the column leaves nothing behind"

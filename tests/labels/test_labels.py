@@ -11,7 +11,7 @@ import pytest
 from pipelines.errors import PermanentError, TransientError
 from pipelines.labels.labels import complete_at, outcomes_complete, publish_labels, to_labels
 from pipelines.use_case import Partition, UseCase, labels_table, source_table
-from pipelines.workspace import CommitRecord, Workspace
+from pipelines.workspace import CommitRecord, StageRun, Workspace
 
 NOON = pd.Timestamp("2024-03-01 12:00", tz="UTC")
 
@@ -59,19 +59,19 @@ def test_outcomes_are_complete_only_after_their_delay(use_case: UseCase, day: Pa
 def test_labels_too_early_are_put_off_and_nothing_is_published(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     deliver(workspace, use_case, day, outcomes(20.0))
     with pytest.raises(TransientError, match=r"parcels 2024-03-01: outcomes are complete from 2024-03-03T00:00:00\+00:00 on"):
-        publish_labels(workspace, use_case, day, now=datetime(2024, 3, 2, 23, tzinfo=UTC))
+        publish_labels(StageRun(workspace, use_case, day), now=datetime(2024, 3, 2, 23, tzinfo=UTC))
     assert not workspace.lake.exists(labels_table(use_case))
 
 
 def test_labels_are_counted_and_a_rerun_replaces_them(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     deliver(workspace, use_case, day, outcomes(20.0, None, 1.0))
-    first = publish_labels(workspace, use_case, day)
+    first = publish_labels(StageRun(workspace, use_case, day))
     assert (first.rows, first.labels, first.positive) == (3, 2, 1)
-    assert publish_labels(workspace, use_case, day).labels == 2
+    assert publish_labels(StageRun(workspace, use_case, day)).labels == 2
     assert workspace.lake.partitions(labels_table(use_case)) == {day.key: 2}
     assert set(workspace.lake.read(labels_table(use_case)).column_names) >= {"shipment_id", "label", "known_at", "partition"}
 
 
 def test_labels_without_outcomes_say_what_to_run(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     with pytest.raises(PermanentError, match=r"parcels/deliveries: no such table .*run the stage that publishes it"):
-        publish_labels(workspace, use_case, day)
+        publish_labels(StageRun(workspace, use_case, day))

@@ -12,13 +12,12 @@ import pandas as pd
 import pytest
 
 from pipelines.commands import stages
-from pipelines.monitoring import monitoring
-from pipelines.monitoring.monitoring import measure_drift, measure_performance, publish_measured
+from pipelines.monitoring import drift, measure_drift, measure_performance, publish_measured
 from pipelines.monitoring.observations import latest
 from pipelines.results import to_json
 from pipelines.scoring import score
 from pipelines.use_case import Partition
-from pipelines.workspace import CommitRecord
+from pipelines.workspace import CommitRecord, StageRun
 from tests import synthetic
 from tests.conftest import World
 
@@ -31,7 +30,7 @@ def scored(world: World, change: Callable[[pd.DataFrame], pd.DataFrame] | None =
     training = synthetic.features(partition, shipments)
     rows = rows.assign(**{c: np.resize(_past(world, c), len(training)) for c in ("all_parcels_late_1d", "all_parcels_late_3d")})
     synthetic.publish_features(world.workspace, world.use_case, partition, change(rows) if change else rows)
-    score(world.workspace, world.use_case, partition)
+    score(StageRun(world.workspace, world.use_case, partition))
     return partition
 
 
@@ -42,7 +41,7 @@ def _past(world: World, column: str) -> Any:
 
 
 def test_the_same_distribution_has_not_drifted(one_champion: World) -> None:
-    found = measure_drift(one_champion.workspace, one_champion.use_case, scored(one_champion))
+    found = measure_drift(StageRun(one_champion.workspace, one_champion.use_case, scored(one_champion)))
     assert found is not None
     assert (found.drifted, found.drifted_share) == ((), 0)
     assert found.prediction_drift < one_champion.use_case.monitoring.max_prediction_drift
@@ -52,7 +51,7 @@ def test_the_same_distribution_has_not_drifted(one_champion: World) -> None:
 def test_a_shift_is_found_where_it_is_and_in_the_predictions(one_champion: World) -> None:
     world = one_champion
     day = scored(world, lambda rows: rows.assign(distance=rows["distance"] + 400, depot="north"))
-    found = measure_drift(world.workspace, world.use_case, day)
+    found = measure_drift(StageRun(world.workspace, world.use_case, day))
     assert found is not None
     assert found.drifted == ("depot", "distance")
     assert found.drifted_share == pytest.approx(2 / 8)
@@ -64,7 +63,9 @@ def test_a_shift_is_found_where_it_is_and_in_the_predictions(one_champion: World
 def test_a_column_without_any_value_has_drifted_and_does_not_crash_the_report(column: str, one_champion: World) -> None:
     world = one_champion
     nothing = pd.array([None] * 400, dtype="string" if column == "carrier" else "float64")
-    found = measure_drift(world.workspace, world.use_case, scored(world, lambda rows: rows.assign(**{column: nothing})))
+    found = measure_drift(
+        StageRun(world.workspace, world.use_case, scored(world, lambda rows: rows.assign(**{column: nothing})))
+    )
     assert found is not None
     assert column in found.drifted
     assert found.distances[column] == 1.0
@@ -73,7 +74,9 @@ def test_a_column_without_any_value_has_drifted_and_does_not_crash_the_report(co
 
 def test_a_constant_column_and_an_unheard_of_category_give_finite_distances(one_champion: World) -> None:
     world = one_champion
-    found = measure_drift(world.workspace, world.use_case, scored(world, lambda rows: rows.assign(pieces=1, carrier="ZZ")))
+    found = measure_drift(
+        StageRun(world.workspace, world.use_case, scored(world, lambda rows: rows.assign(pieces=1, carrier="ZZ")))
+    )
     assert found is not None
     assert "carrier" in found.drifted
     assert np.isfinite(list(found.distances.values())).all()
@@ -81,7 +84,7 @@ def test_a_constant_column_and_an_unheard_of_category_give_finite_distances(one_
 
 def test_the_report_is_a_page_in_the_reports_folder(one_champion: World) -> None:
     world = one_champion
-    found = measure_drift(world.workspace, world.use_case, scored(world))
+    found = measure_drift(StageRun(world.workspace, world.use_case, scored(world)))
     assert found is not None
     page = Path(world.workspace.environment.reports) / found.report
     assert "<html" in page.read_text()[:2000].lower()
@@ -89,28 +92,28 @@ def test_the_report_is_a_page_in_the_reports_folder(one_champion: World) -> None
 
 def test_an_unchanged_partition_is_not_measured_again(one_champion: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world, day = one_champion, scored(one_champion)
-    first = stages.run_monitoring(world.workspace, world.use_case, day)
-    monkeypatch.setattr(monitoring, "_evidently", lambda *a: pytest.fail("measured again"))
-    assert stages.run_monitoring(world.workspace, world.use_case, day) == first
-    score(world.at("again"), world.use_case, day)
+    first = stages.run_monitoring(StageRun(world.workspace, world.use_case, day))
+    monkeypatch.setattr(drift, "_evidently", lambda *a: pytest.fail("measured again"))
+    assert stages.run_monitoring(StageRun(world.workspace, world.use_case, day)) == first
+    score(StageRun(world.at("again"), world.use_case, day))
     with pytest.raises(pytest.fail.Exception, match="measured again"):
-        measure_drift(world.workspace, world.use_case, day)
+        measure_drift(StageRun(world.workspace, world.use_case, day))
 
 
 def test_before_any_scoring_there_is_no_drift_and_no_performance(one_champion: World, published: World) -> None:
     for world in (one_champion, published):
-        assert measure_drift(world.workspace, world.use_case, world.days[8]) is None
-        assert measure_performance(world.workspace, world.use_case, world.days[8]) is None
+        assert measure_drift(StageRun(world.workspace, world.use_case, world.days[8])) is None
+        assert measure_performance(StageRun(world.workspace, world.use_case, world.days[8])) is None
 
 
 def test_performance_is_none_until_the_labels_are_in(one_champion: World) -> None:
     world, late = one_champion, synthetic.days(one_champion.use_case, 15)[14]
     shipments, _ = synthetic.parcels(late)
     synthetic.publish_features(world.workspace, world.use_case, late, synthetic.features(late, shipments))
-    score(world.workspace, world.use_case, late)
-    assert measure_performance(world.workspace, world.use_case, late) is None
+    score(StageRun(world.workspace, world.use_case, late))
+    assert measure_performance(StageRun(world.workspace, world.use_case, late)) is None
     synthetic.publish(world.workspace, world.use_case, late)
-    found = measure_performance(world.workspace, world.use_case, late)
+    found = measure_performance(StageRun(world.workspace, world.use_case, late))
     assert found is not None
     assert found.auc is not None
     assert found.auc > 0.65
@@ -118,8 +121,8 @@ def test_performance_is_none_until_the_labels_are_in(one_champion: World) -> Non
 
 def test_performance_counts_the_rows_with_an_outcome(one_champion: World) -> None:
     world, day = one_champion, one_champion.days[8]
-    score(world.workspace, world.use_case, day)
-    found = measure_performance(world.workspace, world.use_case, day)
+    score(StageRun(world.workspace, world.use_case, day))
+    found = measure_performance(StageRun(world.workspace, world.use_case, day))
     assert found is not None
     assert found.rows == synthetic.ROWS
     assert found.labels == world.workspace.lake.partitions("parcels/labels")[day.key] < synthetic.ROWS
@@ -132,23 +135,23 @@ def test_performance_counts_the_rows_with_an_outcome(one_champion: World) -> Non
 def test_performance_is_unknown_where_the_champion_of_that_time_did_not_serve(two_champions: World) -> None:
     """Only another version's predictions are there: nothing is known of this one."""
     world, day = two_champions, two_champions.days[8]
-    score(world.workspace, world.use_case, day)
+    score(StageRun(world.workspace, world.use_case, day))
     rows = world.workspace.lake.read("parcels/predictions", [day.key]).drop_columns(["partition"]).to_pandas()
     import pyarrow as pa
 
     other = pa.Table.from_pandas(rows.assign(model_version=2), preserve_index=False)
     staged = world.workspace.lake.stage("parcels/predictions", day.key, other)
     world.workspace.lake.publish("parcels/predictions", day.key, [staged], CommitRecord())
-    assert measure_performance(world.workspace, world.use_case, day) is None
+    assert measure_performance(StageRun(world.workspace, world.use_case, day)) is None
 
 
 def test_a_measure_that_is_not_there_yet_does_not_erase_one_that_is(one_champion: World) -> None:
     world, day = one_champion, one_champion.days[8]
-    score(world.workspace, world.use_case, day)
-    seen = measure_performance(world.workspace, world.use_case, day)
+    score(StageRun(world.workspace, world.use_case, day))
+    seen = measure_performance(StageRun(world.workspace, world.use_case, day))
     assert seen is not None
-    publish_measured(world.workspace, world.use_case, day, None, asdict(seen))
-    state = publish_measured(world.workspace, world.use_case, day, None, None)
+    publish_measured(StageRun(world.workspace, world.use_case, day), None, asdict(seen))
+    state = publish_measured(StageRun(world.workspace, world.use_case, day), None, None)
     assert state.performance == seen
     assert latest(world.workspace, world.use_case) == {day.key: state}
 
@@ -156,10 +159,10 @@ def test_a_measure_that_is_not_there_yet_does_not_erase_one_that_is(one_champion
 def test_what_was_published_is_read_back_in_order(one_champion: World) -> None:
     world = one_champion
     for number in (9, 8):
-        score(world.workspace, world.use_case, world.days[number])
+        score(StageRun(world.workspace, world.use_case, world.days[number]))
         publish_measured(
-            world.workspace, world.use_case, world.days[number], None,
-            asdict(measure_performance(world.workspace, world.use_case, world.days[number])),  # type: ignore[call-overload]
+            StageRun(world.workspace, world.use_case, world.days[number]), None,
+            asdict(measure_performance(StageRun(world.workspace, world.use_case, world.days[number]))),  # type: ignore[call-overload]
         )  # fmt: skip
     found = latest(world.workspace, world.use_case)
     assert list(found) == [world.days[8].key, world.days[9].key]

@@ -7,11 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipelines.monitoring import monitoring
+from pipelines import monitoring, retraining, scoring
 from pipelines.pages.view import _age, lifecycle
-from pipelines.retraining import retraining
-from pipelines.scoring import scoring
-from pipelines.workspace import Workspace
+from pipelines.workspace import StageRun, Workspace
 from tests.conftest import World
 
 
@@ -24,11 +22,11 @@ def test_an_empty_yard_is_shown_as_such(workspace: Workspace, one_champion: Worl
 
 def test_champion_partitions_quality_and_decisions_are_shown(one_champion: World) -> None:
     world, day = one_champion, one_champion.days[8]
-    scoring.score(world.workspace, world.use_case, day)
-    seen = monitoring.measure_performance(world.workspace, world.use_case, day)
+    scoring.score(StageRun(world.workspace, world.use_case, day))
+    seen = monitoring.measure_performance(StageRun(world.workspace, world.use_case, day))
     assert seen is not None
-    monitoring.publish(world.workspace, world.use_case, day, None, seen)
-    decision = retraining.decide(world.workspace, world.use_case, day)
+    monitoring.publish(StageRun(world.workspace, world.use_case, day), None, seen)
+    decision = retraining.decide(StageRun(world.workspace, world.use_case, day))
     found = lifecycle(world.workspace, world.use_case)
     assert found.champion is not None
     assert (found.champion.version, found.champion.effective_from) == (1, day.key)

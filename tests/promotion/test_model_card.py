@@ -26,7 +26,7 @@ from pipelines.promotion import approvals, model_card, promotion
 from pipelines.promotion.model_card_figures import intervals
 from pipelines.training import Rows, TrainingPlan, fit, load_rows, plan_training, train_candidate
 from pipelines.use_case import UseCase
-from pipelines.workspace import Decision, Kind
+from pipelines.workspace import Decision, Kind, StageRun
 from tests.conftest import World, changed
 
 HOSTILE = "<script>alert(1)</script> | [x](javascript:alert(2)) <img src=x onerror='alert(3)'>"
@@ -185,7 +185,7 @@ def test_a_card_is_a_report_and_an_artifact_of_the_run(one_champion: World) -> N
 
 def challenger(world: World, use_case: UseCase) -> tuple[Any, Any]:
     newest = changed(use_case, "training", max_partitions=6)
-    plan = plan_training(world.workspace, newest, world.days[13])
+    plan = plan_training(StageRun(world.workspace, newest, world.days[13]))
     return plan, evaluate(world.workspace, newest, plan, [train_candidate(world.workspace, newest, plan, "logistic")])
 
 

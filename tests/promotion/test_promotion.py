@@ -14,7 +14,7 @@ from pipelines.results import Verdict
 from pipelines.scoring import score
 from pipelines.training import TrainingPlan, plan_training, train_candidate
 from pipelines.use_case import UseCase
-from pipelines.workspace import CHALLENGER, CHAMPION, Kind
+from pipelines.workspace import CHALLENGER, CHAMPION, Kind, StageRun
 from tests import synthetic
 from tests.conftest import World, changed
 
@@ -26,7 +26,7 @@ def newest(simple_only: UseCase) -> UseCase:
 
 def judged(world: World, use_case: UseCase) -> tuple[TrainingPlan, Evaluation]:
     """A challenger of the last day that passes."""
-    plan = plan_training(world.workspace, use_case, world.days[13])
+    plan = plan_training(StageRun(world.workspace, use_case, world.days[13]))
     return plan, evaluate(world.workspace, use_case, plan, [train_candidate(world.workspace, use_case, plan, "logistic")])
 
 
@@ -151,14 +151,14 @@ def test_rollback_lets_the_previous_champion_score_the_next_partition(two_champi
     world, next_day = two_champions, synthetic.days(two_champions.use_case, 16)[14:]
     for day in next_day:
         synthetic.publish(world.workspace, world.use_case, day, flip=True)
-    assert score(world.workspace, world.use_case, next_day[0]).model_version == 2
+    assert score(StageRun(world.workspace, world.use_case, next_day[0])).model_version == 2
     done = rollback(world.workspace, world.use_case, None, "late parcels are missed", "ada")
     assert (done.decision, done.champion) == (Kind.ROLLED_BACK, 1)
     assert "v2 gives way to v1: late parcels are missed" in done.why
     assert world.workspace.registry.alias("parcels", CHAMPION) == 1
-    assert score(world.workspace, world.use_case, next_day[1]).model_version == 1
+    assert score(StageRun(world.workspace, world.use_case, next_day[1])).model_version == 1
     # What is scored already stays told by the champion of that time.
-    assert score(world.workspace, world.use_case, next_day[0]).model_version == 2
+    assert score(StageRun(world.workspace, world.use_case, next_day[0])).model_version == 2
 
 
 def test_rolling_back_twice_comes_back(two_champions: World) -> None:

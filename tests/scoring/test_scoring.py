@@ -12,7 +12,7 @@ import pytest
 from pipelines.errors import PermanentError, TransientError
 from pipelines.results import to_json
 from pipelines.scoring.scoring import score
-from pipelines.workspace import CommitRecord, Decision, Kind, Lake
+from pipelines.workspace import CommitRecord, Decision, Kind, Lake, StageRun
 from tests import synthetic
 from tests.conftest import World, changed
 
@@ -23,7 +23,7 @@ def predictions(world: World, day: int) -> pd.DataFrame:
 
 def test_every_row_of_the_partition_is_predicted_once(one_champion: World) -> None:
     world, day = one_champion, one_champion.days[8]
-    done = score(world.workspace, world.use_case, day)
+    done = score(StageRun(world.workspace, world.use_case, day))
     rows = predictions(world, 8)
     features = world.workspace.lake.read("parcels/features", [day.key]).to_pandas()
     assert sorted(rows["shipment_id"]) == sorted(features["shipment_id"])
@@ -35,24 +35,24 @@ def test_every_row_of_the_partition_is_predicted_once(one_champion: World) -> No
 
 def test_the_threshold_decides_who_is_acted_on(one_champion: World) -> None:
     world = one_champion
-    score(world.workspace, changed(world.use_case, "scoring", threshold=0.0), world.days[8])
+    score(StageRun(world.workspace, changed(world.use_case, "scoring", threshold=0.0), world.days[8]))
     assert predictions(world, 8)["act"].all()
 
 
 def test_scoring_again_replaces_and_nothing_is_doubled(one_champion: World) -> None:
     world = one_champion
-    score(world.workspace, world.use_case, world.days[8])
+    score(StageRun(world.workspace, world.use_case, world.days[8]))
     before = predictions(world, 8)
-    score(world.at("again"), world.use_case, world.days[8])
+    score(StageRun(world.at("again"), world.use_case, world.days[8]))
     pd.testing.assert_frame_equal(predictions(world, 8), before)
 
 
 def test_a_past_partition_is_scored_by_the_champion_of_that_time(two_champions: World) -> None:
     world = two_champions
-    assert score(world.workspace, world.use_case, world.days[10]).model_version == 1
+    assert score(StageRun(world.workspace, world.use_case, world.days[10])).model_version == 1
     after = synthetic.days(world.use_case, 15)[14]
     synthetic.publish(world.workspace, world.use_case, after)
-    assert score(world.workspace, world.use_case, after).model_version == 2
+    assert score(StageRun(world.workspace, world.use_case, after)).model_version == 2
 
 
 def test_rows_of_another_version_are_kept(two_champions: World) -> None:
@@ -60,13 +60,13 @@ def test_rows_of_another_version_are_kept(two_champions: World) -> None:
     world, day = two_champions, two_champions.days[10]
     after = synthetic.days(world.use_case, 15)[14]
     synthetic.publish(world.workspace, world.use_case, after)
-    score(world.workspace, world.use_case, after)
+    score(StageRun(world.workspace, world.use_case, after))
     table = world.workspace.lake.read("parcels/predictions", [after.key]).drop_columns(["partition"])
     as_v1 = table.set_column(1, "model_version", pa.array([1] * table.num_rows, pa.int64()))
     staged = world.workspace.lake.stage("parcels/predictions", after.key, as_v1)
     world.workspace.lake.publish("parcels/predictions", after.key, [staged], CommitRecord())
     for _ in range(2):
-        score(world.workspace, world.use_case, after)
+        score(StageRun(world.workspace, world.use_case, after))
         rows = world.workspace.lake.read("parcels/predictions", [after.key]).to_pandas()
         assert rows["model_version"].value_counts().to_dict() == {1: table.num_rows, 2: table.num_rows}
         assert not rows.duplicated(["shipment_id", "model_version"]).any()
@@ -86,16 +86,16 @@ def test_a_run_that_publishes_meanwhile_is_not_overwritten(one_champion: World, 
 
     monkeypatch.setattr(lake, "stage", meanwhile)
     with pytest.raises(TransientError, match=key):
-        score(world.workspace, world.use_case, world.days[8])
+        score(StageRun(world.workspace, world.use_case, world.days[8]))
     assert set(predictions(world, 8)["model_version"]) == {7}
-    score(world.at("again"), world.use_case, world.days[8])
+    score(StageRun(world.at("again"), world.use_case, world.days[8]))
     assert set(predictions(world, 8)["model_version"]) == {1, 7}
 
 
 def test_without_a_champion_nothing_is_published_and_that_is_recorded_once(published: World) -> None:
     world, day = published, published.days[8]
     for run in ("one", "two"):
-        done = score(world.at(run), world.use_case, day)
+        done = score(StageRun(world.at(run), world.use_case, day))
         assert (done.model_version, done.version, done.rows) == (None, None, 0)
     assert world.workspace.lake.partitions("parcels/predictions") == {}
     (row,) = world.workspace.ledger.decisions("parcels")
@@ -104,7 +104,7 @@ def test_without_a_champion_nothing_is_published_and_that_is_recorded_once(publi
 
 
 def test_a_partition_before_the_first_champion_is_not_scored(one_champion: World) -> None:
-    assert score(one_champion.workspace, one_champion.use_case, one_champion.days[7]).model_version is None
+    assert score(StageRun(one_champion.workspace, one_champion.use_case, one_champion.days[7])).model_version is None
     assert one_champion.workspace.lake.partitions("parcels/predictions") == {}
 
 
@@ -113,14 +113,14 @@ def test_a_feature_that_is_missing_is_named(one_champion: World, tmp_path: Path)
     rows = world.workspace.lake.read("parcels/features", [day.key]).drop_columns(["partition", "weight"])
     lake.publish("parcels/features", day.key, [lake.stage("parcels/features", day.key, rows)], CommitRecord())
     with pytest.raises(PermanentError, match=r"parcels v1: the rows lack weight.*rebuild the features"):
-        score(replace(world.workspace, lake=lake), world.use_case, day)
+        score(StageRun(replace(world.workspace, lake=lake), world.use_case, day))
     assert lake.partitions("parcels/predictions") == {}
 
 
 def test_features_that_are_not_there_are_asked_for(one_champion: World) -> None:
     late = one_champion.use_case.partition("2024-05-01")
     with pytest.raises(PermanentError, match="parcels/features: no rows for 2024-05-01; run the stage"):
-        score(one_champion.workspace, one_champion.use_case, late)
+        score(StageRun(one_champion.workspace, one_champion.use_case, late))
 
 
 def test_a_champion_that_does_not_load_scores_nothing(one_champion: World) -> None:
@@ -131,5 +131,5 @@ def test_a_champion_that_does_not_load_scores_nothing(one_champion: World) -> No
     )  # fmt: skip
     world.workspace.ledger.move_champion(gone, 1)
     with pytest.raises(PermanentError, match="no model v9"):
-        score(world.workspace, world.use_case, world.days[8])
+        score(StageRun(world.workspace, world.use_case, world.days[8]))
     assert world.workspace.lake.partitions("parcels/predictions") == {}

@@ -16,7 +16,7 @@ from pipelines.pages.model_card import blocks
 from pipelines.promotion import model_card
 from pipelines.training.reproduction import CONFIGURATION_FILE, reproduce, told
 from pipelines.use_case import UseCase
-from pipelines.workspace import Model, Registry
+from pipelines.workspace import Model, Registry, StageRun
 from tests.conftest import FIRST_TRAINING, USE_CASES, World, changed
 
 
@@ -109,7 +109,7 @@ def test_one_changed_recorded_score_is_found(one_champion: World, recorded: Any)
 
 def test_a_version_that_was_not_refitted_is_the_judged_one(published: World, simple_only: UseCase) -> None:
     plain = changed(simple_only, "training", refit=False)
-    assert stages.run_training(published.workspace, plain, published.days[FIRST_TRAINING]).decision == "promoted"
+    assert stages.run_training(StageRun(published.workspace, plain, published.days[FIRST_TRAINING])).decision == "promoted"
     done = reproduce(published.workspace, "parcels", 1)
     assert done.identical
     assert not done.refitted
@@ -129,7 +129,7 @@ def test_a_changed_seed_is_found(published: World, simple_only: UseCase, recorde
     kind = type(next(iter(simple_only.training.candidates.values())))
     wooden = changed(simple_only, "training", candidates={"forest": kind.model_validate(forest)})
     wooden = wooden.model_copy(update={"gates": wooden.gates.model_copy(update={"max_latency_ms": 5000})})
-    assert stages.run_training(published.workspace, wooden, published.days[FIRST_TRAINING]).decision == "promoted"
+    assert stages.run_training(StageRun(published.workspace, wooden, published.days[FIRST_TRAINING])).decision == "promoted"
     assert reproduce(published.workspace, "parcels", 1).identical
     recorded(seed=wooden.training.seed + 1)
     done = reproduce(published.workspace, "parcels", 1)

@@ -15,7 +15,7 @@ from pipelines.results import from_json, to_json
 from pipelines.training import training
 from pipelines.training.training import TrainingPlan, load_rows, plan_training, search, time_folds, train_candidate
 from pipelines.use_case import UseCase
-from pipelines.workspace import CommitRecord
+from pipelines.workspace import CommitRecord, StageRun
 from tests import synthetic
 from tests.conftest import World, changed
 
@@ -53,7 +53,7 @@ def test_too_few_days_for_the_folds_is_said() -> None:
 
 def test_the_plan_pins_partitions_versions_and_the_split(published: World) -> None:
     world, day = published, published.days[7]
-    plan = plan_training(world.workspace, world.use_case, day)
+    plan = plan_training(StageRun(world.workspace, world.use_case, day))
     assert plan.partitions == tuple(d.key for d in world.days[:8])
     assert plan.holdout_from == world.days[5].key  # three days of holdout: 5, 6 and 7
     assert plan.trained_through == day.key
@@ -67,22 +67,22 @@ def test_only_partitions_with_features_and_labels_are_planned(published: World) 
     shipments, _ = synthetic.parcels(late)
     synthetic.publish_features(world.workspace, world.use_case, late, synthetic.features(late, shipments))
     with pytest.raises(PermanentError, match="no features and labels"):
-        plan_training(world.workspace, world.use_case, late)
-    assert late.key not in plan_training(world.workspace, world.use_case, world.days[13]).partitions
+        plan_training(StageRun(world.workspace, world.use_case, late))
+    assert late.key not in plan_training(StageRun(world.workspace, world.use_case, world.days[13])).partitions
 
 
 def test_too_few_partitions_are_refused_and_too_many_left_out(published: World) -> None:
     world = published
     with pytest.raises(PermanentError, match=r"4 partitions .* training.min_partitions is 5"):
-        plan_training(world.workspace, world.use_case, world.days[3])
+        plan_training(StageRun(world.workspace, world.use_case, world.days[3]))
     newest = changed(world.use_case, "training", max_partitions=6)
-    plan = plan_training(world.workspace, newest, world.days[9])
+    plan = plan_training(StageRun(world.workspace, newest, world.days[9]))
     assert plan.partitions == tuple(d.key for d in world.days[4:10])
 
 
 def test_the_newest_days_are_the_holdout_and_no_row_is_on_both_sides(published: World) -> None:
     world = published
-    plan = plan_training(world.workspace, world.use_case, world.days[7])
+    plan = plan_training(StageRun(world.workspace, world.use_case, world.days[7]))
     rows = load_rows(world.workspace, world.use_case, plan)
     assert rows.fit["ship_date"].astype(str).max() < plan.holdout_from <= rows.holdout["ship_date"].astype(str).min()
     assert not set(rows.fit["shipment_id"]) & set(rows.holdout["shipment_id"])
@@ -91,7 +91,7 @@ def test_the_newest_days_are_the_holdout_and_no_row_is_on_both_sides(published: 
 
 def test_a_holdout_that_leaves_nothing_to_fit_on_is_refused(published: World) -> None:
     world = published
-    plan = plan_training(world.workspace, changed(world.use_case, "training", holdout_days=30), world.days[7])
+    plan = plan_training(StageRun(world.workspace, changed(world.use_case, "training", holdout_days=30), world.days[7]))
     with pytest.raises(PermanentError, match=r"see training\.holdout_days"):
         load_rows(world.workspace, world.use_case, plan)
 
@@ -112,11 +112,11 @@ def _poison(labels: pd.DataFrame) -> pd.DataFrame:
 
 def test_rows_are_those_of_the_plan_though_a_partition_is_published_anew(published: World) -> None:
     world = published
-    plan = plan_training(world.workspace, world.use_case, world.days[7])
+    plan = plan_training(StageRun(world.workspace, world.use_case, world.days[7]))
     before = load_rows(world.workspace, world.use_case, plan).all
     synthetic.publish(world.workspace, world.use_case, world.days[4], rows=50, drift=300)
     pd.testing.assert_frame_equal(load_rows(world.workspace, world.use_case, plan).all, before)
-    again = plan_training(world.workspace, world.use_case, world.days[7])
+    again = plan_training(StageRun(world.workspace, world.use_case, world.days[7]))
     assert len(load_rows(world.workspace, world.use_case, again).all) == len(before) - 70 + _missing(world, 4)
 
 
@@ -132,7 +132,9 @@ def test_the_search_never_sees_the_holdout(published: World, simple_only: UseCas
     searching = changed(simple_only, "training", trials=3)
 
     def trained() -> training.Trained:
-        return train_candidate(world.workspace, searching, plan_training(world.workspace, searching, world.days[7]), "logistic")
+        return train_candidate(
+            world.workspace, searching, plan_training(StageRun(world.workspace, searching, world.days[7])), "logistic"
+        )
 
     honest = trained()
     _replace_labels(world, world.days[5:8], _poison)
@@ -149,7 +151,7 @@ def test_the_search_never_sees_the_holdout(published: World, simple_only: UseCas
 @pytest.mark.parametrize("name", ["logistic", "boosting"])
 def test_the_same_plan_and_seed_find_the_same(name: str, published: World) -> None:
     world = published
-    plan = plan_training(world.workspace, world.use_case, world.days[7])
+    plan = plan_training(StageRun(world.workspace, world.use_case, world.days[7]))
     rows = load_rows(world.workspace, world.use_case, plan).fit
     candidate = world.use_case.training.candidates[name]
     if name == "boosting":
@@ -162,7 +164,7 @@ def test_the_same_plan_and_seed_find_the_same(name: str, published: World) -> No
 
 
 def test_a_search_stops_at_its_trials_and_at_its_seconds(published: World, use_case: UseCase) -> None:
-    plan = plan_training(published.workspace, use_case, published.days[7])
+    plan = plan_training(StageRun(published.workspace, use_case, published.days[7]))
     rows = load_rows(published.workspace, use_case, plan).fit
     logistic = use_case.training.candidates["logistic"]
     assert search(use_case, logistic, rows)[2] == use_case.training.trials

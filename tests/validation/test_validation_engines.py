@@ -21,7 +21,7 @@ from pipelines.validation import check as validation
 from pipelines.validation import spark as validation_spark
 from pipelines.validation.check import Check
 from pipelines.validation.patterns import java_pattern
-from pipelines.workspace import SparkSettings, Workspace
+from pipelines.workspace import SparkSettings, StageRun, Workspace
 from tests import synthetic
 from tests.conftest import make_workspace
 
@@ -432,8 +432,8 @@ def _above(use_case: UseCase, count: int) -> UseCase:
 def _ingested(workspace: Workspace, use_case: UseCase, day: Any, rows: Any) -> dict[str, Any]:
     workspace = replace(workspace, environment=workspace.environment.model_copy(update={"spark": SETTINGS}))
     synthetic.put(workspace, "shipments", day, rows)
-    landed = ingestion.land(workspace, use_case, day, "shipments")
-    ingestion.publish(workspace, use_case, day, ingestion.audit(workspace, use_case, day, landed))
+    landed = ingestion.land(StageRun(workspace, use_case, day), "shipments")
+    ingestion.publish(StageRun(workspace, use_case, day), ingestion.audit(StageRun(workspace, use_case, day), landed))
     aside = workspace.lake.read("parcels/shipments_quarantine").drop_columns(["at"]).to_pylist()
     return {"rows": workspace.lake.read("parcels/shipments").to_pylist(), "quarantine": aside}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipelines.scoring import score
+from pipelines.workspace import StageRun
 from pipelines.workspace.champion import check_alias
 from pipelines.workspace.ledger import Kind
 from pipelines.workspace.registry import CHAMPION
@@ -53,7 +54,7 @@ def test_scoring_does_not_follow_an_alias_that_was_moved_outside(two_champions: 
     world.workspace.registry.set_alias("parcels", CHAMPION, 1)
     late = world.use_case.partition(world.days[13].next.key)
     assert world.workspace.ledger.champion("parcels", late.key).version == 2  # type: ignore[union-attr]
-    assert score(world.workspace, world.use_case, world.days[9]).model_version == 1
+    assert score(StageRun(world.workspace, world.use_case, world.days[9])).model_version == 1
     assert world.workspace.registry.alias("parcels", CHAMPION) == 2
     assert len(_moves(world)) == 1
 
@@ -69,7 +70,7 @@ def _third_version(world: World) -> int:
 def test_by_policy_a_moved_alias_is_accepted_for_what_is_not_scored_yet(two_champions: World) -> None:
     world = two_champions
     accepting = world.use_case.model_copy(update={"alias_moved": "accept"})
-    score(world.workspace, accepting, world.days[8])
+    score(StageRun(world.workspace, accepting, world.days[8]))
     world.workspace.registry.set_alias("parcels", CHAMPION, _third_version(world))
     assert check_alias(world.workspace, accepting)
     champion = world.workspace.ledger.champion("parcels")

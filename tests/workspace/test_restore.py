@@ -15,6 +15,7 @@ from pipelines.errors import PermanentError, TransientError
 from pipelines.ingestion import ingestion, quarantine, reconcile
 from pipelines.results import Published
 from pipelines.use_case import Partition, UseCase, quarantine_table
+from pipelines.workspace import StageRun
 from pipelines.workspace.commits import CommitRecord
 from pipelines.workspace.environment import Workspace, open_workspace
 from pipelines.workspace.lake import Lake
@@ -38,7 +39,7 @@ def ingest(workspace: Workspace, use_case: UseCase, day: Partition, heavy: int =
     frame = synthetic.parcels(day, rows=rows)[0]
     frame.loc[: heavy - 1, "weight"] = 1500.0
     synthetic.put(workspace, "shipments", day, frame if heavy else synthetic.parcels(day, rows=rows)[0])
-    ingestion.ingest(workspace, use_case, day)
+    ingestion.ingest(StageRun(workspace, use_case, day))
     return workspace.lake.version(TABLE)
 
 
@@ -83,12 +84,12 @@ def test_the_rows_of_an_undone_replay_are_in_quarantine_again(
     columns = {**contract.columns, "weight": contract.columns["weight"].model_copy(update={"max": 2000.0})}
     changed = {**use_case.contract, "shipments": contract.model_copy(update={"columns": columns})}
     mended = use_case.model_copy(update={"contract": changed})
-    quarantine.replay(workspace, mended, days[0])
+    quarantine.replay(StageRun(workspace, mended, days[0]))
     done = restore(workspace, use_case, TABLE, first, REASON, "tester")
     assert [h.rows for h in quarantine.held(workspace, use_case)] == [3]
     assert reconciles(workspace, days[0]) == synthetic.ROWS
     assert done.unreconciled == ()
-    (again,) = quarantine.replay(workspace, mended, days[0])
+    (again,) = quarantine.replay(StageRun(workspace, mended, days[0]))
     assert (again.moved, again.rows_quarantined) == (3, 0)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from pipelines.retraining.retraining import read_state
 
 from pipelines.errors import PermanentError
-from pipelines.retraining.retraining import read_state
 from pipelines.workspace.tags import RunTags, VersionTags
 from tests.conftest import World
 

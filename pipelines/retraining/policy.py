@@ -1,4 +1,4 @@
-"""Retraining: decide from state, never from counts of events, and record the decision even when it is no.
+"""The retraining policy: a pure function of state, never of counts of events, to a decision.
 
 The cause comes first: a data fault is mended, not learnt; drift with loss asks for a new model; drift without loss is
 watched. Then the brakes: cooldown, new labels, one training in flight.
@@ -6,14 +6,12 @@ watched. Then the brakes: cooldown, new labels, one training in flight.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.errors import PermanentError
-from pipelines.monitoring import Monitored, latest
-from pipelines.use_case import Partition, UseCase, labels_table, span
-from pipelines.workspace import Champion, Decision, Kind, Workspace
+from pipelines.monitoring import Monitored
+from pipelines.use_case import Partition, UseCase
+from pipelines.workspace import Champion
 
 
 @dataclass(frozen=True)
@@ -38,51 +36,6 @@ class State:
     new_labels: int
 
 
-def decide(workspace: Workspace, use_case: UseCase, partition: Partition) -> RetrainingDecision:
-    """Decide for one partition and record it. Asked again for the same state, it says the same."""
-    decision = judge(use_case, partition, read_state(workspace, use_case, partition))
-    kind = Kind.RETRAINED if decision.retrain else Kind.NOT_RETRAINED
-    champion = workspace.ledger.champion(use_case.name)
-    workspace.ledger.record(
-        Decision(
-            id=f"{kind}/{partition.key}/{champion.decision if champion else 'none'}/{_digest(decision.why)}",
-            use_case=use_case.name,
-            kind=kind,
-            partition=partition.key,
-            why=decision.why,
-            actor="retraining policy",
-            run=workspace.run,
-            evidence=decision.evidence,
-            model_version=champion.version if champion else None,
-        )
-    )
-    return decision
-
-
-def _digest(why: str) -> str:
-    """Short enough for an id: the same state gives the same words, and another state is another decision."""
-    return hashlib.sha256(why.encode()).hexdigest()[:8]
-
-
-def read_state(workspace: Workspace, use_case: UseCase, partition: Partition) -> State:
-    champion = workspace.ledger.champion(use_case.name)
-    if champion is None:
-        return State(None, None, None, 0, 0)
-    tags = workspace.registry.version(use_case.name, champion.version).tags
-    if tags.partition is None:
-        raise PermanentError(
-            f"{use_case.name} v{champion.version}: has no tag 'partition', so nobody knows what is new since its training; it "
-            "was not registered by the training, or the tag was taken away: train a new model"
-        )
-    trained = tags.partition
-    labels = workspace.lake.partitions(labels_table(use_case))
-    monitored = latest(workspace, use_case).get(partition.key)
-    first = use_case.partition(champion.effective_from)
-    served = len(span(first, partition)) if first.start <= partition.start else 0
-    new = sum(rows for key, rows in labels.items() if trained < key <= partition.key)
-    return State(champion, tags.holdout_auc, monitored, served, new)
-
-
 def judge(use_case: UseCase, partition: Partition, state: State) -> RetrainingDecision:
     """The policy, as a pure function of the state."""
     cause, why = _cause(use_case, partition, state)
@@ -90,8 +43,8 @@ def judge(use_case: UseCase, partition: Partition, state: State) -> RetrainingDe
     retrain = cause in ("loss", "age")
     brake = _brake(use_case, state) if retrain else None
     if brake:
-        return RetrainingDecision(partition.key, False, cause, f"{why} But not now: {brake}", evidence)
-    return RetrainingDecision(partition.key, retrain, cause, why, evidence)
+        retrain, why = False, f"{why} But not now: {brake}"
+    return RetrainingDecision(partition=partition.key, retrain=retrain, cause=cause, why=why, evidence=evidence)
 
 
 def _cause(use_case: UseCase, partition: Partition, state: State) -> tuple[str, str]:

@@ -1,0 +1,43 @@
+"""What every step takes: one stage at work on one partition of a use case."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipelines.use_case import Partition, UseCase
+from pipelines.workspace.environment import Workspace
+from pipelines.workspace.lake import Lake
+from pipelines.workspace.ledger import Ledger
+from pipelines.workspace.registry import Registry
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One stage at work on one partition of a use case. `id` is the run's name in commits and decisions."""
+
+    workspace: Workspace
+    use_case: UseCase
+    partition: Partition
+
+    @property
+    def key(self) -> str:
+        return self.partition.key
+
+    @property
+    def id(self) -> str:
+        return self.workspace.run
+
+    @property
+    def lake(self) -> Lake:
+        return self.workspace.lake
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.workspace.ledger
+
+    @property
+    def registry(self) -> Registry:
+        return self.workspace.registry
+
+    def __str__(self) -> str:
+        return f"{self.use_case.name} {self.key}"
