@@ -26,10 +26,10 @@ from pipelines.use_case import (
     Severity,
     UseCase,
     arrow_type,
-    aside_table,
     key_of,
     quarantine_table,
     source_table,
+    unknown_columns_table,
 )
 from pipelines.validation import broken_invariants, stop_at_stale
 from pipelines.workspace import PARTITION, CommitRecord, StageRun, Workspace, read_bytes, write_bytes
@@ -61,10 +61,10 @@ def land(run: StageRun, source: str) -> Landed:
     staged = run.lake.stage(table, key, rows)
     area = f"{run.lake.staging_area(table, key)}/rejects.json"
     write_bytes(f"{run.lake.uri(table)}/{area}", json.dumps(rejects).encode())
-    aside = () if reading.aside is None else (run.lake.stage(aside_table(table), key, reading.aside),)
+    unknown_columns = () if reading.aside is None else (run.lake.stage(unknown_columns_table(table), key, reading.aside),)
     for change in changes:
         _log.warning("%s: schema change: %s", where, change)
-    return Landed(source, key, (staged,), area, reading.rows_in, len(rejects), reading.digest, changes, aside)
+    return Landed(source, key, (staged,), area, reading.rows_in, len(rejects), reading.digest, changes, unknown_columns)
 
 
 def audit(run: StageRun, landed: Landed) -> Audited:
@@ -85,10 +85,10 @@ def audit(run: StageRun, landed: Landed) -> Audited:
     warnings = list(split.warnings + landed.schema_changes)
     warnings += broken_invariants(run.lake, table, landed.partition, split.good, contract, where)
     quarantine = _stage_quarantine(run.workspace, run.use_case, landed, rejects)
-    aside = _stage_aside(run.workspace, table, landed, split.good, contract)
+    unknown_columns = _stage_unknown_columns(run.workspace, table, landed, split.good, contract)
     return Audited(
         table, landed.partition, split.staged or landed.staged, quarantine, landed.rows_in, split.good.num_rows,
-        len(rejects), tuple(warnings), split.report, landed.source_digest, aside,
+        len(rejects), tuple(warnings), split.report, landed.source_digest, unknown_columns,
     )  # fmt: skip
 
 
@@ -151,7 +151,10 @@ def publish(run: StageRun, audited: Audited, replayed: int | None = None) -> Pub
         warnings="; ".join(audited.warnings) or None,
         replayed=replayed,
     )
-    for table, staged in ((quarantine_table(audited.table), audited.quarantine), (aside_table(audited.table), audited.aside)):
+    for table, staged in (
+        (quarantine_table(audited.table), audited.quarantine),
+        (unknown_columns_table(audited.table), audited.unknown_columns),
+    ):
         if staged:
             run.lake.publish(table, audited.partition, staged, record)
     slice_ = run.lake.publish(audited.table, audited.partition, audited.staged, record)
@@ -167,11 +170,11 @@ def reconcile(workspace: Workspace, published: Published) -> None:
         PermanentError: rows in are not rows published plus rows quarantined.
     """
     held = workspace.lake.partitions(published.table).get(published.partition, 0)
-    aside = workspace.lake.partitions(quarantine_table(published.table)).get(published.partition, 0)
-    if held + aside != published.rows_in:
+    rejected = workspace.lake.partitions(quarantine_table(published.table)).get(published.partition, 0)
+    if held + rejected != published.rows_in:
         raise PermanentError(
             f"{published.table} {published.partition}: {published.rows_in} rows came in, but {held} are published and "
-            f"{aside} are in quarantine; do not use this partition: run ingestion again, or restore the version before"
+            f"{rejected} are in quarantine; do not use this partition: run ingestion again, or restore the version before"
         )
 
 
@@ -262,7 +265,7 @@ def _stage_quarantine(
     return (workspace.lake.stage(table, landed.partition, quarantine_rows([{**r, **about} for r in rejects])),)
 
 
-def _stage_aside(workspace: Workspace, table: str, landed: Landed, good: Any, contract: Contract) -> tuple[str, ...]:
+def _stage_unknown_columns(workspace: Workspace, table: str, landed: Landed, good: Any, contract: Contract) -> tuple[str, ...]:
     """Columns that the contract does not know, as text, by the key of the published rows.
 
     An empty file is staged where an earlier run had left some.
@@ -270,17 +273,17 @@ def _stage_aside(workspace: Workspace, table: str, landed: Landed, good: Any, co
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    aside = aside_table(table)
+    beside = unknown_columns_table(table)
     keys = good.select([*contract.key, ROW])
-    if landed.aside:
-        extra = workspace.lake.read_staged(aside, landed.aside)
+    if landed.unknown_columns:
+        extra = workspace.lake.read_staged(beside, landed.unknown_columns)
         found = extra.take(pc.index_in(good[ROW], value_set=extra[ROW])).drop_columns([ROW])
         rows = pa.table({**_columns(keys), **_columns(found)})
-    elif workspace.lake.partitions(aside).get(landed.partition):
+    elif workspace.lake.partitions(beside).get(landed.partition):
         rows = keys.slice(0, 0)
     else:
         return ()
-    return (workspace.lake.stage(aside, landed.partition, rows),)
+    return (workspace.lake.stage(beside, landed.partition, rows),)
 
 
 def _columns(rows: Any) -> dict[str, Any]:

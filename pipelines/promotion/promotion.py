@@ -85,7 +85,8 @@ def refit(workspace: Workspace, use_case: UseCase, plan: TrainingPlan, evaluatio
         if evaluation.assessment:
             log_report(workspace, evaluation.assessment, run_id)
         pipeline = fit(use_case, use_case.training.candidates[chosen.candidate], chosen.params, rows)
-        meta = model_meta(use_case, plan, chosen.candidate, chosen.params) | {"holdout": evaluation.holdout}
+        meta = model_meta(use_case, plan, chosen.candidate, chosen.params)
+        meta["holdout"] = evaluation.holdout
         workspace.registry.mlflow.log_dict(use_case.model_dump(mode="json"), "use_case.json")
         uri = workspace.registry.log_model(pipeline, example(use_case, rows), meta)
     return uri, rows, pipeline

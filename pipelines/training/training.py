@@ -15,7 +15,7 @@ from typing import Any
 
 from pipelines.errors import PermanentError
 from pipelines.use_case import ROOT, Candidate, UseCase, features_table, labels_table
-from pipelines.workspace import RunTags, StageRun, Workspace
+from pipelines.workspace import MadeWith, ModelMeta, RunTags, StageRun, Workspace
 
 _log = logging.getLogger(__name__)
 
@@ -206,8 +206,9 @@ def example(use_case: UseCase, rows: Any) -> Any:
     return rows[list(use_case.features.names)].tail(5)
 
 
-def model_meta(use_case: UseCase, plan: TrainingPlan, candidate: str, params: dict[str, Any]) -> dict[str, Any]:
+def model_meta(use_case: UseCase, plan: TrainingPlan, candidate: str, params: dict[str, Any]) -> ModelMeta:
     """What a version must carry to be served, judged and rebuilt."""
+    made_with = _made_with(use_case)
     return {
         "use_case": use_case.name,
         "features": list(use_case.features.names),
@@ -219,7 +220,9 @@ def model_meta(use_case: UseCase, plan: TrainingPlan, candidate: str, params: di
         "holdout_from": plan.holdout_from,
         "trained_through": plan.trained_through,
         "seed": use_case.training.seed,
-        **_made_with(use_case),
+        "configuration": made_with["configuration"],
+        "code": made_with["code"],
+        "lock": made_with["lock"],
     }
 
 
@@ -234,7 +237,7 @@ def run_tags(use_case: UseCase, plan: TrainingPlan) -> RunTags:
     )
 
 
-def _made_with(use_case: UseCase) -> dict[str, str]:
+def _made_with(use_case: UseCase) -> MadeWith:
     return {
         "configuration": digest_of(use_case.model_dump_json()),
         "code": git_commit(),

@@ -16,7 +16,6 @@ from pipelines.use_case.section import nearest
 from pipelines.use_case.sources import Source
 from pipelines.use_case.tables import (
     SNAPSHOT,
-    aside_table,
     features_table,
     key_of,
     labels_table,
@@ -24,6 +23,7 @@ from pipelines.use_case.tables import (
     predictions_table,
     quarantine_table,
     source_table,
+    unknown_columns_table,
 )
 from pipelines.use_case.training import Candidate
 from pipelines.use_case.use_case import UseCase
@@ -53,7 +53,6 @@ __all__ = [
     "arrow_type",
     "as_declared",
     "as_text",
-    "aside_table",
     "cast_rows",
     "features_table",
     "key_of",
@@ -69,6 +68,7 @@ __all__ = [
     "rules",
     "source_table",
     "span",
+    "unknown_columns_table",
     "use_case_folder",
     "value_text",
 ]
