@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from pipelines.retraining.retraining import read_state
 
 from pipelines.errors import PermanentError
+from pipelines.retraining.decision import read_state
+from pipelines.workspace import StageRun
 from pipelines.workspace.tags import RunTags, VersionTags
 from tests.conftest import World
 
@@ -54,4 +55,4 @@ def test_a_champion_of_unknown_age_stops_the_retraining_with_what_to_do(one_cham
     world = one_champion
     world.workspace.registry.client.delete_model_version_tag("parcels", "1", "partition")
     with pytest.raises(PermanentError, match=r"parcels v1: has no tag 'partition'.*train a new model"):
-        read_state(world.workspace, world.use_case, world.days[9])
+        read_state(StageRun(world.workspace, world.use_case, world.days[9]))
