@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.errors import TransientError
 from pipelines.use_case import Partition, UseCase, labels_table, source_table
-from pipelines.workspace import StageRun
+from pipelines.workspace import CommitRecord, StageRun
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "==": operator.eq,
@@ -42,8 +42,7 @@ def publish_labels(run: StageRun, now: datetime | None = None) -> Labelled:
     labels = to_labels(outcomes, run.use_case)
     table = labels_table(run.use_case)
     staged = run.lake.stage(table, run.key, _arrow(labels))
-    about = {"trainyard_partition": run.key, "trainyard_run": run.id}
-    slice_ = run.lake.publish(table, run.key, [staged], about)
+    slice_ = run.lake.publish(table, run.key, [staged], CommitRecord(run=run.id))
     positive = int(labels["label"].sum())
     return Labelled(table, run.key, slice_.version, len(outcomes), len(labels), positive)
 

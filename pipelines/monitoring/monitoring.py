@@ -16,7 +16,7 @@ from pipelines.metrics import scores
 from pipelines.monitoring.observations import Drift, Monitored, Performance, latest
 from pipelines.results import from_json
 from pipelines.use_case import UseCase, features_table, labels_table, money, monitoring_table, predictions_table
-from pipelines.workspace import Champion, StageRun, Workspace, write_bytes
+from pipelines.workspace import Champion, CommitRecord, StageRun, Workspace, write_bytes
 
 _log = logging.getLogger(__name__)
 PREDICTION = "probability"
@@ -92,7 +92,7 @@ def publish(run: StageRun, drift: Drift | None, performance: Performance | None)
     schema = pa.schema([*columns.items(), ("document", pa.string())])
     table = monitoring_table(run.use_case)
     staged = run.lake.stage(table, run.key, pa.Table.from_pylist([row], schema=schema))
-    run.lake.publish(table, run.key, [staged], {"trainyard_partition": run.key, "trainyard_run": run.id})
+    run.lake.publish(table, run.key, [staged], CommitRecord(run=run.id))
     return state
 
 
@@ -106,7 +106,7 @@ def _is_newer(run: StageRun) -> bool:
     """Whether the partition was measured after its predictions were published last."""
     measured = run.lake.published(monitoring_table(run.use_case), run.key)
     scored = run.lake.published(predictions_table(run.use_case), run.key)
-    return bool(measured and scored and measured["timestamp"] > scored["timestamp"])
+    return bool(measured and scored and measured.timestamp > scored.timestamp)
 
 
 def _sample(rows: Any, use_case: UseCase) -> Any:

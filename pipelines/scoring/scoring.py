@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.use_case import Partition, UseCase, features_table, predictions_table
-from pipelines.workspace import Decision, Kind, StageRun, Workspace, check_alias
+from pipelines.workspace import CommitRecord, Decision, Kind, StageRun, Workspace, check_alias
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ def score(run: StageRun) -> Scored:
     seen = run.lake.seen(table, run.key)
     kept = _other_versions(run.workspace, table, run.partition, champion.version)
     staged = run.lake.stage(table, run.key, _arrow(predictions, kept))
-    about = {"trainyard_partition": run.key, "trainyard_run": run.id, "trainyard_model": str(champion.version)}
-    slice_ = run.lake.publish(table, run.key, [staged], about, seen)
+    record = CommitRecord(run=run.id, model=champion.version)
+    slice_ = run.lake.publish(table, run.key, [staged], record, seen)
     return Scored(table, run.key, champion.version, slice_.version, len(predictions))
 
 

@@ -18,7 +18,7 @@ from pipelines.monitoring.observations import latest
 from pipelines.results import to_json
 from pipelines.scoring import score
 from pipelines.use_case import Partition
-from pipelines.workspace import StageRun
+from pipelines.workspace import CommitRecord, StageRun
 from tests import synthetic
 from tests.conftest import World
 
@@ -142,7 +142,7 @@ def test_performance_is_unknown_where_the_champion_of_that_time_did_not_serve(tw
 
     other = pa.Table.from_pandas(rows.assign(model_version=2), preserve_index=False)
     staged = world.workspace.lake.stage("parcels/predictions", day.key, other)
-    world.workspace.lake.publish("parcels/predictions", day.key, [staged], {})
+    world.workspace.lake.publish("parcels/predictions", day.key, [staged], CommitRecord())
     assert measure_performance(StageRun(world.workspace, world.use_case, day)) is None
 
 
