@@ -8,7 +8,6 @@ from pipelines.use_case.partitions import Grain, Partition, span
 from pipelines.use_case.settings import Assessment, Candidate, Gates, History, Join, Question, Source, nearest
 from pipelines.use_case.tables import (
     SNAPSHOT,
-    aside_table,
     features_table,
     key_of,
     labels_table,
@@ -16,10 +15,11 @@ from pipelines.use_case.tables import (
     predictions_table,
     quarantine_table,
     source_table,
+    unknown_columns_table,
 )
 from pipelines.use_case.use_case import ROOT, UseCase, load_use_case, load_use_cases, read_use_case, use_case_folder
 from pipelines.use_case.value import Value, money
-from pipelines.use_case.values import ROW, arrow_type, as_declared, as_text, cast_rows, value_text
+from pipelines.use_case.values import ROW, Reject, arrow_type, as_declared, as_text, cast_rows, value_text
 
 __all__ = [
     "ROOT",
@@ -37,6 +37,7 @@ __all__ = [
     "Join",
     "Partition",
     "Question",
+    "Reject",
     "Rule",
     "Severity",
     "Source",
@@ -45,7 +46,6 @@ __all__ = [
     "arrow_type",
     "as_declared",
     "as_text",
-    "aside_table",
     "cast_rows",
     "features_table",
     "key_of",
@@ -61,6 +61,7 @@ __all__ = [
     "rules",
     "source_table",
     "span",
+    "unknown_columns_table",
     "use_case_folder",
     "value_text",
 ]
