@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.use_case.partitions import Partition
-from pipelines.use_case.settings import Source
+from pipelines.use_case.sources import Source
 from pipelines.use_case.use_case import UseCase
 
 SNAPSHOT = "snapshot"

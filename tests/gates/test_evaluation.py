@@ -116,7 +116,7 @@ def test_a_champion_from_just_before_the_holdout_is_compared(one_champion: World
 def test_the_champion_does_not_beat_itself(one_champion: World, simple_only: UseCase) -> None:
     world = one_champion
     plan = plan_training(StageRun(world.workspace, changed(simple_only, "training", max_partitions=6), world.days[10]))
-    uri = world.workspace.registry.version("parcels", 1).tags["trainyard.model_uri"]
+    uri = world.workspace.registry.version("parcels", 1).tags.model_uri
     itself = replace(trained("logistic", 0.5), model_uri=uri)
     rows = load_rows(world.workspace, simple_only, plan)
     score = evaluation.scorer(world.workspace, simple_only, rows.holdout)

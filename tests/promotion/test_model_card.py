@@ -278,5 +278,5 @@ def test_what_is_not_known_is_left_out_and_not_made_up(one_champion: World) -> N
 def test_the_record_is_plain_json(one_champion: World) -> None:
     record = record_of(one_champion)
     assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert record["reproduction"]["digest"] == one_champion.workspace.registry.version("parcels", 1).tags["trainyard.sha256"]
+    assert record["reproduction"]["digest"] == one_champion.workspace.registry.version("parcels", 1).tags.digest
     assert content.heading(record) == "Model card: Late parcels, v1"

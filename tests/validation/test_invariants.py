@@ -11,7 +11,7 @@ import pytest
 from pipelines.errors import PermanentError
 from pipelines.use_case import Contract
 from pipelines.validation.invariants import broken_invariants
-from pipelines.workspace import Lake
+from pipelines.workspace import CommitRecord, Lake
 
 TABLE = "parcels/x"
 VOLUME = {"id": "volume", "measure": "row_count", "max_ratio": 2.0}
@@ -34,7 +34,7 @@ def lake(tmp_path: Path) -> Lake:
     """Three days of ten rows, half of them north, and an older day of a hundred."""
     found = Lake(str(tmp_path))
     for key, count in (("01", 50), ("02", 5), ("03", 5), ("04", 5)):
-        found.publish(TABLE, key, [found.stage(TABLE, key, rows(*["north", "south"] * count))], {})
+        found.publish(TABLE, key, [found.stage(TABLE, key, rows(*["north", "south"] * count))], CommitRecord())
     return found
 
 

@@ -227,7 +227,7 @@ def test_a_version_whose_files_are_gone_is_not_put_back(workspace: Workspace) ->
     first = publish(workspace.lake, "1", 1)
     (file,) = workspace.lake.files(TABLE)
     publish(workspace.lake, "1", 2)
-    Path(file["uri"]).unlink()
+    Path(file.uri).unlink()
     with pytest.raises(PermanentError, match="cannot be put back"):
         workspace.lake.restore(TABLE, first, CommitRecord())
     assert workspace.lake.read(TABLE)["value"].to_pylist() == [2]
