@@ -5,7 +5,7 @@ A section of the file is a module here: `gates:` is `gates.py`. What stands at t
 """
 
 from pipelines.use_case.assessment import Assessment, Question
-from pipelines.use_case.column_types import ROW, arrow_type, as_declared, as_text, cast_rows, value_text
+from pipelines.use_case.column_types import ROW, Reject, arrow_type, as_declared, as_text, cast_rows, value_text
 from pipelines.use_case.contract import Column, ColumnType, Contract, Invariant, Severity
 from pipelines.use_case.features import History, Join
 from pipelines.use_case.gates import Gates
@@ -16,7 +16,6 @@ from pipelines.use_case.section import nearest
 from pipelines.use_case.sources import Source
 from pipelines.use_case.tables import (
     SNAPSHOT,
-    aside_table,
     features_table,
     key_of,
     labels_table,
@@ -24,6 +23,7 @@ from pipelines.use_case.tables import (
     predictions_table,
     quarantine_table,
     source_table,
+    unknown_columns_table,
 )
 from pipelines.use_case.training import Candidate
 from pipelines.use_case.use_case import UseCase
@@ -45,6 +45,7 @@ __all__ = [
     "Join",
     "Partition",
     "Question",
+    "Reject",
     "Rule",
     "Severity",
     "Source",
@@ -53,7 +54,6 @@ __all__ = [
     "arrow_type",
     "as_declared",
     "as_text",
-    "aside_table",
     "cast_rows",
     "features_table",
     "key_of",
@@ -69,6 +69,7 @@ __all__ = [
     "rules",
     "source_table",
     "span",
+    "unknown_columns_table",
     "use_case_folder",
     "value_text",
 ]

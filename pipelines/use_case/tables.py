@@ -17,7 +17,7 @@ def quarantine_table(table: str) -> str:
     return f"{table}_quarantine"
 
 
-def aside_table(table: str) -> str:
+def unknown_columns_table(table: str) -> str:
     """Columns of the source that its contract does not know."""
     return f"{table}_aside"
 

@@ -19,7 +19,9 @@ from pipelines.workspace.environment import (
     usable_use_cases,
 )
 from pipelines.workspace.files import file_exists, list_files, read_bytes, write_bytes
-from pipelines.workspace.lake import PARTITION, Lake
+from pipelines.workspace.lake import Lake
+from pipelines.workspace.lake_log import PARTITION
+from pipelines.workspace.lake_reading import DataFile
 from pipelines.workspace.ledger import Champion, Decision, Kind, Ledger
 from pipelines.workspace.registry import CHALLENGER, CHAMPION, Model, Registry
 from pipelines.workspace.restoring import restorable, restore, use_case_of
@@ -33,6 +35,7 @@ __all__ = [
     "Champion",
     "Commit",
     "CommitRecord",
+    "DataFile",
     "Decision",
     "Environment",
     "Kind",
