@@ -165,14 +165,14 @@ def card(options: Any) -> None:
     """Print the card as Markdown, or write it where asked; say where its page is."""
     from pathlib import Path
 
-    from pipelines import promotion
+    from pipelines.pages import read_card
 
-    markdown, page, address = promotion.card(open_workspace(), load_use_case(options.use_case).name, options.version)
+    found = read_card(open_workspace(), load_use_case(options.use_case).name, options.version)
     if options.html or options.markdown:
-        Path(options.html or options.markdown).write_text(page if options.html else markdown)
+        Path(options.html or options.markdown).write_text(found.page if options.html else found.markdown)
     else:
-        print(markdown)
-    print(f"page: {address}", file=sys.stderr)
+        print(found.markdown)
+    print(f"page: {found.address} in Airflow", file=sys.stderr)
 
 
 def reproduce(options: Any) -> int:

@@ -172,7 +172,6 @@ def promote(
         )
         raise
     workspace.registry.set_alias(use_case.name, CHAMPION, registered.version)
-    model_card.refresh(workspace, use_case.name)
     return Promotion(Kind.PROMOTED, registered.version, why)
 
 
@@ -198,7 +197,6 @@ def _kept(
     version, kept = (now.version, f"v{now.version} stays. ") if now else (None, "No champion. ")
     decision = _decision(workspace, use_case, plan, evaluation, Kind.KEPT, kept + why, actor, version, None)
     workspace.ledger.record(replace(decision, id=decision.id + answer))
-    model_card.refresh(workspace, use_case.name)
     return Promotion(Kind.KEPT, version, kept + why)
 
 
@@ -259,7 +257,6 @@ def rollback(workspace: Workspace, use_case: UseCase, to: int | None, reason: st
     )
     workspace.ledger.move_champion(decision, now.version)
     workspace.registry.set_alias(use_case.name, CHAMPION, target)
-    model_card.refresh(workspace, use_case.name)
     return Promotion(Kind.ROLLED_BACK, target, decision.why)
 
 
