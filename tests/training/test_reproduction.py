@@ -181,8 +181,8 @@ def test_a_candidate_that_the_file_no_longer_has_is_said(one_champion: World, re
 def test_no_such_version_is_said(cli: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "parcels", "7"]) == 1
     assert "no model v7 in the registry; there are v1" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["reproduce", "parcels", "first"])
+    assert main(["reproduce", "parcels", "first"]) == 2
+    assert "'first' is no version; say it as 3 or v3" in capsys.readouterr().err
 
 
 def test_the_command_line_prints_the_table(cli: World, capsys: pytest.CaptureFixture[str]) -> None:
