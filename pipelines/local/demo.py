@@ -12,7 +12,6 @@ from typing import Any
 
 from pipelines.errors import PermanentError
 from pipelines.local import services, summary
-from pipelines.local.api import Airflow
 from pipelines.local.feeds import USE_CASE
 from pipelines.local.replay import CHAIN, Replay
 from pipelines.use_case import load_use_case
@@ -26,6 +25,8 @@ STAGES = (*CHAIN, "training", "retraining", "rollback")
 def run_demo(history: tuple[str, str] = HISTORY, live: tuple[str, str] = LIVE) -> int:
     """Replay and summarise; the exit status is 0 only if every run succeeded and the tables reconcile."""
     from rich.console import Console
+
+    from pipelines.local.api import Airflow
 
     console = Console(soft_wrap=True)
     started = time.monotonic()
