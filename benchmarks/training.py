@@ -39,7 +39,7 @@ from pipelines.use_case import (  # noqa: E402
     features_table,
     labels_table,
 )
-from pipelines.workspace import Workspace, open_workspace  # noqa: E402
+from pipelines.workspace import CommitRecord, Workspace, open_workspace  # noqa: E402
 
 MONTHS = ("2013-01", "2013-02", "2013-03")
 CATEGORIES = ("carrier", "origin", "dest")
@@ -99,7 +99,7 @@ def publish(workspace: Workspace, case: UseCase, rows: int) -> None:
             staged = workspace.lake.stage(
                 table, month, pa.Table.from_pandas(part, preserve_index=False).replace_schema_metadata(None)
             )
-            workspace.lake.publish(table, month, [staged], {"trainyard_partition": month})
+            workspace.lake.publish(table, month, [staged], CommitRecord())
 
 
 def run(workspace: Workspace, case: UseCase, clock: Clock) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 from pipelines.assessment.trial import Alone, Curve, Importances, Power, Trial
 from pipelines.training import Rows, TrainingPlan, load_rows
 from pipelines.use_case import UseCase, features_table, labels_table
-from pipelines.workspace import Workspace
+from pipelines.workspace import Commit, Workspace
 
 _log = logging.getLogger(__name__)
 _NEWEST_PARTITIONS = 31
@@ -220,13 +220,13 @@ def rewritten(workspace: Workspace, use_case: UseCase, plan: TrainingPlan) -> Re
     return Rewritten(compared, rows, {name: count / rows for name, count in changed.items() if count})
 
 
-def _version_before_labels(features: list[Any], labels: list[Any], key: str, pinned: int) -> int | None:
+def _version_before_labels(features: list[Commit], labels: list[Commit], key: str, pinned: int) -> int | None:
     """The newest version of the features, with the partition in it, from before its labels were first published."""
-    told = min((c["timestamp"] for c in labels if c.get("trainyard_partition") == key), default=0)
-    before = [c for c in features if c["timestamp"] < told and c["version"] <= pinned]
-    if not any(c.get("trainyard_partition") == key for c in before):
+    labelled = min((c.timestamp for c in labels if c.record.partition == key), default=0)
+    before = [c for c in features if c.timestamp < labelled and c.version <= pinned]
+    if not any(c.record.partition == key for c in before):
         return None
-    return int(max(c["version"] for c in before))
+    return max(c.version for c in before)
 
 
 def _differences(
@@ -237,7 +237,7 @@ def _differences(
     versions = version, plan.versions[table]
     first, last = (workspace.lake.files(table, [key], each) for each in versions)
     if first == last:
-        return {}, sum(file["rows"] for file in last)
+        return {}, sum(file.rows for file in last)
     then, now = (workspace.lake.read(table, [key], each).to_pandas().set_index(spec.key) for each in versions)
     shared = now.index.intersection(then.index)
     names = [name for name in spec.names if name in then.columns and name in now.columns]

@@ -45,18 +45,18 @@ def card(
     """The model card of a version, as Markdown; where its page is stands on standard error."""
     from pathlib import Path
 
-    from pipelines import promotion
+    from pipelines.pages import read_card
     from pipelines.use_case import load_use_case
     from pipelines.workspace import open_workspace
 
     if markdown and html:
         raise BadParameter("--markdown or --html, not both")
-    text, page, address = promotion.card(open_workspace(), load_use_case(use_case).name, version)
+    found = read_card(open_workspace(), load_use_case(use_case).name, version)
     if html or markdown:
-        Path(html or markdown or "").write_text(page if html else text)
+        Path(html or markdown or "").write_text(found.page if html else found.markdown)
     else:
-        print(text)
-    print(f"page: {address}", file=sys.stderr)
+        print(found.markdown)
+    print(f"page: {found.address} in Airflow", file=sys.stderr)
 
 
 @verb("Models", "reproduce", "flight_delay 2")

@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipelines.gates import Evaluation
-from pipelines.promotion import model_card
 from pipelines.promotion.promotion import Promotion, Registered, decline, promote, record_approval
 from pipelines.results import Verdict, to_json
 from pipelines.training import TrainingPlan
@@ -42,7 +41,6 @@ def ask(workspace: Workspace, use_case: UseCase, plan: TrainingPlan, evaluation:
     why = f"v{registered.version} waits for an answer of {use_case.approvers}, for {in_words(use_case.approval_deadline)}"
     up = plan, evaluation, registered
     record_approval(workspace, use_case, *up, Kind.ASKED, "training", why, datetime.now(UTC).isoformat(), _digest(*up))
-    model_card.refresh(workspace, use_case.name)
 
 
 def take_down(

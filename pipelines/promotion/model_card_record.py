@@ -11,7 +11,7 @@ from pipelines.gates import Evaluation
 from pipelines.promotion.model_card_figures import CONFIDENCE, calibration, importances, intervals, statistics
 from pipelines.training import TrainingPlan, load_rows
 from pipelines.use_case import UseCase
-from pipelines.workspace import DIGEST_TAG, Workspace
+from pipelines.workspace import Workspace
 
 METRICS = ("auc", "log_loss", "calibration_error")
 
@@ -129,7 +129,7 @@ def _reproduction(workspace: Workspace, use_case: UseCase, evaluation: Evaluatio
     return {
         **{name: meta[name] for name in ("code", "lock", "configuration", "seed")},
         "python": platform.python_version(),
-        "digest": registered.tags.get(DIGEST_TAG),
+        "digest": registered.tags.digest,
         "run": registered.run_id or evaluation.chosen.run_id,
         "judged_run": evaluation.chosen.run_id,
         "assessment": evaluation.assessment and asdict(evaluation.assessment)["page"],

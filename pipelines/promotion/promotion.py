@@ -13,7 +13,7 @@ from pipelines.gates import Evaluation, inference_gate, measure, warm_up
 from pipelines.promotion import model_card
 from pipelines.training import TrainingPlan, example, fit, load_rows, model_meta, run_tags
 from pipelines.use_case import UseCase
-from pipelines.workspace import CHALLENGER, CHAMPION, Decision, Kind, Workspace, first_unscored
+from pipelines.workspace import CHALLENGER, CHAMPION, Decision, Kind, VersionTags, Workspace, first_unscored
 
 _log = logging.getLogger(__name__)
 
@@ -51,13 +51,13 @@ def register(workspace: Workspace, use_case: UseCase, plan: TrainingPlan, evalua
         except PermanentError as error:
             _kept(workspace, use_case, plan, evaluation, str(error), "inference", _suffix(str(error)))
             raise
-    tags = {
-        "partition": plan.partition,
-        "candidate": evaluation.chosen.candidate,
-        "holdout_auc": str(evaluation.holdout["auc"]),
-        "holdout_log_loss": str(evaluation.holdout["log_loss"]),
-        "run": workspace.run,
-    }
+    tags = VersionTags(
+        partition=plan.partition,
+        candidate=evaluation.chosen.candidate,
+        holdout_auc=evaluation.holdout["auc"],
+        holdout_log_loss=evaluation.holdout["log_loss"],
+        run=workspace.run,
+    )
     version = workspace.registry.register(use_case.name, uri, tags)
     workspace.registry.set_alias(use_case.name, CHALLENGER, version)
     model_card.write(workspace, use_case, plan, evaluation, version, use_case.training.refit)
@@ -80,7 +80,7 @@ def refit(workspace: Workspace, use_case: UseCase, plan: TrainingPlan, evaluatio
     warm_up()
     chosen = evaluation.chosen
     rows = load_rows(workspace, use_case, plan).all
-    tags = run_tags(use_case, plan) | {"refit_of": chosen.run_id}
+    tags = replace(run_tags(use_case, plan), refit_of=chosen.run_id)
     with workspace.registry.run(use_case.name, f"{plan.partition} {chosen.candidate} refit", tags) as run_id:
         if evaluation.assessment:
             log_report(workspace, evaluation.assessment, run_id)
@@ -172,7 +172,6 @@ def promote(
         )
         raise
     workspace.registry.set_alias(use_case.name, CHAMPION, registered.version)
-    model_card.refresh(workspace, use_case.name)
     return Promotion(Kind.PROMOTED, registered.version, why)
 
 
@@ -198,7 +197,6 @@ def _kept(
     version, kept = (now.version, f"v{now.version} stays. ") if now else (None, "No champion. ")
     decision = _decision(workspace, use_case, plan, evaluation, Kind.KEPT, kept + why, actor, version, None)
     workspace.ledger.record(replace(decision, id=decision.id + answer))
-    model_card.refresh(workspace, use_case.name)
     return Promotion(Kind.KEPT, version, kept + why)
 
 
@@ -259,7 +257,6 @@ def rollback(workspace: Workspace, use_case: UseCase, to: int | None, reason: st
     )
     workspace.ledger.move_champion(decision, now.version)
     workspace.registry.set_alias(use_case.name, CHAMPION, target)
-    model_card.refresh(workspace, use_case.name)
     return Promotion(Kind.ROLLED_BACK, target, decision.why)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipelines.errors import PermanentError
 from pipelines.use_case import ROOT, Candidate, UseCase, features_table, labels_table
-from pipelines.workspace import StageRun, Workspace
+from pipelines.workspace import RunTags, StageRun, Workspace
 
 _log = logging.getLogger(__name__)
 
@@ -223,11 +223,15 @@ def model_meta(use_case: UseCase, plan: TrainingPlan, candidate: str, params: di
     }
 
 
-def run_tags(use_case: UseCase, plan: TrainingPlan) -> dict[str, str]:
+def run_tags(use_case: UseCase, plan: TrainingPlan) -> RunTags:
     """What an MLflow run says of the data, the code and the configuration that it came from."""
-    versions = {f"table.{name}": str(version) for name, version in plan.versions.items()}
-    partitions = {"partition": plan.partition, "partitions": ",".join(plan.partitions)}
-    return {**partitions, **versions, **_made_with(use_case), "seed": str(use_case.training.seed)}
+    return RunTags(
+        partition=plan.partition,
+        partitions=plan.partitions,
+        versions=plan.versions,
+        seed=use_case.training.seed,
+        **_made_with(use_case),
+    )
 
 
 def _made_with(use_case: UseCase) -> dict[str, str]:

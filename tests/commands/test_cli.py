@@ -222,7 +222,7 @@ def test_a_card_is_printed_or_written_and_its_page_is_named(
     assert main(["card", "parcels"]) == 0
     said = capsys.readouterr()
     assert said.out.startswith("# Model card: Late parcels, v2\n")
-    assert f"page: {state}/reports/parcels/models/v2.html" in said.err
+    assert "page: lifecycle/reports/parcels/models/v2.html in Airflow" in said.err
     assert main(["card", "parcels", "v1", "--html", str(state / "card.html")]) == 0
     assert "Model card: Late parcels, v1" in (state / "card.html").read_text()
     assert main(["card", "parcels", "1", "--markdown", str(state / "card.md")]) == 0
