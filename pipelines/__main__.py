@@ -176,10 +176,10 @@ def card(options: Any) -> None:
 
 
 def reproduce(options: Any) -> int:
-    from pipelines.training import reproduce, told
+    from pipelines.training import reproduce
 
     done = reproduce(open_workspace(), load_use_case(options.use_case).name, options.version)
-    print(told(done))
+    print(done)
     return 0 if done.identical else 1
 
 

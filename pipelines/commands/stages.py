@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pipelines import assessment, features, gates, ingestion, labels, monitoring, promotion, retraining, scoring, training
-from pipelines.use_case import UseCase
-from pipelines.workspace import StageRun, Workspace
+from pipelines.workspace import StageRun
 
 _log = logging.getLogger(__name__)
 
@@ -23,26 +22,24 @@ def run_features(run: StageRun) -> Any:
 
 def run_training(run: StageRun) -> Any:
     """Assess the data, train every candidate, judge, promote or keep; a candidate that crashes loses, as in the DAG."""
-    planned = training.plan_training(run)
-    assessed = assessment.admit(run.workspace, run.use_case, planned)
-    trained = train_all(run.workspace, run.use_case, planned)
-    evaluated = gates.evaluate_assessed(run.workspace, run.use_case, planned, trained, assessed)
-    if not evaluated.passed:
-        return promotion.keep(run.workspace, run.use_case, planned, evaluated)
-    registered = promotion.register(run.workspace, run.use_case, planned, evaluated)
-    return promotion.promote(run.workspace, run.use_case, planned, evaluated, registered, None)
+    at_work = training.TrainingRun(run.workspace, run.use_case, training.plan_training(run))
+    assessed = assessment.admit(at_work)
+    judged = gates.Judged(at_work, gates.evaluate(at_work, train_all(at_work), assessed))
+    if not judged.evaluation.passed:
+        return promotion.keep(judged)
+    return promotion.promote(promotion.Proposal(at_work, judged.evaluation, promotion.register(judged)))
 
 
-def train_all(workspace: Workspace, use_case: UseCase, planned: training.TrainingPlan) -> list[training.Trained]:
+def train_all(at_work: training.TrainingRun) -> list[training.Trained]:
     """Every candidate that did not crash. Threads, as fitting lets go of Python's lock: they share the cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda name: _train(workspace, use_case, planned, name), planned.candidates)
+        found = pool.map(lambda name: _train(at_work, name), at_work.plan.candidates)
     return [t for t in found if t]
 
 
-def _train(workspace: Workspace, use_case: UseCase, planned: training.TrainingPlan, name: str) -> training.Trained | None:
+def _train(at_work: training.TrainingRun, name: str) -> training.Trained | None:
     try:
-        return training.train_candidate(workspace, use_case, planned, name)
+        return training.train_candidate(at_work, name)
     except Exception:  # whatever crashed it, the other candidates go on; if all crash, the evaluation says so
         _log.exception("candidate %s crashed", name)
         return None

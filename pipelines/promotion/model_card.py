@@ -11,25 +11,22 @@ import logging
 from typing import Any
 
 from pipelines.errors import PermanentError
-from pipelines.gates import Evaluation
 from pipelines.promotion.model_card_record import card_record
-from pipelines.training import TrainingPlan
-from pipelines.use_case import UseCase
+from pipelines.promotion.proposal import Proposal
 from pipelines.workspace import Workspace, file_exists, list_files, read_bytes, write_bytes
 
 _log = logging.getLogger(__name__)
 
 
-def write(
-    workspace: Workspace, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, version: int, refitted: bool
-) -> None:
+def write(proposal: Proposal) -> None:
     """The first card of a version: record, page and Markdown; the record goes to its MLflow run as well."""
-    record = card_record(workspace, use_case, plan, evaluation, version, refitted)
+    training = proposal.training
+    record = card_record(proposal)
     text = json.dumps(record, indent=1, allow_nan=False)
-    write_bytes(_address(workspace, use_case.name, version, "json"), text.encode())
-    page, _ = _draw(workspace, record)
+    write_bytes(_address(training.workspace, training.use_case.name, proposal.version, "json"), text.encode())
+    page, _ = _draw(training.workspace, record)
     for name, content in (("model_card.json", text), ("model_card.html", page)):
-        workspace.registry.client.log_text(record["reproduction"]["run"], content, name)
+        training.registry.client.log_text(record["reproduction"]["run"], content, name)
 
 
 def refresh(workspace: Workspace, use_case: str) -> None:
