@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipelines.labels import to_labels
 from pipelines.use_case import Partition, UseCase, features_table, labels_table
-from pipelines.workspace import Workspace, files
+from pipelines.workspace import CommitRecord, Workspace, files
 
 FIRST_DAY = "2024-03-01"
 ROWS = 120
@@ -120,6 +120,4 @@ def _late_share(partition: Partition, back: int, **how: Any) -> float:
 def _publish(workspace: Workspace, table: str, partition: Partition, rows: pd.DataFrame) -> None:
     arrow = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
     staged = workspace.lake.stage(table, partition.key, arrow)
-    workspace.lake.publish(
-        table, partition.key, [staged], {"trainyard_partition": partition.key, "trainyard_run": workspace.run}
-    )
+    workspace.lake.publish(table, partition.key, [staged], CommitRecord(run=workspace.run))

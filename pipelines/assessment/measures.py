@@ -15,6 +15,7 @@ from pipelines.assessment.trial import Trial
 from pipelines.errors import TransientError
 from pipelines.training import Rows, TrainingRun
 from pipelines.use_case import UseCase, features_table, labels_table
+from pipelines.workspace import Commit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +120,7 @@ def missing(use_case: UseCase, rows: pd.DataFrame) -> Missing:
     for slice_by in (*use_case.features.segments, "partition"):
         by = rows[slice_by].astype(str)
         big = by.map(by.value_counts()) >= use_case.assessment.min_slice_rows
-        gap = (empty[big].groupby(by[big]).mean() - overall).stack()
+        gap: pd.Series = (empty[big].groupby(by[big]).mean() - overall).stack()
         gap.index = [f"{feature} @ {slice_by}={value}" for value, feature in gap.index]
         found.append(gap)
     gaps: pd.Series = pd.concat(found)
@@ -154,13 +155,13 @@ def rewritten(training: TrainingRun) -> Rewritten:
     return Rewritten(compared, rows, {name: count / rows for name, count in changed.items() if count})
 
 
-def _version_before_labels(features: list[Any], labels: list[Any], key: str, pinned: int) -> int | None:
+def _version_before_labels(features: list[Commit], labels: list[Commit], key: str, pinned: int) -> int | None:
     """The newest version of the features, with the partition in it, from before its labels were first published."""
-    labelled = min((c["timestamp"] for c in labels if c.get("trainyard_partition") == key), default=0)
-    before = [c for c in features if c["timestamp"] < labelled and c["version"] <= pinned]
-    if not any(c.get("trainyard_partition") == key for c in before):
+    labelled = min((c.timestamp for c in labels if c.record.partition == key), default=0)
+    before = [c for c in features if c.timestamp < labelled and c.version <= pinned]
+    if not any(c.record.partition == key for c in before):
         return None
-    return int(max(c["version"] for c in before))
+    return max(c.version for c in before)
 
 
 def _differences(training: TrainingRun, key: str, version: int) -> tuple[dict[str, int], int]:

@@ -17,7 +17,7 @@ from typing import Any
 from pipelines.errors import PermanentError
 from pipelines.results import TableSlice
 from pipelines.use_case import ROOT, SNAPSHOT, ColumnType, Partition, UseCase, features_table, source_table, value_text
-from pipelines.workspace import StageRun, Workspace, write_bytes
+from pipelines.workspace import CommitRecord, StageRun, Workspace, write_bytes
 
 JOB = ROOT / "spark_jobs" / "build_features.py"
 SPARK_TYPES = {
@@ -118,8 +118,7 @@ def publish(run: StageRun, plan: FeaturePlan) -> TableSlice:
     if not staged:
         raise PermanentError(f"{table} {run.key}: the Spark job left no files in {plan.area}; read its log")
     _audit(run.lake.read_staged(table, staged), run.use_case, run.partition, plan.rows_expected)
-    about = {"trainyard_partition": run.key, "trainyard_run": run.id, "trainyard_plan": plan.uri}
-    return run.lake.publish(table, run.key, staged, about)
+    return run.lake.publish(table, run.key, staged, CommitRecord(run=run.id, plan=plan.uri))
 
 
 def _audit(rows: Any, use_case: UseCase, partition: Partition, expected: int) -> None:

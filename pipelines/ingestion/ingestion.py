@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -32,7 +32,7 @@ from pipelines.use_case import (
     source_table,
 )
 from pipelines.validation import broken_invariants, stop_at_stale
-from pipelines.workspace import PARTITION, StageRun, Workspace, read_bytes, write_bytes
+from pipelines.workspace import PARTITION, CommitRecord, StageRun, Workspace, read_bytes, write_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -135,27 +135,26 @@ def _check(workspace: Workspace, table: str, rows: Any, staged: tuple[str, ...],
     return check_staged(rows, uris, contract, where, workspace.environment.spark)
 
 
-def publish(run: StageRun, audited: Audited, more: Mapping[str, str] | None = None) -> Published:
-    """Make audited rows visible, and the rejected ones too, in the quarantine. `more` is recorded in the commits.
+def publish(run: StageRun, audited: Audited, replayed: int | None = None) -> Published:
+    """Make audited rows visible, and the rejected ones too, in the quarantine. `replayed`: how many came out of it.
 
     Raises:
         PermanentError: what was published and quarantined is not what came in.
         TransientError: another run published the partition meanwhile.
     """
-    about = {
-        "trainyard_partition": audited.partition,
-        "trainyard_run": run.id,
-        "trainyard_source_digest": audited.source_digest,
-        "trainyard_contract": contract_digest(run.use_case, audited.table),
-        "trainyard_rows_in": str(audited.rows_in),
-        "trainyard_rows_quarantined": str(audited.rows_quarantined),
-        **(more or {}),
-    }
-    about |= {"trainyard_warnings": "; ".join(audited.warnings)} if audited.warnings else {}
+    record = CommitRecord(
+        run=run.id,
+        source_digest=audited.source_digest,
+        contract=contract_digest(run.use_case, audited.table),
+        rows_in=audited.rows_in,
+        rows_quarantined=audited.rows_quarantined,
+        warnings="; ".join(audited.warnings) or None,
+        replayed=replayed,
+    )
     for table, staged in ((quarantine_table(audited.table), audited.quarantine), (aside_table(audited.table), audited.aside)):
         if staged:
-            run.lake.publish(table, audited.partition, staged, about)
-    slice_ = run.lake.publish(audited.table, audited.partition, audited.staged, about)
+            run.lake.publish(table, audited.partition, staged, record)
+    slice_ = run.lake.publish(audited.table, audited.partition, audited.staged, record)
     result = Published(audited.table, audited.partition, slice_.version, audited.rows_in, slice_.rows, audited.rows_quarantined)
     reconcile(run.workspace, result)
     return result
@@ -197,9 +196,9 @@ def _unchanged(workspace: Workspace, use_case: UseCase, landed: Landed) -> bool:
     if not use_case.sources[landed.source].snapshot:
         return False
     table = source_table(use_case, landed.source)
-    last = workspace.lake.published(table, landed.partition) or {}
+    last = workspace.lake.published(table, landed.partition)
     now = (landed.source_digest, contract_digest(use_case, table))
-    return now == (last.get("trainyard_source_digest"), last.get("trainyard_contract"))
+    return last is not None and now == (last.record.source_digest, last.record.contract)
 
 
 def contract_digest(use_case: UseCase, table: str) -> str:

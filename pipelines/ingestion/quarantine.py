@@ -19,9 +19,17 @@ from pipelines.ingestion.rejects import quarantine_rows, stop_at_counts, within,
 from pipelines.results import Published
 from pipelines.use_case import ROW, UseCase, as_declared, key_of, quarantine_table, source_table
 from pipelines.validation import broken_invariants
-from pipelines.workspace import PARTITION, Decision, Kind, StageRun, Workspace, dependents, file_exists, read_bytes
-
-_MOVED = "trainyard_replayed"
+from pipelines.workspace import (
+    PARTITION,
+    CommitRecord,
+    Decision,
+    Kind,
+    StageRun,
+    Workspace,
+    dependents,
+    file_exists,
+    read_bytes,
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,8 @@ def replay(run: StageRun, source: str | None = None) -> list[Replayed]:
         if waiting or half:
             _ingest_again(run, name, waiting) if again else _replay(run, name, key)
         # Also after a run that died here: what was published has to be told and recomputed.
-        if waiting or _MOVED in (run.lake.published(table, key) or {}):
+        commit = run.lake.published(table, key)
+        if waiting or (commit and commit.record.replayed is not None):
             results.append(_record(run, name, key))
     return results
 
@@ -101,16 +110,16 @@ def _sources(use_case: UseCase, source: str | None) -> list[str]:
 def _sent_again(run: StageRun, table: str, source: str, key: str) -> bool:
     """Whether the landing zone holds another file than the one that was published in the table."""
     uri = run.workspace.fill(run.use_case.sources[source].uri, partition=run.key)
-    published = run.lake.published(table, key) or {}
+    published = run.lake.published(table, key)
     if not file_exists(uri) or not published:
         return False
-    return hashlib.sha256(read_bytes(uri)).hexdigest() != published.get("trainyard_source_digest")
+    return hashlib.sha256(read_bytes(uri)).hexdigest() != published.record.source_digest
 
 
 def _ingest_again(run: StageRun, source: str, waiting: int) -> None:
     audited = audit(run, land(run, source))
     moved = max(waiting - audited.rows_quarantined, 0)
-    publish(run, audited, {_MOVED: str(moved)})
+    publish(run, audited, moved)
 
 
 def _replay(run: StageRun, source: str, key: str) -> None:
@@ -124,25 +133,24 @@ def _replay(run: StageRun, source: str, key: str) -> None:
     record = _one_file(run.workspace, table, key, len(there) + len(waiting))
     split, left = _judge(run, source, published, waiting)
     moved = split.good.num_rows - published.num_rows
-    about = {name: str(value) for name, value in record.items() if name.startswith("trainyard_")}
-    about |= {"trainyard_run": run.id, "trainyard_contract": contract_digest(run.use_case, table)}
-    about |= {"trainyard_rows_quarantined": str(len(left)), _MOVED: str(moved)}
+    contract = contract_digest(run.use_case, table)
+    record = replace(record, run=run.id, contract=contract, rows_quarantined=len(left), replayed=moved)
     if moved:
-        run.lake.publish(table, key, split.staged, about, seen)
+        run.lake.publish(table, key, split.staged, record, seen)
     if left != before:
         staged = run.lake.stage(aside, key, quarantine_rows(left))
-        run.lake.publish(aside, key, [staged], about, seen_aside)
+        run.lake.publish(aside, key, [staged], record, seen_aside)
 
 
-def _one_file(workspace: Workspace, table: str, key: str, rows: int) -> dict[str, Any]:
+def _one_file(workspace: Workspace, table: str, key: str, rows: int) -> CommitRecord:
     """The record of the published rows, which are of the very file that the quarantined ones are of.
 
     Raises:
         PermanentError: an ingestion died between the two, so row numbers do not say which row is which.
     """
-    record, rejects = workspace.lake.published(table, key), workspace.lake.published(quarantine_table(table), key)
-    digests = {r.get("trainyard_source_digest") if r else None for r in (record, rejects)}
-    if record is None or len(digests) != 1 or int(record["trainyard_rows_in"]) != rows:
+    commits = workspace.lake.published(table, key), workspace.lake.published(quarantine_table(table), key)
+    record, rejects = (commit.record if commit else CommitRecord() for commit in commits)
+    if record.source_digest != rejects.source_digest or record.rows_in != rows:
         raise PermanentError(
             f"{table} {key}: the quarantined rows do not belong to the published ones: its ingestion was interrupted, or "
             "one table was restored without the other; run ingestion for this partition again"
@@ -195,18 +203,20 @@ def _stop_at_published(rejects: dict[int, dict[str, Any]], published: Any, where
 def _record(run: StageRun, source: str, key: str) -> Replayed:
     """Count again, and write down what the published rows came from; once, however often this is run."""
     table = source_table(run.use_case, source)
-    record = run.lake.published(table, key) or {}
+    commit = run.lake.published(table, key)
+    assert commit is not None, "rows of this partition were replayed"
+    record = commit.record
     rows = run.lake.partitions(table).get(key, 0)
     left = Counter(r["rule"] for r in rejected_rows(run.workspace, run.use_case, source, key))
-    done = Published(table, key, record["version"], int(record["trainyard_rows_in"]), rows, left.total())
+    done = Published(table, key, commit.version, record.rows_in or 0, rows, left.total())
     reconcile(run.workspace, done)
-    moved, mover = int(record.get(_MOVED, 0)), record["trainyard_run"]
-    went = f"run {mover} moved {moved} out of quarantine into the table" if _MOVED in record else "none passes"
+    replayed, moved = record.replayed is not None, record.replayed or 0
+    went = f"run {record.run} moved {moved} out of quarantine into the table" if replayed else "none passes"
     stay = f"{left.total()} stay ({', '.join(f'{rule}: {n}' for rule, n in left.most_common())})" if left else "none is left"
     why = f"{table} {key}: of the quarantined rows, {went}; {stay}."
-    recompute = dependents(run, source) if _MOVED in record else ()
+    recompute = dependents(run, source) if replayed else ()
     result = Replayed(table, key, moved, done.rows_in, rows, left.total(), recompute, why)
-    if _MOVED in record:
+    if replayed:
         evidence = {"table": table, "version": done.version, "moved": moved, "left": dict(left), "recompute": list(recompute)}
         identity = f"{Kind.REPLAYED}/{table}/{key}/{done.version}"
         run.ledger.record(Decision(identity, run.use_case.name, Kind.REPLAYED, run.key, why, "replay", run.id, evidence))

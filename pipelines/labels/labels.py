@@ -6,13 +6,17 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import TransientError
 from pipelines.use_case import Partition, UseCase, labels_table, source_table
-from pipelines.workspace import StageRun
+from pipelines.workspace import CommitRecord, StageRun
 
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+    from pyarrow import Table
+
+_COMPARE: dict[str, Callable[[Series, float], Series]] = {
     ">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "==": operator.eq,
 }  # fmt: skip
 
@@ -37,15 +41,20 @@ def publish_labels(run: StageRun, now: datetime | None = None) -> Labelled:
     """
     if not outcomes_complete(run.use_case, run.partition, now):
         ready = complete_at(run.use_case, run.partition).isoformat()
-        raise TransientError(f"{run.use_case.name} {run.key}: outcomes are complete from {ready} on; run again then")
+        raise TransientError(f"{run}: outcomes are complete from {ready} on; run again then")
     outcomes = run.lake.read(source_table(run.use_case, run.use_case.label.source), [run.key]).to_pandas()
     labels = to_labels(outcomes, run.use_case)
     table = labels_table(run.use_case)
     staged = run.lake.stage(table, run.key, _arrow(labels))
-    about = {"trainyard_partition": run.key, "trainyard_run": run.id}
-    slice_ = run.lake.publish(table, run.key, [staged], about)
-    positive = int(labels["label"].sum())
-    return Labelled(table, run.key, slice_.version, len(outcomes), len(labels), positive)
+    published = run.lake.publish(table, run.key, [staged], CommitRecord(run=run.id))
+    return Labelled(
+        table=table,
+        partition=run.key,
+        version=published.version,
+        rows=len(outcomes),
+        labels=len(labels),
+        positive=int(labels["label"].sum()),
+    )
 
 
 def complete_at(use_case: UseCase, partition: Partition) -> datetime:
@@ -57,7 +66,7 @@ def outcomes_complete(use_case: UseCase, partition: Partition, now: datetime | N
     return (now or datetime.now(UTC)) >= complete_at(use_case, partition)
 
 
-def to_labels(outcomes: Any, use_case: UseCase) -> Any:
+def to_labels(outcomes: DataFrame, use_case: UseCase) -> DataFrame:
     """Frame of key, label (0 or 1) and the moment it became known. Rows without the label's column are no labels."""
     rule = use_case.label
     known = outcomes[outcomes[rule.column].notna()]
@@ -66,7 +75,7 @@ def to_labels(outcomes: Any, use_case: UseCase) -> Any:
     return kept.reset_index(drop=True)
 
 
-def _arrow(labels: Any) -> Any:
+def _arrow(labels: DataFrame) -> Table:
     import pyarrow as pa
 
     return pa.Table.from_pandas(labels, preserve_index=False).replace_schema_metadata(None)

@@ -70,7 +70,8 @@ def counts(workspace: Workspace, use_case: UseCase) -> list[Count]:
     for source in use_case.sources:
         table = source_table(use_case, source)
         published, aside = workspace.lake.partitions(table), workspace.lake.partitions(quarantine_table(table))
-        came = sum(int((workspace.lake.published(table, key) or {})["trainyard_rows_in"]) for key in published)
+        commits = [workspace.lake.published(table, key) for key in published]
+        came = sum(commit.record.rows_in or 0 for commit in commits if commit)
         found.append(Count(source, came, sum(published.values()), sum(aside.values())))
     return found
 

@@ -1,9 +1,19 @@
-"""Has the data drifted, and what were the predictions worth?
+"""Has the data drifted, have the predictions, and, once outcomes are in, what were they worth?
 
 In: predictions, labels, the rows that the champion was trained on. Out: a partition of `<use case>/monitoring`.
 """
 
-from pipelines.monitoring.monitoring import measure_drift, measure_performance, publish, publish_measured
-from pipelines.monitoring.observations import Drift, Monitored, Performance, latest
+from pipelines.monitoring.drift import measure_drift
+from pipelines.monitoring.observations import Drift, Monitored, Performance, latest, publish, publish_measured
+from pipelines.monitoring.performance import measure_performance
 
-__all__ = ["Drift", "Monitored", "Performance", "latest", "measure_drift", "measure_performance", "publish", "publish_measured"]
+__all__ = [
+    "Drift",
+    "Monitored",
+    "Performance",
+    "latest",
+    "measure_drift",
+    "measure_performance",
+    "publish",
+    "publish_measured",
+]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
+from pipelines.results import from_json
 from pipelines.use_case import UseCase, monitoring_table
-from pipelines.workspace import Workspace
+from pipelines.workspace import CommitRecord, StageRun, Workspace
 
 
 @dataclass(frozen=True)
@@ -61,3 +63,36 @@ def latest(workspace: Workspace, use_case: UseCase) -> dict[str, Monitored]:
             Performance(**performance) if performance else None,
         )
     return dict(sorted(found.items()))
+
+
+def publish(run: StageRun, drift: Drift | None, performance: Performance | None) -> Monitored:
+    """Make the partition's state visible. A measure that is not there yet does not erase one that is."""
+    import pyarrow as pa
+
+    before = latest(run.workspace, run.use_case).get(run.key)
+    if before is not None:
+        drift, performance = drift or before.drift, performance or before.performance
+    version = next((m.model_version for m in (performance, drift) if m), None)
+    state = Monitored(partition=run.key, model_version=version, drift=drift, performance=performance)
+    document = json.dumps(
+        {"drift": drift and asdict(drift), "performance": performance and asdict(performance)}, allow_nan=False
+    )
+    columns = {"model_version": pa.int64(), "auc": pa.float64(), "log_loss": pa.float64(), "drifted_share": pa.float64()}
+    row = {
+        "model_version": version,
+        "auc": performance.auc if performance else None,
+        "log_loss": performance.log_loss if performance else None,
+        "drifted_share": drift.drifted_share if drift else None,
+        "document": document,
+    }
+    schema = pa.schema([*columns.items(), ("document", pa.string())])
+    table = monitoring_table(run.use_case)
+    staged = run.lake.stage(table, run.key, pa.Table.from_pylist([row], schema=schema))
+    run.lake.publish(table, run.key, [staged], CommitRecord(run=run.id))
+    return state
+
+
+def publish_measured(run: StageRun, drift: Mapping[str, object] | None, performance: Mapping[str, object] | None) -> Monitored:
+    """`publish`, with the measures as the JSON that travelled between tasks."""
+    measured = from_json(Drift, drift) if drift else None, from_json(Performance, performance) if performance else None
+    return publish(run, *measured)

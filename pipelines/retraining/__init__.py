@@ -3,6 +3,6 @@
 In: what monitoring saw. Out: a decision in the ledger.
 """
 
-from pipelines.retraining.retraining import decide
+from pipelines.retraining.decision import decide
 
 __all__ = ["decide"]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pipelines.use_case import Partition, UseCase, features_table, predictions_table
-from pipelines.workspace import Decision, Kind, StageRun, Workspace, check_alias
+from pipelines.use_case import UseCase, features_table, predictions_table
+from pipelines.workspace import CommitRecord, Decision, Kind, Model, StageRun, check_alias
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from pyarrow import Table
 
 
 @dataclass(frozen=True)
@@ -27,36 +31,37 @@ def score(run: StageRun) -> Scored:
     champion = run.ledger.champion(run.use_case.name, as_of=run.key)
     if champion is None:
         _record_no_champion(run)
-        return Scored(table, run.key, None, None, 0)
+        return Scored(table=table, partition=run.key, model_version=None, version=None, rows=0)
     model = run.registry.load(run.use_case.name, champion.version)
     rows = run.lake.read(features_table(run.use_case), [run.key]).to_pandas()
     predictions = predict(model, run.use_case, rows)
     seen = run.lake.seen(table, run.key)
-    kept = _other_versions(run.workspace, table, run.partition, champion.version)
+    kept = _other_versions(run, champion.version)
     staged = run.lake.stage(table, run.key, _arrow(predictions, kept))
-    about = {"trainyard_partition": run.key, "trainyard_run": run.id, "trainyard_model": str(champion.version)}
-    slice_ = run.lake.publish(table, run.key, [staged], about, seen)
-    return Scored(table, run.key, champion.version, slice_.version, len(predictions))
+    record = CommitRecord(run=run.id, model=champion.version)
+    version = run.lake.publish(table, run.key, [staged], record, seen).version
+    return Scored(table=table, partition=run.key, model_version=champion.version, version=version, rows=len(predictions))
 
 
-def predict(model: Any, use_case: UseCase, rows: Any) -> Any:
+def predict(model: Model, use_case: UseCase, rows: DataFrame) -> DataFrame:
     """Frame of key, model version, probability and the action that the threshold asks for; one row per row."""
     probability = model.predict(rows)
     frame = rows[[use_case.features.key]].assign(model_version=model.version, probability=probability)
     return frame.assign(act=probability >= use_case.scoring.threshold)
 
 
-def _other_versions(workspace: Workspace, table: str, partition: Partition, version: int) -> Any:
+def _other_versions(run: StageRun, version: int) -> Table | None:
     """Rows of the partition that other model versions predicted: they stay."""
     import pyarrow.compute as pc
 
-    if not workspace.lake.partitions(table).get(partition.key):
+    table = predictions_table(run.use_case)
+    if not run.lake.partitions(table).get(run.key):
         return None
-    rows = workspace.lake.read(table, [partition.key])
+    rows = run.lake.read(table, [run.key])
     return rows.filter(pc.not_equal(rows["model_version"], version)).drop_columns(["partition"])
 
 
-def _arrow(predictions: Any, kept: Any) -> Any:
+def _arrow(predictions: DataFrame, kept: Table | None) -> Table:
     import pyarrow as pa
 
     new = pa.Table.from_pandas(predictions, preserve_index=False).replace_schema_metadata(None)
@@ -66,5 +71,13 @@ def _arrow(predictions: Any, kept: Any) -> Any:
 def _record_no_champion(run: StageRun) -> None:
     why = f"No model was champion for {run.key}: nothing was promoted yet. Train one: its history is being gathered."
     run.ledger.record(
-        Decision(f"{Kind.NOT_SCORED}/{run.key}", run.use_case.name, Kind.NOT_SCORED, run.key, why, "scoring", run.id)
+        Decision(
+            id=f"{Kind.NOT_SCORED}/{run.key}",
+            use_case=run.use_case.name,
+            kind=Kind.NOT_SCORED,
+            partition=run.key,
+            why=why,
+            actor="scoring",
+            run=run.id,
+        )
     )

@@ -4,6 +4,7 @@ In: the environment file. Out: a `Workspace`, which every step takes; who is cha
 """
 
 from pipelines.workspace.champion import check_alias, first_unscored
+from pipelines.workspace.commits import Commit, CommitRecord
 from pipelines.workspace.downstream import dependents, stages_to_recompute
 from pipelines.workspace.environment import (
     Environment,
@@ -30,6 +31,8 @@ __all__ = [
     "DIGEST_TAG",
     "PARTITION",
     "Champion",
+    "Commit",
+    "CommitRecord",
     "Decision",
     "Environment",
     "Kind",

@@ -12,12 +12,14 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from pipelines.errors import PermanentError, TransientError
 from pipelines.results import TableSlice
 from pipelines.workspace import files
+from pipelines.workspace.commits import Commit, CommitRecord
 
 PARTITION = "partition"
 _TRIES = 20
@@ -73,16 +75,17 @@ class Lake:
     # publish --------------------------------------------------------------------------------------------------------
 
     def publish(
-        self, table: str, partition: str, staged: Iterable[str], about: dict[str, str], seen: int | None = None
+        self, table: str, partition: str, staged: Iterable[str], record: CommitRecord, seen: int | None = None
     ) -> TableSlice:
         """Replace one partition by the staged files, in one transaction.
 
-        `about` is recorded in the commit. Raises TransientError when another run published the same partition since:
-        since this call, or since `seen` (see there) where the files were made from the partition's own rows.
+        `record` is kept in the commit, with the partition. Raises TransientError when another run published the same
+        partition since: since this call, or since `seen` (see there) where the files were made from its own rows.
         """
         staged = list(staged)
         actions, schema, rows = self._adds(table, partition, staged)
         before = self.seen(table, partition) if seen is None else seen
+        about = replace(record, partition=partition).metadata()
 
         def commit(delta: Any) -> None:
             if (delta.transaction_version(partition) or 0) != before:
@@ -94,14 +97,14 @@ class Lake:
         assert version is not None, "only an append may decline to commit"
         return TableSlice(table, partition, version, rows)
 
-    def append(self, table: str, partition: str, rows: Any, about: dict[str, str], check: Callable[[], bool]) -> int | None:
+    def append(self, table: str, partition: str, rows: Any, record: CommitRecord, check: Callable[[], bool]) -> int | None:
         """Add rows in one transaction, unless `check()`, asked against the latest version each time, says no."""
         actions, schema, _ = self._adds(table, partition, [self.stage(table, partition, rows)])
 
         def commit(delta: Any) -> bool | None:
             if not check():
                 return False
-            self._commit(delta, actions, "append", None, about, None)
+            self._commit(delta, actions, "append", None, record.metadata(), None)
             return None
 
         return self._transact(table, schema, commit)
@@ -254,8 +257,8 @@ class Lake:
             raise PermanentError(f"{table}: no rows for {_listed(partitions)}; run the stage that publishes it first")
         return _concatenate(parts)
 
-    def commits(self, table: str, version: int | None = None) -> Iterator[dict[str, Any]]:
-        """What each commit recorded, with its `version`, newest first, from a version on.
+    def commits(self, table: str, version: int | None = None) -> Iterator[Commit]:
+        """The table's commits, newest first, from a version on.
 
         Read from the log itself: `DeltaTable.history` of deltalake 1.6 numbers the newest commits with the version that
         was loaded, so that an older version, or a commit made meanwhile, shifts all numbers.
@@ -265,23 +268,23 @@ class Lake:
                 lines = files.read_bytes(f"{self.uri(table)}/_delta_log/{number:020d}.json").splitlines()
             except PermanentError:  # older than what is kept of the log
                 return
-            yield from ({**a["commitInfo"], "version": number} for a in map(json.loads, lines) if "commitInfo" in a)
+            yield from (Commit.of(number, action["commitInfo"]) for action in map(json.loads, lines) if "commitInfo" in action)
 
-    def published(self, table: str, partition: str, version: int | None = None) -> dict[str, Any] | None:
-        """The record of the commit whose rows the partition holds, now or at a version, with its own `version`."""
+    def published(self, table: str, partition: str, version: int | None = None) -> Commit | None:
+        """The commit whose rows the partition holds, now or at a version."""
         if not self.exists(table):
             return None
         undone_after: int | None = None
         for commit in self.commits(table, version):
-            if undone_after is not None and commit["version"] > undone_after:
+            if undone_after is not None and commit.version > undone_after:
                 continue
-            if commit.get("operation") == "RESTORE":
-                undone_after = int(commit["operationParameters"]["version"])
-            elif commit.get("trainyard_partition") == partition:
-                return dict(commit)
+            if commit.restored_to is not None:
+                undone_after = commit.restored_to
+            elif commit.record.partition == partition:
+                return commit
         return None
 
-    def restore(self, table: str, version: int, about: dict[str, str], seen: int | None = None) -> int:
+    def restore(self, table: str, version: int, record: CommitRecord, seen: int | None = None) -> int:
         """Make the content of an older version the current one; a new version, nothing is erased.
 
         `seen` is the version that was current when this was decided; without it, the current one. Whoever is about to
@@ -300,7 +303,7 @@ class Lake:
         delta = self.delta(table, seen)
         keys = {*self.partitions(table, seen), *self.partitions(table, version)}
         again = [Transaction(key, (delta.transaction_version(key) or 0) + 1) for key in sorted(keys)]
-        properties = CommitProperties(custom_metadata=about, max_commit_retries=0, app_transactions=again)
+        properties = CommitProperties(custom_metadata=record.metadata(), max_commit_retries=0, app_transactions=again)
         try:
             delta.restore(version, commit_properties=properties)
         except CommitFailedError:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipelines.errors import PermanentError
+from pipelines.workspace.commits import CommitRecord
 from pipelines.workspace.lake import Lake
 
 
@@ -133,8 +134,8 @@ class Ledger:
         def check() -> bool:
             return decision.id not in {d.id for d in self.decisions(decision.use_case)} and allowed()
 
-        about = {"decision": decision.id, "run": decision.run}
-        return self.lake.append(_table(decision.use_case), decision.partition, rows, about, check) is not None
+        record = CommitRecord(decision=decision.id, run=decision.run)
+        return self.lake.append(_table(decision.use_case), decision.partition, rows, record, check) is not None
 
 
 def _table(use_case: str) -> str:

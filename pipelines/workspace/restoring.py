@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import Any
 
 from pipelines.errors import PermanentError
 from pipelines.use_case import (  # fmt: skip
@@ -17,10 +16,9 @@ from pipelines.use_case import (  # fmt: skip
     quarantine_table,
     source_table,
 )
+from pipelines.workspace.commits import CommitRecord
 from pipelines.workspace.environment import Workspace
 from pipelines.workspace.ledger import Decision, Kind
-
-_RESTORED = "trainyard_restored"
 
 
 @dataclass(frozen=True)
@@ -61,19 +59,19 @@ def restore(workspace: Workspace, use_case: UseCase, table: str, version: int, r
     if not reason.strip():
         raise PermanentError(f"{table}: a restore needs a reason; the ledger keeps it")
     last = next(workspace.lake.commits(table))
-    if last.get(_RESTORED) != str(version):
-        seen = int(last["version"])
-        changed = _changed(workspace, table, seen, version)
-        about = {"trainyard_run": workspace.run, _RESTORED: str(version), "trainyard_changed": ",".join(changed)}
-        workspace.lake.restore(table, version, about, seen)
+    if last.record.restored != version:
+        changed = _changed(workspace, table, last.version, version)
+        record = CommitRecord(run=workspace.run, restored=version, changed=changed)
+        workspace.lake.restore(table, version, record, last.version)
     # Also after a run that died here: the rest is done again, and the ledger told once.
     return _complete(workspace, use_case, table, reason, actor)
 
 
 def _complete(workspace: Workspace, use_case: UseCase, table: str, reason: str, actor: str) -> Restored:
-    record = next(workspace.lake.commits(table))
-    restored, version = int(record[_RESTORED]), int(record["version"])
-    changed = tuple(filter(None, str(record["trainyard_changed"]).split(",")))
+    commit = next(workspace.lake.commits(table))
+    restored, version, changed = commit.record.restored, commit.version, commit.record.changed
+    assert restored is not None, "the last commit is the restore"
+    assert changed is not None, "every restore says what it changed"
     source = table.removeprefix(f"{use_case.name}/")
     quarantine, open_ = _match_quarantine(workspace, table) if source in use_case.sources else (None, ())
     keys = tuple(key for key in changed if key in workspace.lake.partitions(table))
@@ -88,12 +86,12 @@ def _complete(workspace: Workspace, use_case: UseCase, table: str, reason: str, 
     return Restored(table, restored, version, changed, quarantine, open_, recompute, why)
 
 
-def _changed(workspace: Workspace, table: str, now: int, then: int) -> list[str]:
+def _changed(workspace: Workspace, table: str, now: int, then: int) -> tuple[str, ...]:
     """Partitions whose files differ between two versions."""
     if not 0 <= then <= now:
         raise PermanentError(f"{table}: no version {then}; it has 0 to {now}")
     files = [{(f["partition"], f["uri"]) for f in workspace.lake.files(table, version=v)} for v in (now, then)]
-    return sorted({key for key, _ in files[0] ^ files[1]})
+    return tuple(sorted({key for key, _ in files[0] ^ files[1]}))
 
 
 def _match_quarantine(workspace: Workspace, table: str) -> tuple[int | None, tuple[str, ...]]:
@@ -106,7 +104,7 @@ def _match_quarantine(workspace: Workspace, table: str) -> tuple[int | None, tup
         if not _unreconciled(workspace, table, version):
             if version == now:
                 return None, ()
-            workspace.lake.restore(aside, version, {"trainyard_run": workspace.run, "trainyard_restored_with": table}, now)
+            workspace.lake.restore(aside, version, CommitRecord(run=workspace.run, restored_with=table), now)
             return version, ()
     return None, _unreconciled(workspace, table, now)
 
@@ -115,15 +113,19 @@ def _unreconciled(workspace: Workspace, table: str, version: int | None) -> tupl
     """Partitions whose quarantine at a version is not the one that their rows were published with."""
     aside = quarantine_table(table)
     held = workspace.lake.partitions(aside, version) if version is not None else {}
-    wanted: dict[str, Any] = {key: workspace.lake.published(table, key) for key in workspace.lake.partitions(table)}
+    wanted = {key: _record(workspace, table, key) for key in workspace.lake.partitions(table)}
     wrong = {key for key, rows in held.items() if rows and key not in wanted}
     for key, record in wanted.items():
-        rows = int((record or {}).get("trainyard_rows_quarantined", 0))
-        there = workspace.lake.published(aside, key, version) if rows and version is not None else None
-        same = not rows or (there or {}).get("trainyard_source_digest") == (record or {}).get("trainyard_source_digest")
-        if held.get(key, 0) != rows or not same:
+        rows = record.rows_quarantined or 0
+        there = _record(workspace, aside, key, version) if rows and version is not None else CommitRecord()
+        if held.get(key, 0) != rows or (rows and there.source_digest != record.source_digest):
             wrong.add(key)
     return tuple(sorted(wrong))
+
+
+def _record(workspace: Workspace, table: str, key: str, version: int | None = None) -> CommitRecord:
+    commit = workspace.lake.published(table, key, version)
+    return commit.record if commit else CommitRecord()
 
 
 def use_case_of(table: str) -> UseCase:

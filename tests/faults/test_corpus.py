@@ -462,6 +462,6 @@ def _assert_reconciled(workspace: Workspace, fault: Fault, results: list[Any], c
     rejects = workspace.lake.read(f"{table}_quarantine", [DAY]).to_pylist() if aside else []
     assert Counter(r["rule"] for r in rejects) == fault.outcome
     assert all(r["source"] == fault.source and r["text"] and r["row"] > 1 for r in rejects)
-    warnings = (workspace.lake.published(table, DAY) or {}).get("trainyard_warnings", "")
+    warnings = workspace.lake.published(table, DAY).record.warnings or ""
     assert [words for words in fault.says if words not in warnings] == [], warnings
     assert bool(warnings) == bool(fault.says), warnings

@@ -15,7 +15,7 @@ from pipelines.gates.evaluation import Evaluation, choose, evaluate
 from pipelines.results import from_json, to_json
 from pipelines.training import Trained, TrainingPlan, load_rows, plan_training, train_candidate
 from pipelines.use_case import UseCase
-from pipelines.workspace import Kind, Model, StageRun
+from pipelines.workspace import CommitRecord, Kind, Model, StageRun
 from tests import synthetic
 from tests.conftest import World, changed
 
@@ -135,7 +135,7 @@ def test_a_label_among_the_features_is_suspected(published: World, simple_only: 
         labels = world.workspace.lake.read("parcels/labels", [day.key]).to_pandas().set_index("shipment_id")["label"]
         leaked = features.assign(weight=features["shipment_id"].map(labels).fillna(0) * 1000.0)
         staged = world.workspace.lake.stage("parcels/features", day.key, pa.Table.from_pandas(leaked, preserve_index=False))
-        world.workspace.lake.publish("parcels/features", day.key, [staged], {})
+        world.workspace.lake.publish("parcels/features", day.key, [staged], CommitRecord())
     _, found = judged(world, simple_only, 7)
     assert failed(found) == ["plausible"]
     assert "look for the label among the features" in found.why

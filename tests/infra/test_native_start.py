@@ -44,7 +44,7 @@ from airflow.sdk import dag, task
 def infra_probe():
     @task
     def log_a_note() -> str:
-        from pipelines.environment import open_workspace
+        from pipelines.workspace import open_workspace
 
         workspace = open_workspace("infra")
         with workspace.registry.run("infra_probe", "probe", {}):

@@ -13,7 +13,7 @@ from pipelines.ingestion import ingestion
 from pipelines.results import Published, from_json, to_json
 from pipelines.use_case import Contract, Partition, UseCase, rules
 from pipelines.validation import check as validation
-from pipelines.workspace import Lake, StageRun, Workspace
+from pipelines.workspace import CommitRecord, Lake, StageRun, Workspace
 from tests import synthetic
 
 TABLE, QUARANTINE = "parcels/shipments", "parcels/shipments_quarantine"
@@ -81,7 +81,7 @@ def test_a_good_partition_is_published_whole(workspace: Workspace, use_case: Use
         ("carriers", "snapshot", 3, 3, 0),
     ]
     assert workspace.lake.read(TABLE).to_pandas().distance.notna().all()
-    assert (workspace.lake.published(TABLE, day.key) or {})["trainyard_rows_in"] == str(ROWS)
+    assert workspace.lake.published(TABLE, day.key).record.rows_in == ROWS
 
 
 def test_nothing_is_seen_before_it_is_published_and_steps_talk_in_json(
@@ -382,5 +382,5 @@ def test_reference_data_is_published_anew_only_when_it_or_its_contract_changed(
     assert len(audited(use_case, carriers.assign(rating=1.0))) == 1
     stricter = contracted(use_case, "carriers", columns={"rating": {"max": 4}})
     assert len(audited(stricter, carriers.assign(rating=1.0))) == 1
-    workspace.lake.restore("parcels/carriers", 1, {})
+    workspace.lake.restore("parcels/carriers", 1, CommitRecord())
     assert len(audited(stricter, carriers.assign(rating=1.0))) == 1

@@ -207,7 +207,7 @@ def test_a_new_column_is_kept_aside_by_key_and_reported(workspace: Workspace, us
     assert len(aside) == synthetic.ROWS
     assert aside[3] == {"shipment_id": f"{day.key}-0003", "_row": 5, "fuel": "3 l", "partition": day.key}
     assert aside[0]["fuel"] is None
-    assert "fuel: a new column" in (workspace.lake.published(TABLE, day.key) or {})["trainyard_warnings"]
+    assert "fuel: a new column" in workspace.lake.published(TABLE, day.key).record.warnings
 
 
 def test_rows_in_quarantine_leave_nothing_aside(workspace: Workspace, use_case: UseCase, day: Partition) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pipelines.errors import PermanentError, TransientError
 from pipelines.labels.labels import complete_at, outcomes_complete, publish_labels, to_labels
 from pipelines.use_case import Partition, UseCase, labels_table, source_table
-from pipelines.workspace import StageRun, Workspace
+from pipelines.workspace import CommitRecord, StageRun, Workspace
 
 NOON = pd.Timestamp("2024-03-01 12:00", tz="UTC")
 
@@ -31,7 +31,7 @@ def deliver(workspace: Workspace, use_case: UseCase, day: Partition, rows: pd.Da
     staged = workspace.lake.stage(
         table, day.key, pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
     )
-    workspace.lake.publish(table, day.key, [staged], {"trainyard_partition": day.key})
+    workspace.lake.publish(table, day.key, [staged], CommitRecord())
 
 
 def test_the_threshold_itself_is_positive_and_a_lost_parcel_is_no_label(use_case: UseCase) -> None:

@@ -12,13 +12,12 @@ import pandas as pd
 import pytest
 
 from pipelines.commands import stages
-from pipelines.monitoring import monitoring
-from pipelines.monitoring.monitoring import measure_drift, measure_performance, publish_measured
+from pipelines.monitoring import drift, measure_drift, measure_performance, publish_measured
 from pipelines.monitoring.observations import latest
 from pipelines.results import to_json
 from pipelines.scoring import score
 from pipelines.use_case import Partition
-from pipelines.workspace import StageRun
+from pipelines.workspace import CommitRecord, StageRun
 from tests import synthetic
 from tests.conftest import World
 
@@ -94,7 +93,7 @@ def test_the_report_is_a_page_in_the_reports_folder(one_champion: World) -> None
 def test_an_unchanged_partition_is_not_measured_again(one_champion: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world, day = one_champion, scored(one_champion)
     first = stages.run_monitoring(StageRun(world.workspace, world.use_case, day))
-    monkeypatch.setattr(monitoring, "_evidently", lambda *a: pytest.fail("measured again"))
+    monkeypatch.setattr(drift, "_evidently", lambda *a: pytest.fail("measured again"))
     assert stages.run_monitoring(StageRun(world.workspace, world.use_case, day)) == first
     score(StageRun(world.at("again"), world.use_case, day))
     with pytest.raises(pytest.fail.Exception, match="measured again"):
@@ -142,7 +141,7 @@ def test_performance_is_unknown_where_the_champion_of_that_time_did_not_serve(tw
 
     other = pa.Table.from_pandas(rows.assign(model_version=2), preserve_index=False)
     staged = world.workspace.lake.stage("parcels/predictions", day.key, other)
-    world.workspace.lake.publish("parcels/predictions", day.key, [staged], {})
+    world.workspace.lake.publish("parcels/predictions", day.key, [staged], CommitRecord())
     assert measure_performance(StageRun(world.workspace, world.use_case, day)) is None
 
 

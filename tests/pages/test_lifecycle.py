@@ -7,10 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipelines.monitoring import monitoring
+from pipelines import monitoring, retraining, scoring
 from pipelines.pages.view import _age, lifecycle
-from pipelines.retraining import retraining
-from pipelines.scoring import scoring
 from pipelines.workspace import StageRun, Workspace
 from tests.conftest import World
 

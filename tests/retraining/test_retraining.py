@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.monitoring import Drift, Monitored, Performance, monitoring
+from pipelines import monitoring
+from pipelines.monitoring import Drift, Monitored, Performance
 from pipelines.results import to_json
-from pipelines.retraining import retraining
-from pipelines.retraining.retraining import State, judge
+from pipelines.retraining.decision import decide, read_state
+from pipelines.retraining.policy import RetrainingDecision, State, judge
 from pipelines.use_case import UseCase
 from pipelines.workspace import Champion, Kind, StageRun
 from tests.conftest import World, changed
@@ -73,7 +74,7 @@ def test_a_champion_grows_too_old_where_the_use_case_says_so(served: int, use_ca
 
 
 def test_without_a_champion_no_is_recorded_with_its_reason(published: World) -> None:
-    decision = retraining.decide(StageRun(published.workspace, published.use_case, published.days[5]))
+    decision = decide(StageRun(published.workspace, published.use_case, published.days[5]))
     (row,) = published.workspace.ledger.decisions(published.use_case.name)
     assert not decision.retrain
     assert (row.kind, row.partition, row.why) == (Kind.NOT_RETRAINED, published.days[5].key, decision.why)
@@ -87,7 +88,7 @@ def _watch(world: World, seen: Monitored) -> None:
 
 def test_the_state_is_read_from_ledger_registry_labels_and_monitoring(one_champion: World) -> None:
     world, day = one_champion, one_champion.days[10]
-    found = retraining.read_state(StageRun(world.workspace, world.use_case, day))
+    found = read_state(StageRun(world.workspace, world.use_case, day))
     assert found.champion is not None
     assert (found.champion.version, found.monitored) == (1, None)
     assert found.partitions_served == 3  # days 8, 9 and 10
@@ -100,22 +101,22 @@ def test_the_state_is_read_from_ledger_registry_labels_and_monitoring(one_champi
 def test_a_decision_is_recorded_once_for_the_same_state_and_again_for_another(one_champion: World) -> None:
     world, day = one_champion, one_champion.days[10]
 
-    def decide(run: str) -> retraining.RetrainingDecision:
-        return retraining.decide(StageRun(world.at(run), world.use_case, day))
+    def decided_in(run: str) -> RetrainingDecision:
+        return decide(StageRun(world.at(run), world.use_case, day))
 
     def recorded() -> list[tuple[str, str]]:
         kinds = (Kind.RETRAINED, Kind.NOT_RETRAINED)
         return [(d.kind, d.why) for d in world.workspace.ledger.decisions("parcels") if d.kind in kinds]
 
-    unknown = decide("one")
-    assert decide("two") == unknown
+    unknown = decided_in("one")
+    assert decided_in("two") == unknown
     assert recorded() == [("not retrained", unknown.why)]
     _watch(world, Monitored(day.key, 1, drift(0.0), performance(auc=0.9)))
-    healthy = decide("three")
+    healthy = decided_in("three")
     assert healthy.cause == "healthy"
     assert recorded() == [("not retrained", unknown.why), ("not retrained", healthy.why)]
     _watch(world, Monitored(day.key, 1, drift(0.9), performance(auc=0.5)))
-    lost = decide("four")
+    lost = decided_in("four")
     assert lost.retrain
     assert recorded()[2:] == [("retrained", lost.why)]
 
@@ -123,4 +124,4 @@ def test_a_decision_is_recorded_once_for_the_same_state_and_again_for_another(on
 def test_another_partition_s_state_decides_nothing_here(one_champion: World) -> None:
     world = one_champion
     _watch(world, Monitored(world.days[9].key, 1, drift(0.9), performance(auc=0.5)))
-    assert retraining.decide(StageRun(world.workspace, world.use_case, world.days[10])).cause == "unknown"
+    assert decide(StageRun(world.workspace, world.use_case, world.days[10])).cause == "unknown"

@@ -12,7 +12,7 @@ import pytest
 from pipelines.errors import PermanentError, TransientError
 from pipelines.results import to_json
 from pipelines.scoring.scoring import score
-from pipelines.workspace import Decision, Kind, Lake, StageRun
+from pipelines.workspace import CommitRecord, Decision, Kind, Lake, StageRun
 from tests import synthetic
 from tests.conftest import World, changed
 
@@ -64,7 +64,7 @@ def test_rows_of_another_version_are_kept(two_champions: World) -> None:
     table = world.workspace.lake.read("parcels/predictions", [after.key]).drop_columns(["partition"])
     as_v1 = table.set_column(1, "model_version", pa.array([1] * table.num_rows, pa.int64()))
     staged = world.workspace.lake.stage("parcels/predictions", after.key, as_v1)
-    world.workspace.lake.publish("parcels/predictions", after.key, [staged], {})
+    world.workspace.lake.publish("parcels/predictions", after.key, [staged], CommitRecord())
     for _ in range(2):
         score(StageRun(world.workspace, world.use_case, after))
         rows = world.workspace.lake.read("parcels/predictions", [after.key]).to_pandas()
@@ -81,7 +81,7 @@ def test_a_run_that_publishes_meanwhile_is_not_overwritten(one_champion: World, 
     def meanwhile(table: str, partition: str, rows: pa.Table) -> str:
         monkeypatch.setattr(lake, "stage", stage)
         other = rows.set_column(1, "model_version", pa.array([7] * rows.num_rows, pa.int64()))
-        lake.publish(table, partition, [stage(table, partition, other)], {})
+        lake.publish(table, partition, [stage(table, partition, other)], CommitRecord())
         return stage(table, partition, rows)
 
     monkeypatch.setattr(lake, "stage", meanwhile)
@@ -111,7 +111,7 @@ def test_a_partition_before_the_first_champion_is_not_scored(one_champion: World
 def test_a_feature_that_is_missing_is_named(one_champion: World, tmp_path: Path) -> None:
     world, day, lake = one_champion, one_champion.days[8], Lake(f"{tmp_path}/without_weight")
     rows = world.workspace.lake.read("parcels/features", [day.key]).drop_columns(["partition", "weight"])
-    lake.publish("parcels/features", day.key, [lake.stage("parcels/features", day.key, rows)], {})
+    lake.publish("parcels/features", day.key, [lake.stage("parcels/features", day.key, rows)], CommitRecord())
     with pytest.raises(PermanentError, match=r"parcels v1: the rows lack weight.*rebuild the features"):
         score(StageRun(replace(world.workspace, lake=lake), world.use_case, day))
     assert lake.partitions("parcels/predictions") == {}

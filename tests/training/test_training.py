@@ -15,7 +15,7 @@ from pipelines.results import from_json, to_json
 from pipelines.training import training
 from pipelines.training.training import TrainingPlan, load_rows, plan_training, search, time_folds, train_candidate
 from pipelines.use_case import UseCase
-from pipelines.workspace import StageRun
+from pipelines.workspace import CommitRecord, StageRun
 from tests import synthetic
 from tests.conftest import World, changed
 
@@ -103,7 +103,7 @@ def _replace_labels(world: World, days: list[Any], change: Any) -> None:
         labels = world.workspace.lake.read("parcels/labels", [day.key]).to_pandas().drop(columns="partition")
         table = pa.Table.from_pandas(change(labels), preserve_index=False).replace_schema_metadata(None)
         staged = world.workspace.lake.stage("parcels/labels", day.key, table)
-        world.workspace.lake.publish("parcels/labels", day.key, [staged], {"trainyard_partition": day.key})
+        world.workspace.lake.publish("parcels/labels", day.key, [staged], CommitRecord())
 
 
 def _poison(labels: pd.DataFrame) -> pd.DataFrame:

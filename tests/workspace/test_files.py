@@ -16,7 +16,7 @@ import pytest
 from google.api_core.exceptions import NotFound, ServiceUnavailable
 
 from pipelines.errors import PermanentError, TransientError
-from pipelines.workspace import files
+from pipelines.workspace import CommitRecord, files
 from pipelines.workspace.environment import load_environment
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.ledger import Decision, Kind, Ledger
@@ -142,10 +142,10 @@ def test_the_lake_on_s3_publishes_and_reads_with_the_aws_environment(s3: str) ->
     lake = Lake(settings.root, settings.options)
     for day, value in (("2024-03-01", 1), ("2024-03-02", 2), ("2024-03-01", 3)):
         staged = lake.stage("parcels/x", day, pa.table({"a": [value]}))
-        lake.publish("parcels/x", day, [staged], {"trainyard_partition": day, "value": str(value)})
+        lake.publish("parcels/x", day, [staged], CommitRecord(plan=str(value)))
     assert lake.partitions("parcels/x") == {"2024-03-01": 1, "2024-03-02": 1}
     assert lake.read("parcels/x").column("a").to_pylist() == [3, 2]
-    assert (lake.published("parcels/x", "2024-03-01") or {})["value"] == "3"
+    assert lake.published("parcels/x", "2024-03-01").record.plan == "3"
     assert lake.read("parcels/x", version=1).to_pylist() == [{"a": 1, "partition": "2024-03-01"}]
 
 
@@ -158,7 +158,7 @@ def test_of_two_writers_of_one_partition_on_s3_one_wins(s3: str) -> None:
         staged = lake.stage("parcels/x", "2024-03-01", pa.table({"a": [value]}))
         start.wait()
         try:
-            lake.publish("parcels/x", "2024-03-01", [staged], {"trainyard_partition": "2024-03-01", "value": str(value)})
+            lake.publish("parcels/x", "2024-03-01", [staged], CommitRecord(plan=str(value)))
         except TransientError:
             return "lost"
         return "won"
@@ -166,7 +166,7 @@ def test_of_two_writers_of_one_partition_on_s3_one_wins(s3: str) -> None:
     with ThreadPoolExecutor(2) as pool:
         outcomes = list(pool.map(publish, (1, 2)))
     lake = Lake(settings.root, settings.options)
-    last = (lake.published("parcels/x", "2024-03-01") or {})["value"]
+    last = lake.published("parcels/x", "2024-03-01").record.plan
     assert "won" in outcomes
     assert lake.read("parcels/x").column("a").to_pylist() == [int(last)]
     assert outcomes.count("won") == lake.version("parcels/x")

@@ -19,7 +19,7 @@ from deltalake import DeltaTable
 
 from pipelines.errors import PermanentError, TransientError
 from pipelines.use_case import ROOT
-from pipelines.workspace import files
+from pipelines.workspace import CommitRecord, files
 from pipelines.workspace.lake import Lake
 
 TABLE = "parcels/x"
@@ -32,7 +32,7 @@ def lake(tmp_path: Path) -> Lake:
 
 def publish(lake: Lake, partition: str, **columns: list[Any]) -> int:
     staged = lake.stage(TABLE, partition, pa.table(columns))
-    return lake.publish(TABLE, partition, [staged], {"trainyard_partition": partition}).version
+    return lake.publish(TABLE, partition, [staged], CommitRecord()).version
 
 
 def values(lake: Lake, partitions: list[str] | None = None, version: int | None = None) -> list[Any]:
@@ -63,7 +63,7 @@ def test_staged_files_are_invisible_until_they_are_published(lake: Lake) -> None
     assert lake.partitions(TABLE) == {}
     publish(lake, "1", a=[5])
     assert values(lake) == [5]
-    lake.publish(TABLE, "1", [staged], {})
+    lake.publish(TABLE, "1", [staged], CommitRecord())
     assert values(lake) == [1]
 
 
@@ -78,19 +78,19 @@ def test_publishing_replaces_exactly_one_partition(lake: Lake) -> None:
 def test_publishing_again_gives_the_same_content(lake: Lake) -> None:
     staged = [lake.stage(TABLE, "1", pa.table({"a": [n]})) for n in (1, 2)]
     for _ in range(2):
-        assert lake.publish(TABLE, "1", staged, {}).rows == 2
+        assert lake.publish(TABLE, "1", staged, CommitRecord()).rows == 2
         assert sorted(values(lake)) == [1, 2]
 
 
 def test_an_empty_file_empties_the_partition(lake: Lake) -> None:
     publish(lake, "1", a=[1])
-    lake.publish(TABLE, "1", [lake.stage(TABLE, "1", pa.table({"a": pa.array([], pa.int64())}))], {})
+    lake.publish(TABLE, "1", [lake.stage(TABLE, "1", pa.table({"a": pa.array([], pa.int64())}))], CommitRecord())
     assert lake.partitions(TABLE) == {"1": 0}
 
 
 def test_nothing_staged_is_refused(lake: Lake) -> None:
     with pytest.raises(PermanentError, match=r"parcels/x 1: nothing was staged"):
-        lake.publish(TABLE, "1", [], {})
+        lake.publish(TABLE, "1", [], CommitRecord())
 
 
 def test_creators_of_one_table_at_once_make_one_table_with_the_columns_of_all(lake: Lake) -> None:
@@ -150,7 +150,7 @@ def stale_publish(lake: Lake, partition: str, value: int, meanwhile: Callable[[]
         return delta
 
     lake._open_or_create = open_late  # type: ignore[method-assign]
-    lake.publish(TABLE, partition, [staged], {})
+    lake.publish(TABLE, partition, [staged], CommitRecord())
 
 
 @pytest.mark.parametrize("before", [[], [0]], ids=["first publication", "later publication"])
@@ -189,8 +189,8 @@ def test_writers_of_different_partitions_both_succeed(lake: Lake) -> None:
 
 def test_rows_are_appended_unless_the_check_says_no(lake: Lake) -> None:
     rows = pa.table({"a": [1]})
-    assert lake.append(TABLE, "1", rows, {}, lambda: True) is not None
-    assert lake.append(TABLE, "1", rows, {}, lambda: False) is None
+    assert lake.append(TABLE, "1", rows, CommitRecord(), lambda: True) is not None
+    assert lake.append(TABLE, "1", rows, CommitRecord(), lambda: False) is None
     assert values(lake) == [1]
 
 
@@ -199,7 +199,8 @@ def test_the_check_of_an_append_is_asked_again_after_a_lost_commit(lake: Lake) -
     publish(lake, "0", a=[0])
 
     def append(number: int) -> int | None:
-        return lake.append(TABLE, "1", pa.table({"a": [number]}), {}, lambda: sum(lake.partitions(TABLE).values()) < 2)
+        rows = pa.table({"a": [number]})
+        return lake.append(TABLE, "1", rows, CommitRecord(), lambda: sum(lake.partitions(TABLE).values()) < 2)
 
     found = at_once(*(partial(append, n) for n in range(3)))
     assert len([f for f in found if f is not None]) == 1
@@ -250,17 +251,17 @@ def test_a_pinned_version_reads_the_same_rows_after_a_republication(lake: Lake) 
 def test_a_restored_table_tells_which_publication_it_holds(lake: Lake) -> None:
     first = publish(lake, "1", a=[1])
     publish(lake, "1", a=[2])
-    lake.restore(TABLE, first, {"why": "test"})
+    lake.restore(TABLE, first, CommitRecord(run="test"))
     assert values(lake) == [1]
-    assert (lake.published(TABLE, "1") or {})["version"] == first
+    assert lake.published(TABLE, "1").version == first
     again = publish(lake, "1", a=[3])
-    assert (lake.published(TABLE, "1") or {})["version"] == again
+    assert lake.published(TABLE, "1").version == again
 
 
 def test_a_version_that_is_not_there_is_refused(lake: Lake) -> None:
     publish(lake, "1", a=[1])
     with pytest.raises(PermanentError, match="parcels/x: no version 7; it has 0 to 1"):
-        lake.restore(TABLE, 7, {})
+        lake.restore(TABLE, 7, CommitRecord())
 
 
 def test_a_table_outlives_the_clean_up_of_its_first_log_files(lake: Lake) -> None:
@@ -296,10 +297,10 @@ def test_a_missing_table_and_a_missing_partition_say_what_to_do(lake: Lake) -> N
 
 def test_a_commit_says_who_published_what(lake: Lake) -> None:
     staged = lake.stage(TABLE, "1", pa.table({"a": [1]}))
-    lake.publish(TABLE, "1", [staged], {"trainyard_partition": "1", "trainyard_run": "r"})
+    lake.publish(TABLE, "1", [staged], CommitRecord(run="r"))
     publish(lake, "2", a=[2])
-    found = lake.published(TABLE, "1") or {}
-    assert (found["trainyard_run"], found["version"]) == ("r", 1)
+    found = lake.published(TABLE, "1")
+    assert (found.record.run, found.version) == ("r", 1)
 
 
 def test_a_process_that_reads_a_table_ends_well(lake: Lake) -> None:

@@ -16,6 +16,7 @@ from pipelines.ingestion import ingestion, quarantine, reconcile
 from pipelines.results import Published
 from pipelines.use_case import Partition, UseCase, quarantine_table
 from pipelines.workspace import StageRun
+from pipelines.workspace.commits import CommitRecord
 from pipelines.workspace.environment import Workspace, open_workspace
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.ledger import Kind
@@ -44,10 +45,9 @@ def ingest(workspace: Workspace, use_case: UseCase, day: Partition, heavy: int =
 
 def reconciles(workspace: Workspace, day: Partition) -> int:
     """Rows in, as the commit has it; raises where the tables say otherwise."""
-    record = workspace.lake.published(TABLE, day.key) or {}
-    rows_in = int(record["trainyard_rows_in"])
-    reconcile(workspace, Published(TABLE, day.key, record["version"], rows_in, 0, 0))
-    return rows_in
+    commit = workspace.lake.published(TABLE, day.key)
+    reconcile(workspace, Published(TABLE, day.key, commit.version, commit.record.rows_in, 0, 0))
+    return commit.record.rows_in
 
 
 def test_a_version_before_is_read_and_put_back(workspace: Workspace, use_case: UseCase, days: list[Partition]) -> None:
@@ -95,9 +95,9 @@ def test_the_rows_of_an_undone_replay_are_in_quarantine_again(
 
 def test_a_quarantine_that_no_version_fits_is_told(workspace: Workspace, use_case: UseCase, days: list[Partition]) -> None:
     first = ingest(workspace, use_case, days[0], heavy=2)
-    about = {"trainyard_partition": days[0].key, "trainyard_rows_quarantined": "9", "trainyard_source_digest": "other"}
+    record = CommitRecord(rows_quarantined=9, source_digest="other")
     rows = workspace.lake.read(TABLE, [days[0].key]).drop_columns(["partition"])
-    odd = workspace.lake.publish(TABLE, days[0].key, [workspace.lake.stage(TABLE, days[0].key, rows)], about).version
+    odd = workspace.lake.publish(TABLE, days[0].key, [workspace.lake.stage(TABLE, days[0].key, rows)], record).version
     ingest(workspace, use_case, days[0], heavy=1)
     assert odd > first
     done = restore(workspace, use_case, TABLE, odd, REASON, "tester")
@@ -169,7 +169,7 @@ def test_what_cannot_be_restored_is_said(
 
 def publish(lake: Lake, partition: str, value: int, seen: int | None = None, **more: Any) -> int:
     staged = lake.stage(TABLE, partition, pa.table({"value": [value], **more}))
-    return lake.publish(TABLE, partition, [staged], {"trainyard_partition": partition}, seen).version
+    return lake.publish(TABLE, partition, [staged], CommitRecord(), seen).version
 
 
 def test_a_restore_that_races_a_publish_loses_and_says_so(workspace: Workspace) -> None:
@@ -178,7 +178,7 @@ def test_a_restore_that_races_a_publish_loses_and_says_so(workspace: Workspace) 
     seen = publish(workspace.lake, "1", 2)
     publish(workspace.lake, "2", 3)
     with pytest.raises(TransientError, match="look at it, then restore again"):
-        workspace.lake.restore(TABLE, first, {}, seen)
+        workspace.lake.restore(TABLE, first, CommitRecord(), seen)
     assert workspace.lake.read(TABLE)["value"].to_pylist() == [2, 3]
 
 
@@ -186,7 +186,7 @@ def test_a_publish_of_rows_read_before_a_restore_loses(workspace: Workspace) -> 
     first = publish(workspace.lake, "1", 1)
     publish(workspace.lake, "1", 2)
     seen = workspace.lake.seen(TABLE, "1")
-    workspace.lake.restore(TABLE, first, {})
+    workspace.lake.restore(TABLE, first, CommitRecord())
     with pytest.raises(TransientError, match="another run published it meanwhile"):
         publish(workspace.lake, "1", 22, seen)
     publish(workspace.lake, "1", 3, workspace.lake.seen(TABLE, "1"))
@@ -196,16 +196,16 @@ def test_a_publish_of_rows_read_before_a_restore_loses(workspace: Workspace) -> 
 def test_the_commits_are_numbered_as_they_are_in_the_log(workspace: Workspace) -> None:
     """`DeltaTable.history` numbers from the version that was loaded, whatever came since."""
     versions = [publish(workspace.lake, "1", value) for value in range(3)]
-    assert [c["version"] for c in workspace.lake.commits(TABLE)] == [3, 2, 1, 0]
-    assert [c["version"] for c in workspace.lake.commits(TABLE, 1)] == [1, 0]
-    assert [(workspace.lake.published(TABLE, "1", v) or {})["version"] for v in versions] == versions
+    assert [c.version for c in workspace.lake.commits(TABLE)] == [3, 2, 1, 0]
+    assert [c.version for c in workspace.lake.commits(TABLE, 1)] == [1, 0]
+    assert [workspace.lake.published(TABLE, "1", v).version for v in versions] == versions
 
 
 def test_every_partition_can_be_published_after_a_restore(workspace: Workspace) -> None:
     for value in range(3):
         for key in "12":
             publish(workspace.lake, key, value)
-    workspace.lake.restore(TABLE, 2, {})
+    workspace.lake.restore(TABLE, 2, CommitRecord())
     assert workspace.lake.read(TABLE)["value"].to_pylist() == [0, 0]
     for key in "12":
         publish(workspace.lake, key, 9)
@@ -215,7 +215,7 @@ def test_every_partition_can_be_published_after_a_restore(workspace: Workspace) 
 def test_a_column_from_after_the_version_comes_back_with_the_next_publish(workspace: Workspace) -> None:
     first = publish(workspace.lake, "1", 1)
     publish(workspace.lake, "2", 2, fuel=["x"])
-    workspace.lake.restore(TABLE, first, {})
+    workspace.lake.restore(TABLE, first, CommitRecord())
     publish(workspace.lake, "2", 3, fuel=["y"])
     assert workspace.lake.read(TABLE).select(["value", "fuel"]).to_pylist() == [
         {"value": 1, "fuel": None},
@@ -229,7 +229,7 @@ def test_a_version_whose_files_are_gone_is_not_put_back(workspace: Workspace) ->
     publish(workspace.lake, "1", 2)
     Path(file["uri"]).unlink()
     with pytest.raises(PermanentError, match="cannot be put back"):
-        workspace.lake.restore(TABLE, first, {})
+        workspace.lake.restore(TABLE, first, CommitRecord())
     assert workspace.lake.read(TABLE)["value"].to_pylist() == [2]
 
 

@@ -1,4 +1,4 @@
-"""Retraining: decide from state, never from counts of events, and record the decision even when it is no.
+"""The retraining policy: a pure function of state, never of counts of events, to a decision.
 
 The cause comes first: a data fault is mended, not learnt; drift with loss asks for a new model; drift without loss is
 watched. Then the brakes: cooldown, new labels, one training in flight.
@@ -6,13 +6,12 @@ watched. Then the brakes: cooldown, new labels, one training in flight.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.monitoring import Monitored, latest
-from pipelines.use_case import Partition, UseCase, labels_table, span
-from pipelines.workspace import Champion, Decision, Kind, StageRun
+from pipelines.monitoring import Monitored
+from pipelines.use_case import Partition, UseCase
+from pipelines.workspace import Champion
 
 
 @dataclass(frozen=True)
@@ -37,47 +36,6 @@ class State:
     new_labels: int
 
 
-def decide(run: StageRun) -> RetrainingDecision:
-    """Decide for one partition and record it. Asked again for the same state, it says the same."""
-    decision = judge(run.use_case, run.partition, read_state(run))
-    kind = Kind.RETRAINED if decision.retrain else Kind.NOT_RETRAINED
-    champion = run.ledger.champion(run.use_case.name)
-    run.ledger.record(
-        Decision(
-            id=f"{kind}/{run.key}/{champion.decision if champion else 'none'}/{_digest(decision.why)}",
-            use_case=run.use_case.name,
-            kind=kind,
-            partition=run.key,
-            why=decision.why,
-            actor="retraining policy",
-            run=run.id,
-            evidence=decision.evidence,
-            model_version=champion.version if champion else None,
-        )
-    )
-    return decision
-
-
-def _digest(why: str) -> str:
-    """Short enough for an id: the same state gives the same words, and another state is another decision."""
-    return hashlib.sha256(why.encode()).hexdigest()[:8]
-
-
-def read_state(run: StageRun) -> State:
-    champion = run.ledger.champion(run.use_case.name)
-    if champion is None:
-        return State(None, None, None, 0, 0)
-    meta = run.registry.version(run.use_case.name, champion.version)
-    trained = str(meta.tags["partition"])
-    labels = run.lake.partitions(labels_table(run.use_case))
-    monitored = latest(run.workspace, run.use_case).get(run.key)
-    auc = meta.tags.get("holdout_auc")
-    first = run.use_case.partition(champion.effective_from)
-    served = len(span(first, run.partition)) if first.start <= run.partition.start else 0
-    new = sum(rows for key, rows in labels.items() if trained < key <= run.key)
-    return State(champion, float(auc) if auc not in (None, "None") else None, monitored, served, new)
-
-
 def judge(use_case: UseCase, partition: Partition, state: State) -> RetrainingDecision:
     """The policy, as a pure function of the state."""
     cause, why = _cause(use_case, partition, state)
@@ -85,8 +43,8 @@ def judge(use_case: UseCase, partition: Partition, state: State) -> RetrainingDe
     retrain = cause in ("loss", "age")
     brake = _brake(use_case, state) if retrain else None
     if brake:
-        return RetrainingDecision(partition.key, False, cause, f"{why} But not now: {brake}", evidence)
-    return RetrainingDecision(partition.key, retrain, cause, why, evidence)
+        retrain, why = False, f"{why} But not now: {brake}"
+    return RetrainingDecision(partition=partition.key, retrain=retrain, cause=cause, why=why, evidence=evidence)
 
 
 def _cause(use_case: UseCase, partition: Partition, state: State) -> tuple[str, str]:

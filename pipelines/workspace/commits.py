@@ -1,0 +1,76 @@
+"""What a commit to a table says of itself: written into Delta's custom metadata, and read from it, in this module only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
+
+_PREFIX = "trainyard_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitRecord:
+    """Who published what, from what. None is what does not apply to the table, and is not written."""
+
+    partition: str | None = None
+    run: str | None = None
+    source_digest: str | None = None  # SHA-256 of the source's file
+    contract: str | None = None  # digest of the contract that the rows passed
+    rows_in: int | None = None
+    rows_quarantined: int | None = None
+    warnings: str | None = None
+    plan: str | None = None  # address of the plan that a Spark job worked by
+    model: int | None = None  # version that predicted
+    replayed: int | None = None  # rows that came out of quarantine
+    restored: int | None = None  # version that was put back
+    restored_with: str | None = None  # the table that a quarantine was put back with
+    changed: tuple[str, ...] | None = None  # partitions that a restore changed
+    decision: str | None = None  # id of the ledger's row
+
+    def metadata(self) -> dict[str, str]:
+        """As Delta keeps it: texts by key."""
+        # The ledger's commits have had no prefix from the start.
+        prefix = "" if self.decision else _PREFIX
+        found = {prefix + f.name: getattr(self, f.name) for f in fields(self)}
+        return {k: ",".join(v) if isinstance(v, tuple) else str(v) for k, v in found.items() if v is not None}
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> CommitRecord:
+        """The record among what a commit says; what is not ours is left out."""
+        prefix = "" if "decision" in metadata else _PREFIX
+        found = {f.name: metadata[prefix + f.name] for f in fields(cls) if prefix + f.name in metadata}
+        if "changed" in found:
+            found["changed"] = tuple(filter(None, found["changed"].split(",")))
+        return _checked().validate_python(found)
+
+
+@cache
+def _checked() -> TypeAdapter[CommitRecord]:
+    return TypeAdapter(CommitRecord)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """One commit of a table's log. `timestamp` in milliseconds; `restored_to` is the version that Delta's RESTORE put back."""
+
+    version: int
+    timestamp: int
+    operation: str
+    restored_to: int | None
+    record: CommitRecord
+
+    @classmethod
+    def of(cls, version: int, info: Mapping[str, Any]) -> Commit:
+        """From the `commitInfo` of a log file."""
+        restored_to = int(info["operationParameters"]["version"]) if info["operation"] == "RESTORE" else None
+        return cls(
+            version=version,
+            timestamp=info["timestamp"],
+            operation=info["operation"],
+            restored_to=restored_to,
+            record=CommitRecord.of(info),
+        )
