@@ -64,7 +64,7 @@ def measured(measures: Measures) -> DataEvidence:
             with warnings.catch_warnings(), threadpool_limits(1):
                 warnings.simplefilter("ignore")
                 found[name] = measure()
-        except (TransientError, OSError):  # the lake did not answer: asked again, not judged
+        except TransientError:  # the lake did not answer: asked again, not judged
             raise
         except Exception as error:  # whatever else stops a measure is evidence, and fails the verdicts that need it
             _log.warning("%s could not be measured", name, exc_info=True)
@@ -120,7 +120,8 @@ def missing(use_case: UseCase, rows: pd.DataFrame) -> Missing:
     for slice_by in (*use_case.features.segments, "partition"):
         by = rows[slice_by].astype(str)
         big = by.map(by.value_counts()) >= use_case.assessment.min_slice_rows
-        gap: pd.Series = (empty[big].groupby(by[big]).mean() - overall).stack()
+        gap = (empty[big].groupby(by[big]).mean() - overall).stack()
+        assert isinstance(gap, pd.Series)
         gap.index = [f"{feature} @ {slice_by}={value}" for value, feature in gap.index]
         found.append(gap)
     gaps: pd.Series = pd.concat(found)
