@@ -24,8 +24,8 @@ class TableSlice:
 class Landed:
     """A source's rows, typed and staged where no reader sees them yet.
 
-    `rows_in` counts the rows of the source; `rejects` is the staged file of rows that could not be read as declared; `aside`
-    that of columns which the contract does not know.
+    `rows_in` counts the rows of the source; `rejects` is the staged file of rows that could not be read as declared;
+    `unknown_columns` that of columns which the contract does not know.
     """
 
     source: str
@@ -36,7 +36,7 @@ class Landed:
     rows_rejected: int
     source_digest: str
     schema_changes: tuple[str, ...] = ()
-    aside: tuple[str, ...] = ()
+    unknown_columns: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Audited:
     warnings: tuple[str, ...]
     report: str
     source_digest: str
-    aside: tuple[str, ...] = ()
+    unknown_columns: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

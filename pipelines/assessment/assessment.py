@@ -2,7 +2,7 @@
 
 gather   `measures.py`: counts, delays, what was rewritten; `trial.py`: learning curve, random probes
 judge    `rules.py`: pure functions; unknown or crashed evidence is a no
-admit    save report and page; data that fails is recorded in the ledger, and nothing is trained on it
+admit    save the report; data that fails is recorded in the ledger, and nothing is trained on it
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from pipelines.workspace import Decision, Kind, Workspace, read_bytes, write_byt
 class Assessed:
     """What every rule said of the data; `warned` failed without stopping the training.
 
-    `report` (JSON) and `page` (HTML) are addresses below the environment's reports.
+    `report` (JSON) is an address below the environment's reports; `page` one below `lifecycle/reports/` in Airflow, where it
+    is drawn from the report.
     """
 
     use_case: str
@@ -48,27 +49,21 @@ def admit(training: TrainingRun) -> Assessed:
         training.ledger.record(_stopped(training, assessed))
         raise PermanentError(
             f"{training}: {assessed.why} Nothing was trained; mend the data, or change `assessment` "
-            f"in the use case's file if a limit is wrong. Report: {assessed.page}"
+            f"in the use case's file if a limit is wrong. Report: lifecycle/reports/{assessed.page}"
         )
     return assessed
 
 
 def assess(training: TrainingRun) -> Assessed:
-    """Measure, judge, and save the report as JSON and as a page."""
-    from pipelines.pages import assessment_page
-
-    workspace, use_case, plan = training.workspace, training.use_case, training.plan
+    """Measure, judge, and save the report."""
+    use_case, plan = training.use_case, training.plan
     evidence = gather(training)
     verdicts = judge_data(evidence, use_case.assessment)
     place = f"{use_case.name}/assessment/{plan.partition}"
     assessed = conclude(use_case, plan.partition, verdicts, place)
-    document = {**to_json(assessed), "plan": to_json(plan), "evidence": finite(asdict(evidence))}
-    _save(workspace, assessed.report, json.dumps(document, indent=1, sort_keys=True, allow_nan=False))
-    _save(
-        workspace,
-        assessed.page,
-        assessment_page(use_case, assessed.partition, assessed.why, verdicts, assessed.warned, evidence),
-    )
+    document = {"title": use_case.title, **to_json(assessed), "plan": to_json(plan), "evidence": finite(asdict(evidence))}
+    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
+    write_bytes(f"{training.workspace.environment.reports}/{assessed.report}", text.encode())
     return assessed
 
 
@@ -91,10 +86,9 @@ def conclude(use_case: UseCase, partition: str, verdicts: list[Verdict], place: 
 
 
 def log_report(workspace: Workspace, assessed: Assessed, run_id: str) -> None:
-    """The report and its page, as artifacts of an MLflow run."""
-    for path in (assessed.report, assessed.page):
-        text = read_bytes(f"{workspace.environment.reports}/{path}").decode()
-        workspace.registry.client.log_text(run_id, text, f"assessment/{path.rsplit('/', 1)[-1]}")
+    """The report, as an artifact of an MLflow run."""
+    text = read_bytes(f"{workspace.environment.reports}/{assessed.report}").decode()
+    workspace.registry.client.log_text(run_id, text, f"assessment/{assessed.report.rsplit('/', 1)[-1]}")
 
 
 def finite(value: Any) -> Any:
@@ -128,7 +122,3 @@ def _stopped(training: TrainingRun, assessed: Assessed) -> Decision:
         evidence={"assessment": to_json(assessed), "champion": champion},
         model_version=champion,
     )
-
-
-def _save(workspace: Workspace, path: str, text: str) -> None:
-    write_bytes(f"{workspace.environment.reports}/{path}", text.encode())

@@ -171,7 +171,7 @@ def _differences(training: TrainingRun, key: str, version: int) -> tuple[dict[st
     versions = version, training.plan.versions[table]
     first, last = (training.lake.files(table, [key], each) for each in versions)
     if first == last:
-        return {}, sum(file["rows"] for file in last)
+        return {}, sum(file.rows for file in last)
     then, now = (training.lake.read(table, [key], each).to_pandas().set_index(spec.key) for each in versions)
     shared = now.index.intersection(then.index)
     names = [name for name in spec.names if name in then.columns and name in now.columns]

@@ -77,7 +77,7 @@ def _input(workspace: Workspace, use_case: UseCase, table: str, keys: list[str])
     name = source_table(use_case, table)
     found: dict[str, list[str]] = {}
     for file in workspace.lake.files(name, keys):
-        found.setdefault(file["partition"], []).append(file["uri"])
+        found.setdefault(file.partition, []).append(file.uri)
     columns = {
         column: {"type": SPARK_TYPES[declared.type], "default": value_text(declared.default), "nullable": declared.nullable}
         for column, declared in use_case.contract[table].columns.items()

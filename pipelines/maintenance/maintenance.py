@@ -10,7 +10,7 @@ import numpy as np
 from pipelines.errors import PermanentError
 from pipelines.promotion import earlier_champions
 from pipelines.scoring import predict
-from pipelines.use_case import UseCase, aside_table, features_table, quarantine_table, source_table
+from pipelines.use_case import UseCase, features_table, quarantine_table, source_table, unknown_columns_table
 from pipelines.workspace import Workspace, check_alias, restorable
 
 _log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def sweep(workspace: Workspace, use_case: UseCase) -> Swept:
     Versions that a registered model was trained on stay: it could not be reproduced without them.
     """
     sources = [source_table(use_case, source) for source in use_case.sources]
-    more = [side(table) for table in sources for side in (quarantine_table, aside_table)]
+    more = [side(table) for table in sources for side in (quarantine_table, unknown_columns_table)]
     found, trained_on = {}, workspace.registry.tables_read(use_case.name)
     for table in (*restorable(use_case), *more):
         if workspace.lake.exists(table):

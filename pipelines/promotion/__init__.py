@@ -1,10 +1,10 @@
-"""Register, approve, promote, roll back; the card of each version.
+"""Register, approve, promote, roll back; the record behind each version's card.
 
 In: an evaluation that passed. Out: a champion, named by the ledger.
 """
 
 from pipelines.promotion.approvals import ask, decline_unapproved, promote_approved, take_down
-from pipelines.promotion.model_card import card
+from pipelines.promotion.model_card import load_record
 from pipelines.promotion.moves import earlier_champions, promote, rollback
 from pipelines.promotion.outcome import keep
 from pipelines.promotion.proposal import Proposal, Registered
@@ -15,11 +15,11 @@ __all__ = [
     "Proposal",
     "Registered",
     "ask",
-    "card",
     "decline_unapproved",
     "earlier_champions",
     "evidence_text",
     "keep",
+    "load_record",
     "promote",
     "promote_approved",
     "refit",

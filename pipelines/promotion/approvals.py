@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.promotion import model_card
 from pipelines.promotion.moves import promote
 from pipelines.promotion.outcome import Promotion, decision_on, keep_because
 from pipelines.promotion.proposal import Proposal
@@ -37,10 +36,9 @@ class Answer:
 
 def ask(proposal: Proposal) -> None:
     """Write the question into the ledger: from now on no earlier yes of this run counts."""
-    training, use_case = proposal.training, proposal.training.use_case
+    use_case = proposal.training.use_case
     why = f"v{proposal.version} waits for an answer of {use_case.approvers}, for {in_words(use_case.approval_deadline)}"
     _record(proposal, kind=Kind.ASKED, actor="training", why=why, at=datetime.now(UTC).isoformat())
-    model_card.refresh(training.workspace, use_case.name)
 
 
 def take_down(proposal: Proposal, said: Any) -> Answer:

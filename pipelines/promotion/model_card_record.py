@@ -11,7 +11,6 @@ from pipelines.promotion.model_card_figures import CONFIDENCE, calibration, impo
 from pipelines.promotion.proposal import Proposal
 from pipelines.training import TrainingRun
 from pipelines.use_case import UseCase
-from pipelines.workspace import DIGEST_TAG
 
 METRICS = ("auc", "log_loss", "calibration_error")
 
@@ -131,7 +130,7 @@ def _reproduction(proposal: Proposal) -> dict[str, Any]:
     return {
         **{field: meta[field] for field in ("code", "lock", "configuration", "seed")},
         "python": platform.python_version(),
-        "digest": registered.tags.get(DIGEST_TAG),
+        "digest": registered.tags.digest,
         "run": registered.run_id or chosen.run_id,
         "judged_run": chosen.run_id,
         "assessment": assessment and assessment.page,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pipelines.errors import PermanentError
-from pipelines.promotion import model_card
 from pipelines.promotion.outcome import Promotion, decision_on, keep_because
 from pipelines.promotion.proposal import Proposal
 from pipelines.promotion.registration import refuse_failed
@@ -40,7 +39,6 @@ def promote(proposal: Proposal, approver: str | None = None, approval: str = "")
         keep_because(proposal, f"v{version} was refused: {error}", "fence")
         raise
     training.registry.set_alias(use_case.name, CHAMPION, version)
-    model_card.refresh(training.workspace, use_case.name)
     return Promotion(Kind.PROMOTED, version, decision.why)
 
 
@@ -83,7 +81,6 @@ def rollback(workspace: Workspace, use_case: UseCase, to: int | None, reason: st
     )
     workspace.ledger.move_champion(decision, now.version)
     workspace.registry.set_alias(use_case.name, CHAMPION, target)
-    model_card.refresh(workspace, use_case.name)
     return Promotion(Kind.ROLLED_BACK, target, decision.why)
 
 

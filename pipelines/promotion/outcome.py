@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import asdict, dataclass
 
 from pipelines.gates import Judged
-from pipelines.promotion import model_card
 from pipelines.workspace import Decision, Kind
 
 
@@ -40,7 +39,6 @@ def keep_because(judged: Judged, why: str, actor: str, version: int | None = Non
             suffix=f"{answer}/{hashlib.sha256(why.encode()).hexdigest()[:8]}",
         )
     )
-    model_card.refresh(training.workspace, training.use_case.name)
     return Promotion(Kind.KEPT, champion, kept + why)
 
 

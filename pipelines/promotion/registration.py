@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipelines.assessment import log_report
@@ -11,7 +12,7 @@ from pipelines.promotion import model_card
 from pipelines.promotion.outcome import keep_because
 from pipelines.promotion.proposal import Proposal, Registered
 from pipelines.training import CONFIGURATION_FILE, TrainingRun, example, fit, model_meta, run_tags
-from pipelines.workspace import CHALLENGER
+from pipelines.workspace import CHALLENGER, VersionTags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,13 +35,13 @@ def register(judged: Judged) -> Registered:
         except PermanentError as error:
             keep_because(judged, str(error), "inference")
             raise
-    tags = {
-        "partition": training.key,
-        "candidate": evaluation.chosen.candidate,
-        "holdout_auc": str(evaluation.holdout["auc"]),
-        "holdout_log_loss": str(evaluation.holdout["log_loss"]),
-        "run": training.workspace.run,
-    }
+    tags = VersionTags(
+        partition=training.key,
+        candidate=evaluation.chosen.candidate,
+        holdout_auc=evaluation.holdout["auc"],
+        holdout_log_loss=evaluation.holdout["log_loss"],
+        run=training.workspace.run,
+    )
     version = training.registry.register(training.use_case.name, uri, tags)
     training.registry.set_alias(training.use_case.name, CHALLENGER, version)
     registered = Registered(version=version, model_uri=uri, refitted=refitted)
@@ -65,7 +66,7 @@ def refit(judged: Judged) -> Challenger:
     warm_up()
     training, evaluation, chosen = judged.training, judged.evaluation, judged.evaluation.chosen
     use_case, registry, rows = training.use_case, training.registry, training.rows.all
-    tags = run_tags(training) | {"refit_of": chosen.run_id}
+    tags = replace(run_tags(training), refit_of=chosen.run_id)
     with registry.run(use_case.name, f"{training.key} {chosen.candidate} refit", tags) as run_id:
         if evaluation.assessment:
             log_report(training.workspace, evaluation.assessment, run_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from pipelines.errors import PermanentError
 from pipelines.monitoring import latest
 from pipelines.retraining.policy import RetrainingDecision, State, judge
 from pipelines.use_case import labels_table, span
@@ -40,18 +41,18 @@ def read_state(run: StageRun) -> State:
     champion = run.ledger.champion(run.use_case.name)
     if champion is None:
         return State(champion=None, champion_auc=None, monitored=None, partitions_served=0, new_labels=0)
-    meta = run.registry.version(run.use_case.name, champion.version)
-    trained = str(meta.tags["partition"])
-    labels = run.lake.partitions(labels_table(run.use_case))
-    monitored = latest(run.workspace, run.use_case).get(run.key)
-    auc = meta.tags.get("holdout_auc")
+    tags = run.registry.version(run.use_case.name, champion.version).tags
+    if tags.partition is None:
+        raise PermanentError(
+            f"{run.use_case.name} v{champion.version}: has no tag 'partition', so nobody knows what is new since its training; "
+            "it was not registered by the training, or the tag was taken away: train a new model"
+        )
     first = run.use_case.partition(champion.effective_from)
-    served = len(span(first, run.partition)) if first.start <= run.partition.start else 0
-    new = sum(rows for key, rows in labels.items() if trained < key <= run.key)
+    labels = run.lake.partitions(labels_table(run.use_case))
     return State(
         champion=champion,
-        champion_auc=float(auc) if auc not in (None, "None") else None,
-        monitored=monitored,
-        partitions_served=served,
-        new_labels=new,
+        champion_auc=tags.holdout_auc,
+        monitored=latest(run.workspace, run.use_case).get(run.key),
+        partitions_served=len(span(first, run.partition)) if first.start <= run.partition.start else 0,
+        new_labels=sum(rows for key, rows in labels.items() if tags.partition < key <= run.key),
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.training.plan import TrainingRun
 from pipelines.use_case import ROOT, UseCase
+from pipelines.workspace import RunTags
 
 
 def model_meta(training: TrainingRun, candidate: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -29,12 +30,16 @@ def model_meta(training: TrainingRun, candidate: str, params: dict[str, Any]) ->
     }
 
 
-def run_tags(training: TrainingRun) -> dict[str, str]:
+def run_tags(training: TrainingRun) -> RunTags:
     """What an MLflow run says of the data, the code and the configuration that it came from."""
     use_case, plan = training.use_case, training.plan
-    versions = {f"table.{name}": str(version) for name, version in plan.versions.items()}
-    partitions = {"partition": plan.partition, "partitions": ",".join(plan.partitions)}
-    return {**partitions, **versions, **_made_with(use_case), "seed": str(use_case.training.seed)}
+    return RunTags(
+        partition=plan.partition,
+        partitions=plan.partitions,
+        versions=plan.versions,
+        seed=use_case.training.seed,
+        **_made_with(use_case),
+    )
 
 
 def _made_with(use_case: UseCase) -> dict[str, str]:

@@ -1,14 +1,21 @@
 """What one YAML file in conf/use_cases says: typed, frozen, unknown keys refused.
 
-In: the file. Out: `UseCase`, its partitions, its contracts, the names of its tables, and values by declared type.
+In: the file. Out: `UseCase`, its partitions, the names of its tables, and columns by declared type.
+A section of the file is a module here: `gates:` is `gates.py`. What stands at the top of the file is `use_case.py`.
 """
 
-from pipelines.use_case.contract import Column, ColumnType, Contract, Invariant, Rule, Severity, rules
+from pipelines.use_case.assessment import Assessment, Question
+from pipelines.use_case.column_types import ROW, Reject, arrow_type, as_declared, as_text, cast_rows, value_text
+from pipelines.use_case.contract import Column, ColumnType, Contract, Invariant, Severity
+from pipelines.use_case.features import History, Join
+from pipelines.use_case.gates import Gates
+from pipelines.use_case.loader import ROOT, load_use_case, load_use_cases, read_use_case, use_case_folder
 from pipelines.use_case.partitions import Grain, Partition, span
-from pipelines.use_case.settings import Assessment, Candidate, Gates, History, Join, Question, Source, nearest
+from pipelines.use_case.row_rules import Rule, rules
+from pipelines.use_case.section import nearest
+from pipelines.use_case.sources import Source
 from pipelines.use_case.tables import (
     SNAPSHOT,
-    aside_table,
     features_table,
     key_of,
     labels_table,
@@ -16,10 +23,11 @@ from pipelines.use_case.tables import (
     predictions_table,
     quarantine_table,
     source_table,
+    unknown_columns_table,
 )
-from pipelines.use_case.use_case import ROOT, UseCase, load_use_case, load_use_cases, read_use_case, use_case_folder
+from pipelines.use_case.training import Candidate
+from pipelines.use_case.use_case import UseCase
 from pipelines.use_case.value import Value, money
-from pipelines.use_case.values import ROW, arrow_type, as_declared, as_text, cast_rows, value_text
 
 __all__ = [
     "ROOT",
@@ -37,6 +45,7 @@ __all__ = [
     "Join",
     "Partition",
     "Question",
+    "Reject",
     "Rule",
     "Severity",
     "Source",
@@ -45,7 +54,6 @@ __all__ = [
     "arrow_type",
     "as_declared",
     "as_text",
-    "aside_table",
     "cast_rows",
     "features_table",
     "key_of",
@@ -61,6 +69,7 @@ __all__ = [
     "rules",
     "source_table",
     "span",
+    "unknown_columns_table",
     "use_case_folder",
     "value_text",
 ]

@@ -1,14 +1,15 @@
-"""What a table's rows must be: declared per table, compiled to Great Expectations in `pipelines.validation.check`."""
+"""Section `contract:` what a table's rows must be, declared per table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pipelines.use_case.section import Section
 
 
 class Severity(StrEnum):
@@ -28,11 +29,7 @@ class ColumnType(StrEnum):
     TIMESTAMP = "timestamp"
 
 
-class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Column(Part):
+class Column(Section):
     """One column. A value that breaks a rule gets `severity`."""
 
     type: ColumnType
@@ -91,7 +88,7 @@ _TYPED: dict[ColumnType, Callable[[Any], Any]] = {
 }
 
 
-class CrossRule(Part):
+class CrossRule(Section):
     """`left operator right`, both columns of one row."""
 
     id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -101,7 +98,7 @@ class CrossRule(Part):
     severity: Severity = Severity.REJECT
 
 
-class Invariant(Part):
+class Invariant(Section):
     """This partition against the mean of the last `partitions` published ones."""
 
     id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -121,14 +118,14 @@ class Invariant(Part):
         return self
 
 
-class Freshness(Part):
+class Freshness(Section):
     """The newest value of `column` lies at most `max_gap` before the partition's end; a date counts until its end."""
 
     column: str
     max_gap: timedelta = Field(ge=timedelta(0))
 
 
-class Contract(Part):
+class Contract(Section):
     """What the rows of one table must be."""
 
     key: tuple[str, ...]
@@ -171,61 +168,3 @@ class Contract(Part):
         if name and kind not in (ColumnType.DATE, ColumnType.TIMESTAMP):
             raise ValueError(f"freshness.column: '{name}' is a {kind}, must be a date or timestamp")
         return self
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One check of a contract: `id` is what quarantine and messages name."""
-
-    id: str
-    expectation: str
-    arguments: dict[str, Any]
-    severity: Severity
-
-
-def rules(contract: Contract) -> list[Rule]:
-    """Every row-level rule of the contract, in a fixed order."""
-    found = [rule for name, column in contract.columns.items() for rule in _column_rules(name, column)]
-    return [*found, _key_rule(contract), *map(_cross_rule, contract.rules)]
-
-
-def _column_rules(name: str, column: Column) -> Iterator[Rule]:
-    def rule(what: str, expectation: str, **arguments: Any) -> Rule:
-        return Rule(f"{name}.{what}", expectation, {"column": name, **arguments}, column.severity)
-
-    if not column.nullable:
-        yield rule("not_null", "ExpectColumnValuesToNotBeNull")
-    if column.min is not None or column.max is not None:
-        yield rule(
-            "range", "ExpectColumnValuesToBeBetween", min_value=_bound(column, column.min), max_value=_bound(column, column.max)
-        )
-    if column.values:
-        values = [typed(column.type, value) for value in column.values]
-        yield rule("values", "ExpectColumnValuesToBeInSet", value_set=values)
-    if column.pattern:
-        yield rule("pattern", "ExpectColumnValuesToMatchRegex", regex=column.pattern)
-    if column.type is ColumnType.STRING:
-        yield rule("length", "ExpectColumnValueLengthsToBeBetween", min_value=0, max_value=column.max_length)
-
-
-def _bound(column: Column, value: float | str | None) -> Any:
-    """A bound as GX takes it: it would cut a moment that is not text down to its date."""
-    if value is None or column.type in (ColumnType.INTEGER, ColumnType.NUMBER):
-        return None if value is None else float(value)
-    return typed(column.type, value).isoformat()
-
-
-def _key_rule(contract: Contract) -> Rule:
-    if len(contract.key) == 1:
-        return Rule("key.unique", "ExpectColumnValuesToBeUnique", {"column": contract.key[0]}, Severity.REJECT)
-    columns = {"column_list": list(contract.key)}
-    return Rule("key.unique", "ExpectCompoundColumnsToBeUnique", columns, Severity.REJECT)
-
-
-def _cross_rule(rule: CrossRule) -> Rule:
-    if rule.operator == "==":
-        equal = {"column_A": rule.left, "column_B": rule.right, "ignore_row_if": "either_value_is_missing"}
-        return Rule(rule.id, "ExpectColumnPairValuesToBeEqual", equal, rule.severity)
-    pair = {"column_A": rule.right, "column_B": rule.left}
-    arguments = {**pair, "or_equal": rule.operator == "<=", "ignore_row_if": "either_value_is_missing"}
-    return Rule(rule.id, "ExpectColumnPairValuesAToBeGreaterThanB", arguments, rule.severity)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.use_case.partitions import Partition
-from pipelines.use_case.settings import Source
+from pipelines.use_case.sources import Source
 from pipelines.use_case.use_case import UseCase
 
 SNAPSHOT = "snapshot"
@@ -17,7 +17,7 @@ def quarantine_table(table: str) -> str:
     return f"{table}_quarantine"
 
 
-def aside_table(table: str) -> str:
+def unknown_columns_table(table: str) -> str:
     """Columns of the source that its contract does not know."""
     return f"{table}_aside"
 

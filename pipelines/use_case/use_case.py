@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal
 from zoneinfo import ZoneInfo
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from pipelines.errors import PermanentError
+from pipelines.use_case.assessment import Assessment
 from pipelines.use_case.contract import ColumnType, Contract
+from pipelines.use_case.features import Features
+from pipelines.use_case.gates import Gates
+from pipelines.use_case.label import Label
+from pipelines.use_case.monitoring import Monitoring
 from pipelines.use_case.partitions import Grain, Partition
-from pipelines.use_case.settings import (
-    Assessment,
-    Features,
-    Gates,
-    Label,
-    Monitoring,
-    Name,
-    Retraining,
-    Schedules,
-    Scoring,
-    Settings,
-    Source,
-    Training,
-    nearest,
-)
+from pipelines.use_case.retraining import Retraining
+from pipelines.use_case.schedules import Schedules
+from pipelines.use_case.scoring import Scoring
+from pipelines.use_case.section import Name, Section, nearest
+from pipelines.use_case.sources import Source
+from pipelines.use_case.training import Training
 from pipelines.use_case.value import Value
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-class UseCase(Settings):
+class UseCase(Section):
     """One model in production, as its file declares it."""
 
     name: Name
@@ -125,80 +115,3 @@ class UseCase(Settings):
 
     def partition(self, key: str) -> Partition:
         return Partition.parse(key, self.grain)
-
-
-def use_case_folder() -> Path:
-    """`conf/use_cases`, or the folder that TRAINYARD_USE_CASES names."""
-    return Path(os.environ.get("TRAINYARD_USE_CASES", ROOT / "conf" / "use_cases"))
-
-
-def load_use_case(name: str) -> UseCase:
-    """Read one use case.
-
-    Raises:
-        PermanentError: no such file, or the file is not valid; names file, key and nearest valid value.
-    """
-    file = use_case_folder() / f"{name}.yaml"
-    if not file.is_file():
-        names = [f.stem for f in use_case_folder().glob("*.yaml")]
-        raise PermanentError(f"no use case '{name}' in {use_case_folder()}{nearest(name, names)}")
-    return read_use_case(file)
-
-
-def read_use_case(file: Path) -> UseCase:
-    """Read a use-case file; errors as in `load_use_case`."""
-    try:
-        data = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise PermanentError(f"{file.name}: not valid YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise PermanentError(f"{file.name}: a use case is a mapping of keys; see docs/adding-a-use-case.md")
-    try:
-        use_case = UseCase.model_validate(data)
-    except ValidationError as error:
-        raise PermanentError(f"{file.name}: " + "; ".join(_explain(e) for e in error.errors())) from None
-    if use_case.name != file.stem:
-        raise PermanentError(f"{file.name}: name: is '{use_case.name}', must be the file's own, '{file.stem}'")
-    return use_case
-
-
-def load_use_cases() -> tuple[list[UseCase], dict[str, str]]:
-    """All valid use cases, and the error of each file that is not."""
-    good, broken = [], {}
-    for file in sorted(use_case_folder().glob("*.yaml")):
-        try:
-            good.append(read_use_case(file))
-        except PermanentError as error:
-            broken[file.name] = str(error)
-    return good, broken
-
-
-def _explain(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key{nearest(str(error['loc'][-1]), _keys_at(error['loc'][:-1]))}"
-    if error["type"] == "missing":
-        return f"{where}: this key is required"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] in ("value_error", "enum", "literal_error") and where:
-        given = error.get("input")
-        shown = f" (is '{given}')" if isinstance(given, str) and given not in message else ""
-        return f"{where}: {message}{shown}"
-    return f"{where}: {message}" if where else message
-
-
-def _keys_at(path: tuple[Any, ...]) -> list[str]:
-    """The keys that the model knows at `path`."""
-    model: Any = UseCase
-    parts = iter(path)
-    for part in parts:
-        model = model.model_fields[part].annotation
-        while not isinstance(model, type):
-            # What follows a mapping or a list is a name of the user's, or a number.
-            if get_origin(model) in (dict, tuple):
-                next(parts, None)
-            model = next(a for a in reversed(get_args(model)) if a not in (type(None), Ellipsis))
-    return list(model.model_fields)
-
-
-UseCase.model_rebuild()

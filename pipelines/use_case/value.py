@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.use_case.settings import Settings
+from pipelines.use_case.section import Section
 
 Array = NDArray[Any]
 
 
-class Value(Settings):
+class Value(Section):
     """What a prediction is worth, in `unit` per row, once its outcome is known."""
 
     unit: str = "USD"

@@ -19,20 +19,23 @@ from pipelines.workspace.environment import (
     usable_use_cases,
 )
 from pipelines.workspace.files import file_exists, list_files, read_bytes, write_bytes
-from pipelines.workspace.lake import PARTITION, Lake
+from pipelines.workspace.lake import Lake
+from pipelines.workspace.lake_log import PARTITION
+from pipelines.workspace.lake_reading import DataFile
 from pipelines.workspace.ledger import Champion, Decision, Kind, Ledger
-from pipelines.workspace.registry import CHALLENGER, CHAMPION, DIGEST_TAG, Model, Registry
+from pipelines.workspace.registry import CHALLENGER, CHAMPION, Model, Registry
 from pipelines.workspace.restoring import restorable, restore, use_case_of
 from pipelines.workspace.stage_run import StageRun
+from pipelines.workspace.tags import ModelVersion, RunTags, VersionTags
 
 __all__ = [
     "CHALLENGER",
     "CHAMPION",
-    "DIGEST_TAG",
     "PARTITION",
     "Champion",
     "Commit",
     "CommitRecord",
+    "DataFile",
     "Decision",
     "Environment",
     "Kind",
@@ -40,10 +43,13 @@ __all__ = [
     "LakeSettings",
     "Ledger",
     "Model",
+    "ModelVersion",
     "Registry",
     "RegistrySettings",
+    "RunTags",
     "SparkSettings",
     "StageRun",
+    "VersionTags",
     "Workspace",
     "approvers_of",
     "check_alias",

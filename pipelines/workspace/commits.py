@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any
+from typing import TypedDict
 
 from pydantic import TypeAdapter
 
@@ -39,18 +39,26 @@ class CommitRecord:
         return {k: ",".join(v) if isinstance(v, tuple) else str(v) for k, v in found.items() if v is not None}
 
     @classmethod
-    def of(cls, metadata: Mapping[str, Any]) -> CommitRecord:
+    def of(cls, metadata: Mapping[str, object]) -> CommitRecord:
         """The record among what a commit says; what is not ours is left out."""
         prefix = "" if "decision" in metadata else _PREFIX
-        found = {f.name: metadata[prefix + f.name] for f in fields(cls) if prefix + f.name in metadata}
+        found: dict[str, object] = {f.name: metadata[prefix + f.name] for f in fields(cls) if prefix + f.name in metadata}
         if "changed" in found:
-            found["changed"] = tuple(filter(None, found["changed"].split(",")))
+            found["changed"] = tuple(filter(None, str(found["changed"]).split(",")))
         return _checked().validate_python(found)
 
 
 @cache
 def _checked() -> TypeAdapter[CommitRecord]:
     return TypeAdapter(CommitRecord)
+
+
+class CommitInfo(TypedDict):
+    """The part of a log file's `commitInfo` that Delta itself writes."""
+
+    timestamp: int
+    operation: str
+    operationParameters: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +72,7 @@ class Commit:
     record: CommitRecord
 
     @classmethod
-    def of(cls, version: int, info: Mapping[str, Any]) -> Commit:
+    def of(cls, version: int, info: CommitInfo) -> Commit:
         """From the `commitInfo` of a log file."""
         restored_to = int(info["operationParameters"]["version"]) if info["operation"] == "RESTORE" else None
         return cls(

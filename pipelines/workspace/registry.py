@@ -8,17 +8,17 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import PermanentError
+from pipelines.workspace.tags import DIGEST_TAG, ModelVersion, RunTags, VersionTags
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 MODEL_FILE = "model.skops"
-DIGEST_TAG = "trainyard.sha256"
 META_FILE = "trainyard.json"
 
 # What a scikit-learn pipeline of ours is made of beyond skops' own defaults. Static on purpose: the list that travels
@@ -87,12 +87,13 @@ class Registry:
         return self.mlflow.MlflowClient(self.tracking_uri, self.tracking_uri)
 
     @contextmanager
-    def run(self, use_case: str, name: str, tags: dict[str, str]) -> Iterator[str]:
+    def run(self, use_case: str, name: str, tags: RunTags | None = None) -> Iterator[str]:
         """An MLflow run in the use case's experiment; yields its id."""
         if self.client.get_experiment_by_name(use_case) is None:
             self._create_experiment(use_case)
         experiment = self.client.get_experiment_by_name(use_case)
-        with self.mlflow.start_run(experiment_id=experiment.experiment_id, run_name=name, tags=tags) as run:
+        said = tags.tags() if tags else None
+        with self.mlflow.start_run(experiment_id=experiment.experiment_id, run_name=name, tags=said) as run:
             yield run.info.run_id
 
     def _create_experiment(self, use_case: str) -> None:
@@ -132,36 +133,38 @@ class Registry:
         self.client.set_logged_model_tags(info.model_id, {DIGEST_TAG: digest})
         return str(info.model_uri)
 
-    def register(self, use_case: str, model_uri: str, tags: dict[str, str]) -> int:
+    def register(self, use_case: str, model_uri: str, tags: VersionTags) -> int:
         """A version of the use case's model; the same model registers once."""
         for version in self.versions(use_case):
-            if version.tags.get("trainyard.model_uri") == model_uri:
-                return int(version.version)
+            if version.tags.model_uri == model_uri:
+                return version.version
         # The digest of when it was logged: what was changed since does not become right by being registered.
-        tags = {**tags, "trainyard.model_uri": model_uri, DIGEST_TAG: self._logged_digest(use_case, model_uri)}
-        return int(self.mlflow.register_model(model_uri, use_case, tags=tags).version)
+        tags = replace(tags, model_uri=model_uri, digest=self._logged_digest(use_case, model_uri))
+        return int(self.mlflow.register_model(model_uri, use_case, tags=tags.tags()).version)
 
-    def versions(self, use_case: str) -> list[Any]:
-        """MLflow's records of all versions, oldest first."""
+    def versions(self, use_case: str) -> list[ModelVersion]:
+        """All versions, oldest first."""
         found = self.client.search_model_versions(f"name='{use_case}'", max_results=1000)
-        return sorted(found, key=lambda v: int(v.version))
+        versions = [
+            ModelVersion(version=int(v.version), run_id=v.run_id, source=v.source, tags=VersionTags.of(v.tags)) for v in found
+        ]
+        return sorted(versions, key=lambda v: v.version)
 
     def tables_read(self, use_case: str) -> dict[str, set[int]]:
         """Table to those of its versions that some registered model was trained on, as its run says."""
         found: dict[str, set[int]] = {}
         for run in {v.run_id for v in self.versions(use_case) if v.run_id}:
-            for tag, value in self.client.get_run(run).data.tags.items():
-                if tag.startswith("table."):
-                    found.setdefault(tag.removeprefix("table."), set()).add(int(value))
+            for table, version in RunTags.of(self.client.get_run(run).data.tags).versions.items():
+                found.setdefault(table, set()).add(version)
         return found
 
-    def version(self, use_case: str, version: int) -> Any:
-        """MLflow's record of one version.
+    def version(self, use_case: str, version: int) -> ModelVersion:
+        """The record of one version.
 
         Raises:
             PermanentError: there is no such version.
         """
-        found = {int(v.version): v for v in self.versions(use_case)}
+        found = {v.version: v for v in self.versions(use_case)}
         if version not in found:
             known = ", ".join(f"v{number}" for number in found) or "none"
             raise PermanentError(f"{use_case}: no model v{version} in the registry; there are {known}")
@@ -183,7 +186,7 @@ class Registry:
         Raises:
             PermanentError: the file is not the one that was registered, or holds a type outside the allow-list.
         """
-        digest = self.version(use_case, version).tags.get(DIGEST_TAG)
+        digest = self.version(use_case, version).tags.digest
         if digest is None:
             raise PermanentError(
                 f"{use_case} v{version}: has no tag {DIGEST_TAG}, so its file cannot be checked; it was not registered "

@@ -90,7 +90,7 @@ def _changed(workspace: Workspace, table: str, now: int, then: int) -> tuple[str
     """Partitions whose files differ between two versions."""
     if not 0 <= then <= now:
         raise PermanentError(f"{table}: no version {then}; it has 0 to {now}")
-    files = [{(f["partition"], f["uri"]) for f in workspace.lake.files(table, version=v)} for v in (now, then)]
+    files = [{(f.partition, f.uri) for f in workspace.lake.files(table, version=v)} for v in (now, then)]
     return tuple(sorted({key for key, _ in files[0] ^ files[1]}))
 
 

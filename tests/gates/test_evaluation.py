@@ -117,7 +117,7 @@ def test_a_champion_from_just_before_the_holdout_is_compared(one_champion: World
 def test_the_champion_does_not_beat_itself(one_champion: World, simple_only: UseCase) -> None:
     world = one_champion
     training = world.training(10, changed(simple_only, "training", max_partitions=6))
-    uri = world.workspace.registry.version("parcels", 1).tags["trainyard.model_uri"]
+    uri = world.workspace.registry.version("parcels", 1).tags.model_uri
     itself = replace(trained("logistic", 0.5), model_uri=uri)
     evidence = gather(training, itself, itself, scorer(training))
     assert (evidence.champion == evidence.challenger).all()

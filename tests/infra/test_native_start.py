@@ -47,7 +47,7 @@ def infra_probe():
         from pipelines.workspace import open_workspace
 
         workspace = open_workspace("infra")
-        with workspace.registry.run("infra_probe", "probe", {}):
+        with workspace.registry.run("infra_probe", "probe"):
             workspace.registry.mlflow.log_text("written by a task", "note.txt")
         return workspace.environment.lake.root
 

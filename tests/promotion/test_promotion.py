@@ -189,7 +189,7 @@ def test_a_rollback_needs_a_reason_and_another_version(two_champions: World) -> 
 def test_a_version_that_was_never_champion_is_not_let_in_by_a_rollback(two_champions: World, newest: UseCase) -> None:
     """Registered, but its promotion was never approved."""
     world = two_champions
-    uri = world.workspace.registry.version("parcels", 1).tags["trainyard.model_uri"]
+    uri = world.workspace.registry.version("parcels", 1).tags.model_uri
     waiting = int(world.workspace.registry.mlflow.register_model(uri, "parcels").version)
     with pytest.raises(PermanentError, match=f"v{waiting} was never champion"):
         rollback(world.workspace, world.use_case, waiting, "let it in", "ada")

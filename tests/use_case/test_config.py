@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from pipelines.errors import PermanentError
-from pipelines.use_case.use_case import UseCase, load_use_case, load_use_cases, read_use_case
+from pipelines.use_case.loader import load_use_case, load_use_cases, read_use_case
+from pipelines.use_case.use_case import UseCase
 
 PARCELS: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "use_cases" / "parcels.yaml").read_text())
 
@@ -50,6 +51,7 @@ DEFECTS = [
     ("timezone", "America/NewYork", "unknown time zone 'America/NewYork'"),
     ("training.folds", 1, r"training\.folds: .*greater than or equal to 2"),
     ("gates.max_log_loss", float("nan"), r"gates\.max_log_loss: .*finite number"),
+    ("contract.shipments.columns.weight.min", float("nan"), r"columns\.weight\.min\.float: .*finite number"),
     ("training.candidates.boosting.estimator", "sklearn.ensemble.HistGradientBoostingClasifier",
      r"unknown estimator .*did you mean 'sklearn\.ensemble\.HistGradientBoostingClassifier'"),
     ("training.candidates.boosting.estimator", "os.system", r"'os\.system' is not allowed: .* starts with .*sklearn"),

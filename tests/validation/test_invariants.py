@@ -11,7 +11,7 @@ import pytest
 from pipelines.errors import PermanentError
 from pipelines.use_case import Contract
 from pipelines.validation.invariants import broken_invariants
-from pipelines.workspace import Lake
+from pipelines.workspace import CommitRecord, Lake
 
 TABLE = "parcels/x"
 VOLUME = {"id": "volume", "measure": "row_count", "max_ratio": 2.0}
@@ -34,12 +34,12 @@ def lake(tmp_path: Path) -> Lake:
     """Three days of ten rows, half of them north, and an older day of a hundred."""
     found = Lake(str(tmp_path))
     for key, count in (("01", 50), ("02", 5), ("03", 5), ("04", 5)):
-        found.publish(TABLE, key, [found.stage(TABLE, key, rows(*["north", "south"] * count))], {})
+        found.publish(TABLE, key, [found.stage(TABLE, key, rows(*["north", "south"] * count))], CommitRecord())
     return found
 
 
 def check(lake: Lake, found: Any, *invariants: dict[str, Any], key: str = "05") -> list[str]:
-    return broken_invariants(lake, TABLE, key, found, contract(*invariants), f"{TABLE} {key}")
+    return broken_invariants(lake, TABLE, key, found, contract(*invariants))
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_scoring_does_not_follow_an_alias_that_was_moved_outside(two_champions: 
 def _third_version(world: World) -> int:
     """A registered version that was never champion: v2's model once more."""
     client = world.workspace.registry.client
-    second = world.workspace.registry.version("parcels", 2)
+    second = client.get_model_version("parcels", "2")
     tags = {k: v for k, v in second.tags.items() if k != "trainyard.model_uri"}
     return int(client.create_model_version("parcels", second.source, run_id=second.run_id, tags=tags).version)
 

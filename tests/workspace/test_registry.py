@@ -21,7 +21,8 @@ from sklearn.preprocessing import FunctionTransformer
 from pipelines.errors import PermanentError
 from pipelines.training import make_pipeline as candidate_pipeline
 from pipelines.use_case import Candidate, UseCase
-from pipelines.workspace.registry import CHAMPION, DIGEST_TAG, MODEL_FILE, Registry, _digest, load_model
+from pipelines.workspace.registry import CHAMPION, MODEL_FILE, Registry, _digest, load_model
+from pipelines.workspace.tags import DIGEST_TAG, VersionTags
 from tests import synthetic
 from tests.conftest import World
 
@@ -60,7 +61,7 @@ def hostile() -> Any:
 
 
 def logged(registry: Registry, pipeline: Any) -> str:
-    with registry.run("models", "test", {}):
+    with registry.run("models", "test"):
         return registry.log_model(pipeline, rows().head(), META)
 
 
@@ -80,11 +81,11 @@ def test_a_loaded_candidate_predicts_what_it_predicted_before(name: str, tmp_pat
 
 def test_a_registered_model_predicts_what_it_predicted_before(one_champion: World) -> None:
     workspace, pipeline = one_champion.workspace, fitted(LogisticRegression())
-    version = workspace.registry.register("models", logged(workspace.registry, pipeline), {"partition": "p"})
+    version = workspace.registry.register("models", logged(workspace.registry, pipeline), VersionTags(partition="p"))
     model = workspace.registry.load("models", version)
     assert (model.predict(rows()) == pipeline.predict_proba(rows())[:, 1]).all()
     assert (model.version, model.meta) == (1, META)
-    assert workspace.registry.version("models", 1).tags["partition"] == "p"
+    assert workspace.registry.version("models", 1).tags.partition == "p"
 
 
 def test_columns_are_taken_by_name_and_missing_ones_named(one_champion: World) -> None:
@@ -97,8 +98,8 @@ def test_columns_are_taken_by_name_and_missing_ones_named(one_champion: World) -
 
 def test_the_same_model_registers_once(one_champion: World) -> None:
     registry = one_champion.workspace.registry
-    uri = registry.version("parcels", 1).tags["trainyard.model_uri"]
-    assert registry.register("parcels", uri, {}) == 1
+    uri = registry.version("parcels", 1).tags.model_uri
+    assert registry.register("parcels", uri, VersionTags()) == 1
     assert len(registry.versions("parcels")) == 1
 
 
@@ -130,13 +131,13 @@ def _forge(file: Path, how: str) -> None:
 def test_a_challenger_changed_between_training_and_judgement_is_refused(one_champion: World) -> None:
     """Neither judged nor registered: the digest is that of when it was logged."""
     registry = one_champion.workspace.registry
-    with registry.run("parcels", "test", {}):
+    with registry.run("parcels", "test"):
         uri = registry.log_model(fitted(LogisticRegression()), rows().head(), META)
     assert (registry.load_uri("parcels", uri).predict(rows()) >= 0).all()
     skops.io.dump(fitted(LogisticRegression(C=1e-3)), registry._download(uri) / MODEL_FILE)
     with pytest.raises(PermanentError, match="SHA-256 differs"):
         registry.load_uri("parcels", uri)
-    version = registry.register("parcels", uri, {})
+    version = registry.register("parcels", uri, VersionTags())
     with pytest.raises(PermanentError, match="not the one that was registered"):
         registry.load("parcels", version)
 
@@ -194,7 +195,7 @@ def test_two_registries_in_one_process_do_not_mix(one_champion: World, tmp_path:
     model = ours.load("parcels", 1)
     uri = logged(other, fitted(RandomForestClassifier(n_estimators=2)))
     assert ours.load("parcels", 1).meta == model.meta
-    assert other.register("models", uri, {}) == 1
+    assert other.register("models", uri, VersionTags()) == 1
     assert ours.versions("models") == []
 
 

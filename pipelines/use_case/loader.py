@@ -1,0 +1,90 @@
+"""From files to use cases, and from what pydantic says to a sentence that names the file, the key and the mend."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import ValidationError
+
+from pipelines.errors import PermanentError
+from pipelines.use_case.section import nearest
+from pipelines.use_case.use_case import UseCase
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def use_case_folder() -> Path:
+    """`conf/use_cases`, or the folder that TRAINYARD_USE_CASES names."""
+    return Path(os.environ.get("TRAINYARD_USE_CASES", ROOT / "conf" / "use_cases"))
+
+
+def load_use_case(name: str) -> UseCase:
+    """Read one use case.
+
+    Raises:
+        PermanentError: no such file, or the file is not valid; names file, key and nearest valid value.
+    """
+    file = use_case_folder() / f"{name}.yaml"
+    if not file.is_file():
+        names = [f.stem for f in use_case_folder().glob("*.yaml")]
+        raise PermanentError(f"no use case '{name}' in {use_case_folder()}{nearest(name, names)}")
+    return read_use_case(file)
+
+
+def read_use_case(file: Path) -> UseCase:
+    """Read a use-case file; errors as in `load_use_case`."""
+    try:
+        data = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise PermanentError(f"{file.name}: not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise PermanentError(f"{file.name}: a use case is a mapping of keys; see docs/adding-a-use-case.md")
+    try:
+        use_case = UseCase.model_validate(data)
+    except ValidationError as error:
+        raise PermanentError(f"{file.name}: " + "; ".join(_explain(e) for e in error.errors())) from None
+    if use_case.name != file.stem:
+        raise PermanentError(f"{file.name}: name: is '{use_case.name}', must be the file's own, '{file.stem}'")
+    return use_case
+
+
+def load_use_cases() -> tuple[list[UseCase], dict[str, str]]:
+    """All valid use cases, and the error of each file that is not."""
+    good, broken = [], {}
+    for file in sorted(use_case_folder().glob("*.yaml")):
+        try:
+            good.append(read_use_case(file))
+        except PermanentError as error:
+            broken[file.name] = str(error)
+    return good, broken
+
+
+def _explain(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key{nearest(str(error['loc'][-1]), _keys_at(error['loc'][:-1]))}"
+    if error["type"] == "missing":
+        return f"{where}: this key is required"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in ("value_error", "enum", "literal_error") and where:
+        given = error.get("input")
+        shown = f" (is '{given}')" if isinstance(given, str) and given not in message else ""
+        return f"{where}: {message}{shown}"
+    return f"{where}: {message}" if where else message
+
+
+def _keys_at(path: tuple[Any, ...]) -> list[str]:
+    """The keys that the model knows at `path`."""
+    model: Any = UseCase
+    parts = iter(path)
+    for part in parts:
+        model = model.model_fields[part].annotation
+        while not isinstance(model, type):
+            # What follows a mapping or a list is a name of the user's, or a number.
+            if get_origin(model) in (dict, tuple):
+                next(parts, None)
+            model = next(a for a in reversed(get_args(model)) if a not in (type(None), Ellipsis))
+    return list(model.model_fields)

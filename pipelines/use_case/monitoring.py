@@ -1,0 +1,16 @@
+"""Section `monitoring:` how far rows, predictions and quality may move."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pipelines.use_case.section import Section
+
+
+class Monitoring(Section):
+    sample_rows: int = Field(5000, ge=100)
+    max_drift_distance: float = Field(0.1, gt=0, description="Wasserstein (normed) or Jensen-Shannon, per column")
+    max_drifted_share: float = Field(0.3, gt=0, le=1)
+    max_prediction_drift: float = Field(0.1, gt=0)
+    max_auc_loss: float = Field(0.03, gt=0)
+    max_calibration_gap: float = Field(0.04, gt=0, description="mean prediction against the share that came true")

@@ -1,0 +1,188 @@
+"""Publishing: write, audit, publish.
+
+Files are staged below a table's folder, where no reader sees them, and become visible in one Delta transaction that
+replaces exactly one partition.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pipelines.errors import PermanentError, TransientError
+from pipelines.results import TableSlice
+from pipelines.workspace import files
+from pipelines.workspace.commits import CommitRecord
+from pipelines.workspace.lake_log import PARTITION
+from pipelines.workspace.lake_reading import LakeReading
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from deltalake import DeltaTable
+    from deltalake.transaction import AddAction, RemoveAction
+
+    Actions = list[AddAction | RemoveAction]
+
+_TRIES = 20
+# Old versions stay readable, as a model is rebuilt from the versions that it was trained on; Delta forgets after 30 days.
+# And checkpoints forget removed files after a week, which a full sweep would then take for files that nobody knew.
+_CONFIGURATION: dict[str, str | None] = {
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": "interval 3650 days",
+}
+
+
+class LakePublishing(LakeReading):
+    def staging_area(self, table: str, partition: str) -> str:
+        """A fresh folder, relative to the table, that no reader sees until its files are published."""
+        return f"data/{partition}/{uuid.uuid4().hex}"
+
+    def stage(self, table: str, partition: str, rows: pa.Table) -> str:
+        """Write an Arrow table to a staged Parquet file; return its path relative to the table."""
+        import pyarrow.parquet as pq
+
+        buffer = io.BytesIO()
+        pq.write_table(rows, buffer, compression="zstd", coerce_timestamps="us")
+        path = f"{self.staging_area(table, partition)}/part-00000.parquet"
+        files.write_bytes(f"{self.uri(table)}/{path}", buffer.getvalue())
+        return path
+
+    def staged_files(self, table: str, area: str) -> list[str]:
+        """The Parquet files that a job left in a staging area."""
+        root = self.uri(table)
+        found = files.list_files(f"{root}/{area}")
+        return [uri.removeprefix(f"{root}/") for uri, _ in found if uri.endswith(".parquet")]
+
+    def publish(
+        self, table: str, partition: str, staged: Iterable[str], record: CommitRecord, seen: int | None = None
+    ) -> TableSlice:
+        """Replace one partition by the staged files, in one transaction.
+
+        `record` is kept in the commit, with the partition. Raises TransientError when another run published the same
+        partition since: since this call, or since `seen` (see there) where the files were made from its own rows.
+        """
+        staged = list(staged)
+        actions, schema, rows = self._adds(table, partition, staged)
+        before = self.seen(table, partition) if seen is None else seen
+        about = replace(record, partition=partition).metadata()
+
+        def commit(delta: DeltaTable) -> bool:
+            if (delta.transaction_version(partition) or 0) != before:
+                raise TransientError(f"{table} {partition}: another run published it meanwhile; run this one again")
+            self._commit(delta, actions, "overwrite", [(PARTITION, "=", partition)], about, (partition, before + 1))
+            return True
+
+        version = self._transact(table, schema, commit)
+        assert version is not None, "only an append may decline to commit"
+        return TableSlice(table=table, partition=partition, version=version, rows=rows)
+
+    def append(self, table: str, partition: str, rows: pa.Table, record: CommitRecord, check: Callable[[], bool]) -> int | None:
+        """Add rows in one transaction, unless `check()`, asked against the latest version each time, says no."""
+        actions, schema, _ = self._adds(table, partition, [self.stage(table, partition, rows)])
+
+        def commit(delta: DeltaTable) -> bool:
+            allowed = check()
+            if allowed:
+                self._commit(delta, actions, "append", None, record.metadata(), None)
+            return allowed
+
+        return self._transact(table, schema, commit)
+
+    def _adds(self, table: str, partition: str, staged: list[str]) -> tuple[Actions, pa.Schema, int]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+        from deltalake.transaction import AddAction
+
+        if not staged:
+            raise PermanentError(f"{table} {partition}: nothing was staged; the job before wrote no file")
+        actions: Actions = []
+        rows, schema = 0, None
+        for path in staged:
+            data = files.read_bytes(f"{self.uri(table)}/{path}")
+            info = pq.read_metadata(io.BytesIO(data))
+            schema = info.schema.to_arrow_schema().remove_metadata()
+            stats = json.dumps({"numRecords": info.num_rows})
+            actions.append(AddAction(path, len(data), {PARTITION: partition}, int(time.time() * 1000), True, stats))
+            rows += info.num_rows
+        assert schema is not None
+        return actions, schema.append(pa.field(PARTITION, pa.string())), rows
+
+    def _transact(self, table: str, schema: pa.Schema, commit: Callable[[DeltaTable], bool]) -> int | None:
+        """Commit against the latest version until no other writer was faster; None where `commit` declines."""
+        from deltalake.exceptions import CommitFailedError
+
+        for attempt in range(_TRIES):
+            try:
+                delta = self._open_or_create(table, schema)
+                if not commit(delta):
+                    return None
+                delta.update_incremental()
+                return delta.version()
+            except CommitFailedError:
+                time.sleep(0.05 * attempt)
+            except OSError as error:
+                why = "the log could not be written; free space or mend the disk, then run again"
+                raise TransientError(f"{table}: {why} ({error})") from error
+        raise TransientError(f"{table}: {_TRIES} commits lost against other writers; run again")
+
+    def _commit(
+        self,
+        delta: DeltaTable,
+        actions: Actions,
+        mode: str,
+        filters: list[tuple[str, str, str]] | None,
+        about: dict[str, str],
+        seen: tuple[str, int] | None,
+    ) -> None:
+        from deltalake import CommitProperties, Transaction
+
+        # No retries inside: a commit that lost is judged again here. The library's own retry lets two first
+        # writers of one partition both win.
+        properties = CommitProperties(
+            custom_metadata=about, max_commit_retries=0, app_transactions=[Transaction(*seen)] if seen else None
+        )
+        # The table's own schema: an overwrite with the files' would drop the columns that this partition lacks.
+        delta.create_write_transaction(
+            actions, mode, delta.schema(), partition_by=[PARTITION], partition_filters=filters, commit_properties=properties
+        )
+
+    def _open_or_create(self, table: str, schema: pa.Schema) -> DeltaTable:
+        from deltalake import CommitProperties, DeltaTable
+        from deltalake.exceptions import DeltaError
+
+        if not self.exists(table):
+            try:
+                DeltaTable.create(
+                    self.uri(table),
+                    schema=schema,
+                    partition_by=[PARTITION],
+                    configuration=_CONFIGURATION,
+                    storage_options=self.options,
+                    # A second creator's retry would commit its schema over the first one's.
+                    commit_properties=CommitProperties(max_commit_retries=0),
+                )
+            except DeltaError:
+                if not self.exists(table):
+                    raise
+        delta = self.delta(table)
+        _add_columns(table, delta, schema)
+        return delta
+
+
+def _add_columns(table: str, delta: DeltaTable, schema: pa.Schema) -> None:
+    """An approved new column of the contract becomes a column of the table; older files read as null."""
+    from deltalake import Field, Schema
+
+    known = {field.name: field.type for field in delta.schema().fields}
+    fields = {f.name: f.type for f in Schema.from_arrow(schema).fields}
+    changed = [f"{name} was {known[name]}, is {t}" for name, t in fields.items() if known.get(name, t) != t]
+    if changed:
+        raise PermanentError(f"{table}: a column's type changed ({'; '.join(changed)}); give it a new name, or cast it back")
+    new = [Field(name, t, nullable=True) for name, t in fields.items() if name not in known]
+    if new:
+        delta.alter.add_columns(new)

@@ -1,0 +1,120 @@
+"""Reading the lake's tables, now or at a version.
+
+Reads go through the log's list of files: `DeltaTable.to_pyarrow_table` of deltalake 1.6 leaves threads behind that abort
+the interpreter at exit (docs/adr/0003).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipelines.errors import PermanentError
+from pipelines.workspace import files
+from pipelines.workspace.lake_log import PARTITION, LakeLog
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, order=True)
+class DataFile:
+    """One published Parquet file of a table."""
+
+    partition: str
+    uri: str
+    rows: int
+
+
+class LakeReading(LakeLog):
+    def files(self, table: str, partitions: Iterable[str] | None = None, version: int | None = None) -> list[DataFile]:
+        """The published files, sorted by partition."""
+        import pyarrow as pa
+
+        wanted = None if partitions is None else set(partitions)
+        adds = pa.table(self.delta(table, version).get_add_actions(flatten=True)).to_pylist()
+        found = (
+            DataFile(partition=a["partition.partition"], uri=f"{self.uri(table)}/{a['path']}", rows=a["num_records"])
+            for a in adds
+        )
+        return sorted(file for file in found if wanted is None or file.partition in wanted)
+
+    def column_types(self, table: str) -> dict[str, str]:
+        """Arrow types of the columns by name; empty where there is no table yet."""
+        import pyarrow as pa
+
+        schema = pa.schema(self.delta(table).schema().to_arrow()) if self.exists(table) else ()
+        return {field.name: str(field.type) for field in schema}
+
+    def partitions(self, table: str, version: int | None = None) -> dict[str, int]:
+        """Rows per published partition, in order of the key; empty where there is no table yet."""
+        found: dict[str, int] = {}
+        for file in self.files(table, version=version) if self.exists(table) else ():
+            found[file.partition] = found.get(file.partition, 0) + file.rows
+        return found
+
+    def read(
+        self,
+        table: str,
+        partitions: Iterable[str] | None = None,
+        version: int | None = None,
+        columns: list[str] | None = None,
+    ) -> pa.Table:
+        """Published rows as an Arrow table, with the partition key as the last column.
+
+        A column that came later than a file is null for that file's rows.
+        """
+        import pyarrow as pa
+
+        schema = self._schema(table, version, columns)
+        parts = []
+        for file in self.files(table, partitions, version):
+            rows = _conform(_parquet(file.uri, schema.names), schema, file.rows)
+            parts.append(rows.append_column(PARTITION, pa.array([file.partition] * rows.num_rows, pa.string())))
+        if not parts:
+            raise PermanentError(f"{table}: no rows for {_listed(partitions)}; run the stage that publishes it first")
+        return _concatenate(parts)
+
+    def read_staged(self, table: str, paths: Iterable[str]) -> pa.Table:
+        """Staged files as one Arrow table."""
+        return _concatenate([_parquet(f"{self.uri(table)}/{path}") for path in paths])
+
+    def _schema(self, table: str, version: int | None, columns: list[str] | None) -> pa.Schema:
+        """The table's Arrow schema without the partition, or these columns of it, in this order."""
+        import pyarrow as pa
+
+        known = pa.schema(self.delta(table, version).schema().to_arrow())
+        names = [name for name in known.names if name != PARTITION] if columns is None else columns
+        missing = [name for name in names if name not in known.names]
+        if missing:
+            raise PermanentError(f"{table}: no column {', '.join(missing)}; it has {', '.join(known.names)}")
+        return pa.schema([known.field(name) for name in names])
+
+
+def _parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
+    """The rows of one file, with those of the columns that it has."""
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(io.BytesIO(files.read_bytes(uri)))
+    names = file.schema_arrow.names
+    return file.read(columns=None if columns is None else [name for name in columns if name in names])
+
+
+def _conform(rows: pa.Table, schema: pa.Schema, count: int) -> pa.Table:
+    """The rows with the schema's columns in its order, null where a file is older than the column."""
+    import pyarrow as pa
+
+    columns = {f.name: rows[f.name] if f.name in rows.column_names else pa.nulls(count, f.type) for f in schema}
+    return pa.table(columns)
+
+
+def _concatenate(parts: list[pa.Table]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.concat_tables(parts, promote_options="default")
+
+
+def _listed(partitions: Iterable[str] | None) -> str:
+    return "any partition" if partitions is None else ", ".join(sorted(partitions)) or "no partition at all"
