@@ -71,6 +71,6 @@ def reproduce(
 
     with progress(f"reproducing {use_case} v{version}"):
         done = training.reproduce(open_workspace(), load_use_case(use_case).name, version)
-    print(training.told(done))
+    print(done)
     if not done.identical:
         raise Exit(1)

@@ -14,7 +14,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from pipelines.errors import PermanentError
-from pipelines.gates import evaluate
+from pipelines.gates import Judged, evaluate_candidates
 from pipelines.pages import model_card as content
 from pipelines.pages.model_card import blocks, heading, read_card
 from pipelines.pages.model_card_blocks import Section, Table
@@ -22,11 +22,11 @@ from pipelines.pages.model_card_html import card_page
 from pipelines.pages.model_card_markdown import card_markdown
 from pipelines.pages.model_card_story import story
 from pipelines.pages.reports import cards, known_reports, read_report
-from pipelines.promotion import approvals, model_card, promotion
+from pipelines.promotion import Proposal, approvals, keep, model_card, outcome, promote, register, rollback
 from pipelines.promotion.model_card_figures import intervals
-from pipelines.training import Rows, TrainingPlan, fit, load_rows, plan_training, train_candidate
+from pipelines.training import Rows, TrainingPlan, TrainingRun, fit, train_candidate
 from pipelines.use_case import UseCase
-from pipelines.workspace import Decision, Kind, StageRun
+from pipelines.workspace import Decision, Kind
 from tests.conftest import World, changed
 
 HOSTILE = "<script>alert(1)</script> | [x](javascript:alert(2)) <img src=x onerror='alert(3)'>"
@@ -61,7 +61,7 @@ def judged_rows(world: World, use_case: UseCase, version: int = 1) -> tuple[Rows
         "parcels", meta["partition"], tuple(meta["partitions"]), meta["versions"], meta["holdout_from"],
         meta["trained_through"], (meta["candidate"],), None, 0,
     )  # fmt: skip
-    rows = load_rows(world.workspace, use_case, plan)
+    rows = TrainingRun(world.workspace, use_case, plan).rows
     return rows, fit(use_case, use_case.training.candidates[meta["candidate"]], meta["params"], rows.fit)
 
 
@@ -183,10 +183,9 @@ def test_a_card_is_a_report_and_an_artifact_of_the_run(one_champion: World) -> N
             read_report(workspace, "parcels", "models", name)
 
 
-def challenger(world: World, use_case: UseCase) -> tuple[Any, Any]:
-    newest = changed(use_case, "training", max_partitions=6)
-    plan = plan_training(StageRun(world.workspace, newest, world.days[13]))
-    return plan, evaluate(world.workspace, newest, plan, [train_candidate(world.workspace, newest, plan, "logistic")])
+def challenger(world: World, use_case: UseCase) -> Judged:
+    training = world.training(13, changed(use_case, "training", max_partitions=6))
+    return Judged(training, evaluate_candidates(training, [train_candidate(training, "logistic")]))
 
 
 def status(world: World, version: int) -> tuple[str, str]:
@@ -196,25 +195,24 @@ def status(world: World, version: int) -> tuple[str, str]:
 
 def test_what_is_kept_has_no_card_and_what_waits_says_so(one_champion: World, simple_only: UseCase) -> None:
     world, strict = one_champion, simple_only.model_copy(update={"approval": "required"})
-    plan, judged = challenger(world, strict)
-    promotion.keep(world.workspace, strict, plan, replace(judged, passed=False))
+    judged = challenger(world, strict)
+    keep(replace(judged, evaluation=replace(judged.evaluation, passed=False)))
     assert cards(world.workspace, "parcels") == [1]
     with pytest.raises(PermanentError, match="no model v2 in the registry; there are v1"):
         read_card(world.workspace, "parcels", 2)
-    registered = promotion.register(world.workspace, strict, plan, judged)
+    proposal = Proposal(judged.training, judged.evaluation, register(judged))
     assert status(world, 2) == ("awaiting approval", "awaiting approval")
     assert "awaiting approval" in page_of(world, 2)
-    promotion.decline(world.workspace, strict, plan, judged, registered, "rejected by ada: too soon", "ada")
+    outcome.keep_because(proposal, "v2 was not promoted: rejected by ada: too soon.", "ada", 2)
     assert status(world, 2)[0] == "not promoted"
     assert "refused: ada" in page_of(world, 2)
-    approvals.ask(world.workspace, strict, plan, judged, registered)
+    approvals.ask(proposal)
     assert status(world, 2) == ("awaiting approval", "awaiting approval")
     assert "awaiting approval" in page_of(world, 2)
-    yes = Kind.APPROVED, "eve", "approved by eve", "2013-04-01", "digest"
-    promotion.record_approval(world.workspace, strict, plan, judged, registered, *yes)
+    approvals._record(proposal, kind=Kind.APPROVED, actor="eve", why="approved by eve", at="2013-04-01")
     assert status(world, 2)[0] == "approved"
     assert status(world, 2)[1].startswith("by eve, ")
-    promotion.promote(world.at("again"), strict, plan, judged, registered, "eve")
+    promote(replace(proposal, training=replace(proposal.training, workspace=world.at("again"))), "eve")
     assert status(world, 2)[0] == "champion"
     assert "by eve" in page_of(world, 2)
     assert "replaced by v2" in page_of(world, 1)
@@ -228,7 +226,7 @@ def test_after_a_rollback_both_cards_say_so(two_champions: World) -> None:
     world = two_champions
     assert status(world, 2) == ("champion", story(record_of(world, 2), world.workspace.ledger.decisions("parcels")).approved)
     assert "automatic, by the setting" in status(world, 2)[1]
-    promotion.rollback(world.workspace, world.use_case, None, "late parcels are missed", "ada")
+    rollback(world.workspace, world.use_case, None, "late parcels are missed", "ada")
     assert (status(world, 1)[0], status(world, 2)[0]) == ("champion", "rolled back")
     for version in (1, 2):
         assert "late parcels are missed" in page_of(world, version)
@@ -247,7 +245,7 @@ def test_the_page_that_is_served_knows_what_was_decided_elsewhere(two_champions:
 def test_a_card_that_cannot_be_drawn_does_not_stop_a_rollback(two_champions: World) -> None:
     world = two_champions
     (Path(world.workspace.environment.reports) / "parcels/models/v1.json").write_text("{")
-    assert promotion.rollback(world.workspace, world.use_case, None, "late parcels are missed", "ada").champion == 1
+    assert rollback(world.workspace, world.use_case, None, "late parcels are missed", "ada").champion == 1
 
 
 def test_a_version_from_before_there_were_cards_is_said_to_have_none(one_champion: World) -> None:
