@@ -72,7 +72,7 @@ def write(rows: Any, folder: str) -> None:
 
 
 def whole(rows: Any, folder: str, engine: str) -> None:
-    from pipelines.ingestion import ingestion
+    from pipelines import ingestion
     from pipelines.results import Landed
     from pipelines.workspace import files, open_workspace
 
@@ -81,9 +81,13 @@ def whole(rows: Any, folder: str, engine: str) -> None:
     table = f"{use_case.name}/{SOURCE}"
     files.write_bytes(f"{workspace.lake.uri(table)}/rejects.json", b"[]")
     staged = workspace.lake.stage(table, KEY, rows)
-    landed = Landed(SOURCE, KEY, (staged,), "rejects.json", rows.num_rows, 0, "none", (), ())
-    audited = ingestion.audit(StageRun(workspace, use_case, use_case.partition(KEY)), landed)
-    assert ingestion.publish(StageRun(workspace, use_case, use_case.partition(KEY)), audited).rows_published == rows.num_rows
+    landed = Landed(
+        source=SOURCE, partition=KEY, staged=(staged,), rejects="rejects.json", rows_in=rows.num_rows, rows_rejected=0,
+        source_digest="none",
+    )  # fmt: skip
+    run = StageRun(workspace, use_case, use_case.partition(KEY))
+    (published,) = ingestion.publish_all(run, ingestion.audit_all(run, [landed]))
+    assert published.rows_published == rows.num_rows
 
 
 def _use_case(engine: str) -> Any:

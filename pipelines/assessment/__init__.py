@@ -4,8 +4,6 @@ In: the planned rows. Out: `Assessed`: a verdict per question, and its report.
 """
 
 from pipelines.assessment.assessment import Assessed, admit, log_report
-from pipelines.assessment.evidence import Counts, DataEvidence
 from pipelines.assessment.rules import noise_level
-from pipelines.assessment.trial import Curve
 
-__all__ = ["Assessed", "Counts", "Curve", "DataEvidence", "admit", "log_report", "noise_level"]
+__all__ = ["Assessed", "admit", "log_report", "noise_level"]

@@ -3,7 +3,8 @@
 In: words. Out: the same functions called that the DAGs call, and their result in words.
 """
 
-from pipelines.commands.repair import add_verbs
-from pipelines.commands.stages import STAGES
+# In the order of the help.
+from pipelines.commands import stages, look, mend, models, configuration, local  # noqa: F401, I001
+from pipelines.commands.program import main
 
-__all__ = ["STAGES", "add_verbs"]
+__all__ = ["main"]

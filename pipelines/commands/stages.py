@@ -2,64 +2,118 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from pipelines import assessment, features, gates, ingestion, labels, monitoring, promotion, retraining, scoring, training
-from pipelines.use_case import UseCase
-from pipelines.workspace import StageRun, Workspace
+import typer
+
+from pipelines.commands.program import PartitionKey, UseCaseName, new_run_name, progress, verb
+from pipelines.errors import PermanentError
+
+if TYPE_CHECKING:
+    from pipelines.training import Trained, TrainingRun
+    from pipelines.workspace import StageRun
 
 _log = logging.getLogger(__name__)
 
 
-def run_features(run: StageRun) -> Any:
+def run_ingestion(run: StageRun) -> object:
+    from pipelines.ingestion import ingest
+
+    return ingest(run)
+
+
+def run_features(run: StageRun) -> object:
+    from pipelines import features
+
     planned = features.plan(run)
     features.build(run.workspace, planned)
     return features.publish(run, planned)
 
 
-def run_training(run: StageRun) -> Any:
+def run_labels(run: StageRun) -> object:
+    from pipelines.labels import publish_labels
+
+    return publish_labels(run)
+
+
+def run_training(run: StageRun) -> object:
     """Assess the data, train every candidate, judge, promote or keep; a candidate that crashes loses, as in the DAG."""
-    planned = training.plan_training(run)
-    assessed = assessment.admit(run.workspace, run.use_case, planned)
-    trained = train_all(run.workspace, run.use_case, planned)
-    evaluated = gates.evaluate_assessed(run.workspace, run.use_case, planned, trained, assessed)
-    if not evaluated.passed:
-        return promotion.keep(run.workspace, run.use_case, planned, evaluated)
-    registered = promotion.register(run.workspace, run.use_case, planned, evaluated)
-    return promotion.promote(run.workspace, run.use_case, planned, evaluated, registered, None)
+    from pipelines import assessment, gates, promotion, training
+
+    at_work = training.TrainingRun(run.workspace, run.use_case, training.plan_training(run))
+    assessed = assessment.admit(at_work)
+    judged = gates.Judged(at_work, gates.evaluate(at_work, train_all(at_work), assessed))
+    if not judged.evaluation.passed:
+        return promotion.keep(judged)
+    return promotion.promote(promotion.Proposal(at_work, judged.evaluation, promotion.register(judged)))
 
 
-def train_all(workspace: Workspace, use_case: UseCase, planned: training.TrainingPlan) -> list[training.Trained]:
+def train_all(at_work: TrainingRun) -> list[Trained]:
     """Every candidate that did not crash. Threads, as fitting lets go of Python's lock: they share the cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda name: _train(workspace, use_case, planned, name), planned.candidates)
+        found = pool.map(lambda name: _train(at_work, name), at_work.plan.candidates)
     return [t for t in found if t]
 
 
-def _train(workspace: Workspace, use_case: UseCase, planned: training.TrainingPlan, name: str) -> training.Trained | None:
+def _train(at_work: TrainingRun, name: str) -> Trained | None:
+    from pipelines.training import train_candidate
+
     try:
-        return training.train_candidate(workspace, use_case, planned, name)
+        return train_candidate(at_work, name)
     except Exception:  # whatever crashed it, the other candidates go on; if all crash, the evaluation says so
         _log.exception("candidate %s crashed", name)
         return None
 
 
-def run_monitoring(run: StageRun) -> Any:
+def run_scoring(run: StageRun) -> object:
+    from pipelines.scoring import score
+
+    return score(run)
+
+
+def run_monitoring(run: StageRun) -> object:
+    from pipelines import monitoring
+
     drift = monitoring.measure_drift(run)
     performance = monitoring.measure_performance(run)
     return monitoring.publish(run, drift, performance)
 
 
-STAGES: dict[str, Callable[[StageRun], Any]] = {
-    "ingestion": ingestion.ingest,
+def run_retraining(run: StageRun) -> object:
+    from pipelines.retraining import decide
+
+    return decide(run)
+
+
+STAGES: dict[str, Callable[[StageRun], object]] = {
+    "ingestion": run_ingestion,
     "features": run_features,
-    "labels": labels.publish_labels,
+    "labels": run_labels,
     "training": run_training,
-    "scoring": scoring.score,
+    "scoring": run_scoring,
     "monitoring": run_monitoring,
-    "retraining": retraining.decide,
+    "retraining": run_retraining,
 }
+_NAMES = ", ".join(STAGES)
+StageName = Annotated[str, typer.Argument(metavar="STAGE", autocompletion=lambda: list(STAGES), help=f"One of {_NAMES}.")]
+
+
+@verb("Stages", "run", "features flight_delay 2013-05")
+def run(stage: StageName, use_case: UseCaseName, partition: PartitionKey) -> None:
+    """Run one stage for one partition, and print its result as JSON."""
+    from pipelines.results import to_json
+    from pipelines.use_case import load_use_case
+    from pipelines.workspace import StageRun, open_workspace
+
+    if stage not in STAGES:
+        raise PermanentError(f"no stage '{stage}'; there are {_NAMES}")
+    found = load_use_case(use_case)
+    at_work = StageRun(open_workspace(new_run_name()), found, found.partition(partition))
+    with progress(f"{stage} of {at_work}"):
+        result = STAGES[stage](at_work)
+    print(json.dumps(to_json(result), indent=1))

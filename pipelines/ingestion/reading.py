@@ -7,76 +7,85 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
+from pipelines.ingestion.arrival import Declaration
 from pipelines.ingestion.schema_changes import judge_header, stop_or_report
-from pipelines.use_case import ROW, Contract, Source, cast_rows, value_text
+from pipelines.use_case import ROW, Reject, Source, cast_rows, value_text
 from pipelines.workspace import read_bytes
+
+if TYPE_CHECKING:
+    from pyarrow import Table
+    from pyarrow.csv import InvalidRow
 
 RAGGED = "row.columns"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Typed rows (Arrow, with the file's row number), rejected rows (`row`, `rule`, `value`, `text`), and the counts.
+    """Typed rows with the file's row number, rejected rows, and the counts.
 
-    `aside` holds the columns that the contract does not know, as text with the row number; None where there are none.
+    `unknown_columns`: those that the contract does not know, as text with the row number; None where there are none.
     """
 
-    rows: Any
-    rejects: list[dict[str, Any]]
+    rows: Table
+    rejects: list[Reject]
     rows_in: int
     digest: str
     changes: tuple[str, ...]
-    aside: Any = None
+    unknown_columns: Table | None = None
 
 
-def read_source(
-    uri: str, source: Source, contract: Contract, where: str, uses: Callable[[str], str] = lambda column: ""
-) -> Reading:
-    """Read a file as its contract declares it. `uses(column)` says who uses a column, for the messages.
+def read_source(uri: str, declaration: Declaration) -> Reading:
+    """Read a file as its contract declares it.
 
     Raises:
         PermanentError: the file is missing, empty, truncated, not in its encoding or lacks a column; says which.
     """
+    source, contract, where = declaration.source, declaration.contract, declaration.where
     try:
         data = read_bytes(uri)
     except (PermanentError, IsADirectoryError) as error:
         raise PermanentError(f"{where}: the source file is missing ({error}); ask its owner, then run again") from None
     text, changes = _decode(data, uri, source, where)
     header, rows, ragged = _split(text, source, uri, where)
-    changes += _compare_header(header, contract, source, uri, where, uses)
+    changes += _compare_header(header, declaration, uri)
     typed, rejects = cast_rows(rows, header, contract)
-    for number, line in ragged:
-        rejects.append({"row": number, "rule": RAGGED, "value": "", "text": line})
-    digest = hashlib.sha256(data).hexdigest()
+    rejects += [Reject(row=number, rule=RAGGED, value="", text=line) for number, line in ragged]
     extra = [name for name in header if name not in contract.columns]
-    aside = rows.select([ROW, *extra]) if extra else None
-    return Reading(typed, rejects, rows.num_rows + len(ragged), digest, tuple(changes), aside)
+    return Reading(
+        rows=typed,
+        rejects=rejects,
+        rows_in=rows.num_rows + len(ragged),
+        digest=hashlib.sha256(data).hexdigest(),
+        changes=tuple(changes),
+        unknown_columns=rows.select([ROW, *extra]) if extra else None,
+    )
 
 
-def reread(rejects: list[dict[str, Any]], source: Source, contract: Contract) -> Reading:
-    """Quarantined rows, read again from their text as the contract and the source are declared now."""
+def reread(rejects: Sequence[Reject], declaration: Declaration) -> tuple[Table, list[Reject]]:
+    """Quarantined rows, read again from their text as contract and source are declared now; and those that still fail."""
     import pyarrow as pa
 
+    source, contract = declaration.source, declaration.contract
     lost = [r for r in rejects if _fields(r) is None]
-    found = [(r["row"], fields) for r in rejects if (fields := _fields(r)) is not None]
-    columns: dict[str, Any] = {ROW: pa.array([row for row, _ in found], pa.int64())}
+    found = [(r.row, fields) for r in rejects if (fields := _fields(r)) is not None]
+    columns = {ROW: pa.array([row for row, _ in found], pa.int64())}
     for name, column in contract.columns.items():
         texts = [value_text(fields.get(name, column.default)) for _, fields in found]
         columns[name] = pa.array([None if t in source.null_values else t for t in texts], pa.string())
     typed, broken = cast_rows(pa.table(columns), list(contract.columns), contract)
-    return Reading(typed, lost + broken, len(rejects), "", ())
+    return typed, lost + broken
 
 
-def _fields(reject: dict[str, Any]) -> dict[str, Any] | None:
+def _fields(reject: Reject) -> dict[str, str | None] | None:
     """The row's values by column; None where it had too few or too many, so that nobody knows which is which."""
-    if reject["rule"] == RAGGED:
+    if reject.rule == RAGGED:
         return None
-    found = json.loads(reject["text"])
+    found = json.loads(reject.text)
     return found if isinstance(found, dict) else None
 
 
@@ -102,14 +111,14 @@ def _decode(data: bytes, uri: str, source: Source, where: str) -> tuple[bytes, l
     return text.encode(), changes
 
 
-def _split(text: bytes, source: Source, uri: str, where: str) -> tuple[list[str], Any, list[tuple[int, str]]]:
+def _split(text: bytes, source: Source, uri: str, where: str) -> tuple[list[str], Table, list[tuple[int, str]]]:
     """Header, the rows as strings (Arrow, with row numbers), and the rows with too few or too many fields."""
     import pyarrow as pa
     import pyarrow.csv
 
     ragged: list[tuple[int, str]] = []
 
-    def keep(row: Any) -> str:
+    def keep(row: InvalidRow) -> str:
         ragged.append((row.number or 0, row.text))
         return "skip"
 
@@ -141,7 +150,7 @@ def _split(text: bytes, source: Source, uri: str, where: str) -> tuple[list[str]
     return header, rows.append_column(ROW, pa.array(_numbers(rows.num_rows, bad), pa.int64())), ragged
 
 
-def _stop_at_open_quote(rows: Any, ragged: list[tuple[int, str]], uri: str, where: str) -> None:
+def _stop_at_open_quote(rows: Table, ragged: list[tuple[int, str]], uri: str, where: str) -> None:
     """A quote that is not closed on its line swallows the lines after it: they would be lost without being counted."""
     import pyarrow.compute as pc
 
@@ -168,10 +177,8 @@ def _numbers(count: int, without: list[int]) -> list[int]:
     return found
 
 
-def _compare_header(
-    header: list[str], contract: Contract, source: Source, uri: str, where: str, uses: Callable[[str], str]
-) -> list[str]:
-    changes = judge_header(header, contract)
+def _compare_header(header: list[str], declaration: Declaration, uri: str) -> list[str]:
+    changes, where = judge_header(header, declaration.contract), declaration.where
     if len(header) == 1 and any(change.stops for change in changes):
-        raise PermanentError(f"{where}: {uri} has one column only: is its delimiter really '{source.delimiter}'?")
-    return stop_or_report(changes, where, uses)
+        raise PermanentError(f"{where}: {uri} has one column only: is its delimiter really '{declaration.source.delimiter}'?")
+    return stop_or_report(changes, where, declaration.impact_of)

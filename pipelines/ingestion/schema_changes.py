@@ -10,10 +10,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from pipelines.errors import PermanentError
 from pipelines.use_case import Contract, History, Join, UseCase
@@ -116,11 +115,10 @@ def judge_dropped(use_case: UseCase, source: str, published: Sequence[str]) -> l
     return changes
 
 
-def judge_values(rejects: Sequence[Mapping[str, Any]], rows_in: int, contract: Contract) -> list[Change]:
-    """Columns of which so many values were rejected that the column itself must have changed."""
-    counts = Counter(str(reject["rule"]) for reject in rejects)
+def judge_values(broken: Iterable[str], rows_in: int, contract: Contract) -> list[Change]:
+    """Columns of which so many values were rejected, each by one of the `broken` rules, that they must have changed."""
     changes = []
-    for rule, count in counts.most_common():
+    for rule, count in Counter(broken).most_common():
         column, _, what = rule.partition(".")
         if column in contract.columns and count > contract.max_rejected_share * rows_in:
             kind = "type" if what == "type" else "meaning (unit, codes, time zone)"
@@ -129,19 +127,19 @@ def judge_values(rejects: Sequence[Mapping[str, Any]], rows_in: int, contract: C
     return changes
 
 
-def stop_or_report(changes: Sequence[Change], where: str, uses: Callable[[str], str]) -> list[str]:
-    """The compatible changes as sentences. `uses(column)` says who uses a column.
+def stop_or_report(changes: Sequence[Change], where: str, impact_of: Callable[[str], str]) -> list[str]:
+    """The compatible changes as sentences. `impact_of(column)` says what a column's change affects.
 
     Raises:
         PermanentError: a change that needs a default or breaks; names the column and who is affected.
     """
     stops = [change for change in changes if change.stops]
     if stops:
-        said = "; ".join(f"{c.sentence} [{c.judgement}{uses(c.column)}]" for c in stops[:_MAX_CHANGES_SHOWN])
+        listed = "; ".join(f"{c.sentence} [{c.judgement}{impact_of(c.column)}]" for c in stops[:_MAX_CHANGES_SHOWN])
         more = f"; and {len(stops) - _MAX_CHANGES_SHOWN} more" if len(stops) > _MAX_CHANGES_SHOWN else ""
         mends = " ".join(dict.fromkeys(f"{c.mend[0].upper()}{c.mend[1:]}." for c in stops if c.mend))
-        raise PermanentError(f"{where}: {said}{more}. {mends}".rstrip())
-    return [change.sentence + (uses(change.column) if change.column else "") for change in changes]
+        raise PermanentError(f"{where}: {listed}{more}. {mends}".rstrip())
+    return [change.sentence + (impact_of(change.column) if change.column else "") for change in changes]
 
 
 def affected(use_case: UseCase, source: str, column: str) -> tuple[str, ...]:
@@ -189,8 +187,8 @@ def identifiers(expression: str) -> frozenset[str]:
     return frozenset((quoted or bare).lower() for quoted, bare in _NAME.findall(_TEXT.sub(" ", expression)))
 
 
-def users(use_case: UseCase, source: str, champion: int | None, column: str) -> str:
-    """Who uses a column, as the end of a sentence."""
+def impact(use_case: UseCase, source: str, champion: int | None, column: str) -> str:
+    """What a column's change affects, as the end of a sentence."""
     found = affected(use_case, source, column) if column else ()
     if not found:
         return "; no feature uses it" if column else ""

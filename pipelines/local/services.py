@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import secrets
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,24 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipelines.errors import PermanentError, TransientError
-from pipelines.local.api import Airflow
+from pipelines.local import processes
+from pipelines.local.credentials import secrets_of, write_private
+from pipelines.local.processes import Service
 from pipelines.use_case import ROOT
 from pipelines.workspace import state_folder
 
-_STOP_SECONDS = 20
 _START_SECONDS = 240
 _AIRFLOW_PORT, _MLFLOW_PORT = 8080, 5000
-
-
-@dataclass(frozen=True)
-class Service:
-    """A started process, in a session of its own so that it can be stopped with all its children."""
-
-    name: str
-    process: subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True)
@@ -44,24 +32,6 @@ class Addresses:
     user: str
     password: str
     viewer_password: str
-
-
-def secrets_of(state: Path) -> dict[str, str]:
-    """Generated once, kept in a file that only the owner reads."""
-    file = state / "secrets.json"
-    if not file.exists():
-        lengths = {"jwt": 48, "session": 24, "admin": 24, "viewer": 24}  # SHA-512 wants a key of 64 characters
-        made = {name: secrets.token_urlsafe(length) for name, length in lengths.items()}
-        made["fernet"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-        write_private(file, json.dumps(made))
-    return dict(json.loads(file.read_text()))
-
-
-def write_private(file: Path, text: str) -> None:
-    """Write a file that only its owner may read, from its first byte on."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
-        handle.write(text)
 
 
 def settings(state: Path, airflow_port: int, mlflow_port: int) -> dict[str, str]:
@@ -124,24 +94,33 @@ def settings(state: Path, airflow_port: int, mlflow_port: int) -> dict[str, str]
 def running(state: Path | None = None) -> Iterator[Addresses]:
     """Start Airflow and MLflow, wait until they answer, stop them at the end whatever happens."""
     state = state or state_folder()
-    stop_left_over(state)
+    known = _known(state)
+    processes.stop_left_over(known)
     ports = free_port(_AIRFLOW_PORT), free_port(_MLFLOW_PORT)
     environment = settings(state, *ports)
     initialise(state, environment)
-    kept = secrets_of(state)
-    addresses = Addresses(
-        f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}", "admin", kept["admin"], kept["viewer"]
-    )
     services: list[Service] = []
     try:
         for name, command in commands(state, *ports).items():
-            services.append(start(state, name, command, environment))
-            _remember(state, services)
-        wait_until_healthy(state, services, addresses)
+            services.append(processes.start(name, _log(state, name), command, environment, state))
+            processes.remember(known, services)
+        addresses = _addresses(state, *ports)
+        wait_until_healthy(services, addresses)
         yield addresses
     finally:
-        stop(services)
-        (state / "services.json").unlink(missing_ok=True)
+        processes.stop(services)
+        known.unlink(missing_ok=True)
+
+
+def _addresses(state: Path, airflow_port: int, mlflow_port: int) -> Addresses:
+    kept = secrets_of(state)
+    return Addresses(
+        airflow=f"http://127.0.0.1:{airflow_port}",
+        mlflow=f"http://127.0.0.1:{mlflow_port}",
+        user="admin",
+        password=kept["admin"],
+        viewer_password=kept["viewer"],
+    )
 
 
 def commands(state: Path, airflow_port: int, mlflow_port: int) -> dict[str, list[str]]:
@@ -172,86 +151,32 @@ def initialise(state: Path, environment: dict[str, str]) -> None:
         "mlflow-db": [_bin("mlflow"), "db", "upgrade", mlflow_database(state)],
     }
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda name: run(state, name, migrations[name], environment), migrations))
+        list(pool.map(lambda name: processes.run(_log(state, name), migrations[name], environment, state), migrations))
 
 
-def run(state: Path, name: str, command: list[str], environment: dict[str, str]) -> None:
-    log = state / "logs" / f"{name}.log"
-    with log.open("wb") as out:
-        done = subprocess.run(command, env=environment, cwd=state, stdout=out, stderr=subprocess.STDOUT, check=False)
-    if done.returncode:
-        raise PermanentError(f"`{' '.join(command)}` failed; its last words, from {log}:\n{_tail(log)}")
-
-
-def start(state: Path, name: str, command: list[str], environment: dict[str, str]) -> Service:
-    log = (state / "logs" / f"{name}.log").open("wb")
-    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
-    return Service(name, subprocess.Popen(command, env=environment, cwd=state, start_new_session=True, **streams))
-
-
-def wait_until_healthy(state: Path, services: list[Service], addresses: Addresses) -> None:
+def wait_until_healthy(services: list[Service], addresses: Addresses) -> None:
     """Until every part of Airflow reports itself healthy.
 
     Raises:
-        PermanentError: a service ended; its last words are in the message.
+        PermanentError: a service ended, or it is somebody else's Airflow that answers: two starts in the same second may
+            choose the same port, and then it refuses our password.
         TransientError: it takes too long.
     """
+    from pipelines.local.api import Airflow
+
+    airflow = Airflow(addresses.airflow, addresses.user, addresses.password, tries_again=0)
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
-        for service in services:
-            if service.process.poll() is not None:
-                log = state / "logs" / f"{service.name}.log"
-                raise PermanentError(f"{service.name} ended by itself; its last words, from {log}:\n{_tail(log)}")
-        client = Airflow(addresses.airflow, addresses.user, addresses.password)
-        if client.healthy():
-            _ours(client)
-            return
+        processes.refuse_ended(services)
+        try:
+            if airflow.healthy():
+                return
+        except PermanentError as error:
+            raise PermanentError(
+                f"{addresses.airflow} is another Airflow, started at the same moment; run this again ({error})"
+            ) from None
         time.sleep(0.5)
-    raise TransientError(f"Airflow did not become healthy within {_START_SECONDS} s; look into {state / 'logs'}")
-
-
-def _ours(client: Airflow) -> None:
-    """Two starts in the same second may choose the same port: the other one's Airflow refuses our password.
-
-    Raises:
-        PermanentError: it is somebody else's that answers.
-    """
-    try:
-        client.dags()
-    except PermanentError as error:
-        raise PermanentError(
-            f"{client.address} is another Airflow, started at the same moment; run this again ({error})"
-        ) from None
-
-
-def stop(services: list[Service]) -> None:
-    """Ask all to end, then end those that did not, with their children."""
-    for service in reversed(services):
-        _signal(service.process.pid, signal.SIGTERM)
-    deadline = time.monotonic() + _STOP_SECONDS
-    for service in services:
-        with suppress(subprocess.TimeoutExpired):
-            service.process.wait(max(deadline - time.monotonic(), 0.1))
-    for service in services:
-        _signal(service.process.pid, signal.SIGKILL)
-        service.process.wait()
-
-
-def stop_left_over(state: Path) -> None:
-    """End what a killed run of this checkout left behind.
-
-    Raises:
-        PermanentError: another run is at work here right now.
-    """
-    file = state / "services.json"
-    if not file.exists():
-        return
-    left = json.loads(file.read_text())
-    if _alive(left["owner"], "pipelines"):
-        raise PermanentError(f"another demo or `make airflow` (process {left['owner']}) is running in {state}; stop it first")
-    for pid in left["services"]:
-        _signal(pid, signal.SIGKILL, only_if="airflow mlflow warm_scheduler")
-    file.unlink()
+    raise TransientError(f"Airflow did not become healthy within {_START_SECONDS} s; look into {services[0].log.parent}")
 
 
 def free_port(wanted: int) -> int:
@@ -266,35 +191,18 @@ def free_port(wanted: int) -> int:
 
 def erase(state: Path) -> None:
     """Remove everything that runs have made."""
-    stop_left_over(state)
+    processes.stop_left_over(_known(state))
     shutil.rmtree(state, ignore_errors=True)
 
 
-def _remember(state: Path, services: list[Service]) -> None:
-    known = {"owner": os.getpid(), "services": [s.process.pid for s in services]}
-    (state / "services.json").write_text(json.dumps(known))
+def _known(state: Path) -> Path:
+    """Where it stands what is running."""
+    return state / "services.json"
 
 
-def _alive(pid: int, word: str) -> bool:
-    return any(w in _command_of(pid) for w in word.split())
-
-
-def _command_of(pid: int) -> str:
-    """The command line of a process, empty when there is none: a number may belong to somebody else by now."""
-    done = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return done.stdout
-
-
-def _signal(pid: int, number: int, only_if: str | None = None) -> None:
-    if only_if and not _alive(pid, only_if):
-        return
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
+def _log(state: Path, name: str) -> Path:
+    return state / "logs" / f"{name}.log"
 
 
 def _bin(name: str) -> str:
     return str(Path(sys.executable).parent / name)
-
-
-def _tail(log: Path, lines: int = 15) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

@@ -1,13 +1,10 @@
 """What people look at: escaped, without scripts, without anything from elsewhere.
 
-In: what steps have written. Out: HTML and Markdown.
+In: what steps have written, and the ledger of now. Out: HTML and Markdown.
 """
 
-from pipelines.pages.assessment import assessment_page
 from pipelines.pages.markup import HEADERS, problem
-from pipelines.pages.model_card import blocks, heading
-from pipelines.pages.model_card_html import card_page
-from pipelines.pages.model_card_markdown import card_markdown
+from pipelines.pages.model_card import Card, read_card
 from pipelines.pages.overview import Unreadable, overview
 from pipelines.pages.reports import REPORT_HEADERS, cards, known_reports, read_report, reports_of
 from pipelines.pages.run import run_page
@@ -17,18 +14,15 @@ from pipelines.pages.view import decisions_of_run, lifecycle
 __all__ = [
     "HEADERS",
     "REPORT_HEADERS",
+    "Card",
     "Unreadable",
-    "assessment_page",
-    "blocks",
-    "card_markdown",
-    "card_page",
     "cards",
     "decisions_of_run",
-    "heading",
     "known_reports",
     "lifecycle",
     "overview",
     "problem",
+    "read_card",
     "read_report",
     "reports_of",
     "reports_page",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from pipelines.assessment import Counts, Curve, DataEvidence, noise_level
+from pipelines.assessment import noise_level
 from pipelines.pages.markup import Html, document, el
-from pipelines.results import Verdict
-from pipelines.use_case import UseCase
 
 _QUESTIONS = {
     "Enough?": ("rows", "slices", "learning_curve"),
@@ -21,60 +20,61 @@ _QUESTIONS = {
 _WIDTH, _LEFT, _RIGHT, _ROW, _HEIGHT = 1040, 230, 70, 19, 190
 
 
-def assessment_page(
-    use_case: UseCase, partition: str, why: str, verdicts: Iterable[Verdict], warned: Sequence[str], evidence: DataEvidence
-) -> Html:
-    """A section per question, then the plots of whatever was measured."""
-    found = {v.gate: v for v in verdicts}
-    stopped = any(not v.passed and v.gate not in warned for v in found.values())
+def assessment_page(record: dict[str, Any]) -> Html:
+    """A section per question, then the plots of whatever was measured. `record` is what `assess` has saved."""
+    found, warned = {v["gate"]: v for v in record["verdicts"]}, record["warned"]
+    subject = f"{record.get('title', record['use_case'])}, {record['partition']}"  # older records have no title
     return document(
-        f"Assessment of {use_case.title}, {partition}",
-        el("h1", f"Is the data fit for a model? {use_case.title}, {partition}"),
-        el("section", el("b", "No, it stopped the training" if stopped else "Yes"), el("p", why),
-           class_="notice bad" if stopped else "notice"),
+        f"Assessment of {subject}",
+        el("h1", f"Is the data fit for a model? {subject}"),
+        el("section", el("b", "Yes" if record["passed"] else "No, it stopped the training"), el("p", record["why"]),
+           class_="notice" if record["passed"] else "notice bad"),
         [_question(title, [found[n] for n in names if n in found], warned) for title, names in _QUESTIONS.items()],
-        _plots(evidence),
-        _problems(evidence),
+        _plots(record["evidence"]),
+        _problems(record["evidence"]["problems"]),
     )  # fmt: skip
 
 
-def _question(title: str, verdicts: Sequence[Verdict], warned: Sequence[str]) -> Html | None:
+def _question(title: str, verdicts: Sequence[dict[str, Any]], warned: Sequence[str]) -> Html | None:
     if not verdicts:
         return None
-    return el("section", el("h2", title), el("ul", [_verdict(v, v.gate in warned) for v in verdicts], class_="decisions"))
+    return el("section", el("h2", title), el("ul", [_verdict(v, v["gate"] in warned) for v in verdicts], class_="decisions"))
 
 
-def _verdict(verdict: Verdict, warns: bool) -> Html:
-    tone, word = ("good", "passed") if verdict.passed else ("warn", "warning") if warns else ("bad", "failed")
-    line = el("div", el("span", word, class_=f"badge {tone}"), el("b", verdict.gate.replace("_", " ")), class_="line1")
-    return el("li", line, el("p", verdict.sentence), data_verdict=verdict.gate, data_outcome=word)
+def _verdict(verdict: dict[str, Any], warns: bool) -> Html:
+    tone, word = ("good", "passed") if verdict["passed"] else ("warn", "warning") if warns else ("bad", "failed")
+    line = el("div", el("span", word, class_=f"badge {tone}"), el("b", verdict["gate"].replace("_", " ")), class_="line1")
+    return el("li", line, el("p", verdict["sentence"]), data_verdict=verdict["gate"], data_outcome=word)
 
 
-def _plots(evidence: DataEvidence) -> list[Html | None]:
-    alone, used, gaps = evidence.alone, evidence.importances, evidence.missing
-    limit = noise_level(alone.probes) if alone else 0.5
+def _plots(evidence: dict[str, Any]) -> list[Html | None]:
+    curve, alone, used = evidence["curve"], evidence["alone"], evidence["importances"]
+    counts, gaps = evidence["counts"], (evidence["missing"] or {}).get("gaps")
+    limit = noise_level(alone["probes"]) if alone else 0.5
     return [
-        _curve(evidence.curve) if evidence.curve and len(evidence.curve.sizes) > 1 else None,
-        _bars("Each feature alone: AUC on newer rows", alone.aucs, 0.5, limit) if alone else None,
-        _bars("Each feature in the model: what shuffling it costs in log loss", used.features, 0.0, noise_level(used.probes))
+        _curve(curve["sizes"], curve["losses"]) if curve and len(curve["sizes"]) > 1 else None,
+        _bars("Each feature alone: AUC on newer rows", alone["aucs"], 0.5, limit) if alone else None,
+        _bars(
+            "Each feature in the model: what shuffling it costs in log loss", used["features"], 0.0, noise_level(used["probes"])
+        )
         if used
         else None,
-        _bars("Missing values: widest gaps between a slice and all rows", gaps.gaps, 0.0) if gaps and gaps.gaps else None,
-        _slices(evidence.counts) if evidence.counts and evidence.counts.slices else None,
+        _bars("Missing values: widest gaps between a slice and all rows", gaps, 0.0) if gaps else None,
+        _slices(counts["slices"], counts["rows"]) if counts and counts["slices"] else None,
     ]
 
 
-def _curve(curve: Curve) -> Html:
+def _curve(sizes: Sequence[int], losses: Sequence[float]) -> Html:
     """Log loss over the number of rows, on a logarithmic scale."""
-    low, high = min(curve.losses), max(curve.losses)
+    low, high = min(losses), max(losses)
     span = (high - low) or 0.01
-    first, last = math.log(curve.sizes[0]), math.log(curve.sizes[-1])
+    first, last = math.log(sizes[0]), math.log(sizes[-1])
     points = [
         (70 + (_WIDTH - 120) * (math.log(s) - first) / (last - first), 30 + (_HEIGHT - 70) * (high - x) / span)
-        for s, x in zip(curve.sizes, curve.losses, strict=True)
+        for s, x in zip(sizes, losses, strict=True)
     ]
     drawn = [el("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points), class_="line loss")]
-    for (x, y), size, loss in zip(points, curve.sizes, curve.losses, strict=True):
+    for (x, y), size, loss in zip(points, sizes, losses, strict=True):
         drawn.append(el("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=4, class_="dot loss"))
         drawn.append(el("text", f"{loss:.4f}", x=f"{x:.1f}", y=f"{y - 10:.1f}", text_anchor="middle"))
         drawn.append(el("text", f"{size:,}", x=f"{x:.1f}", y=_HEIGHT - 14, text_anchor="middle"))
@@ -110,10 +110,10 @@ def _bar(name: str, value: float, base: float, end: float, top: float) -> list[H
     ]  # fmt: skip
 
 
-def _slices(counts: Counts) -> Html:
+def _slices(slices: dict[str, int], count: int) -> Html:
     """Rows per slice, most first."""
-    ranked = sorted(counts.slices.items(), key=lambda item: -item[1])
-    body = [el("tr", el("td", name), el("td", f"{rows:,}"), el("td", f"{rows / counts.rows:.1%}")) for name, rows in ranked]
+    ranked = sorted(slices.items(), key=lambda item: -item[1])
+    body = [el("tr", el("td", name), el("td", f"{rows:,}"), el("td", f"{rows / count:.1%}")) for name, rows in ranked]
     head = el("thead", el("tr", el("th", "Slice"), el("th", "Rows"), el("th", "Share")))
     return el("section", el("h2", "Rows per slice"), el("div", el("table", head, el("tbody", body)), class_="scroll"))
 
@@ -123,8 +123,8 @@ def _figure(title: str, drawn: Sequence[object], height: float) -> Html:
     return el("section", el("h2", title), el("figure", image, class_="card"))
 
 
-def _problems(evidence: DataEvidence) -> Html | None:
-    if not evidence.problems:
+def _problems(problems: dict[str, str]) -> Html | None:
+    if not problems:
         return None
-    listed = [el("li", el("b", name), ": ", text) for name, text in evidence.problems.items()]
+    listed = [el("li", el("b", name), ": ", text) for name, text in problems.items()]
     return el("section", el("h2", "Could not be measured"), el("ul", listed))

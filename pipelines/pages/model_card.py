@@ -3,13 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from pipelines.errors import PermanentError
 from pipelines.pages.figures import UNKNOWN, count, figure, moment
 from pipelines.pages.model_card_blocks import Block, Bullets, Facts, Row, Section, Table, Text
+from pipelines.pages.model_card_html import card_page
+from pipelines.pages.model_card_markdown import card_markdown
 from pipelines.pages.model_card_quality import calibration, gates, importances, quality, slices, worth
 from pipelines.pages.model_card_story import Story, story
-from pipelines.workspace import Decision
+from pipelines.promotion import load_record
+from pipelines.workspace import Decision, Workspace
+
+
+@dataclass(frozen=True)
+class Card:
+    """A version's card, as page and as Markdown; `address` is where Airflow shows it."""
+
+    page: str
+    markdown: str
+    address: str
+
+
+def read_card(workspace: Workspace, use_case: str, version: int | None = None) -> Card:
+    """The card of a version, the champion's by default, drawn from its record and the ledger of now.
+
+    Raises:
+        PermanentError: as in `load_record`, or there is no champion.
+    """
+    champion = workspace.ledger.champion(use_case)
+    wanted = version if version is not None else champion.version if champion else None
+    if wanted is None:
+        raise PermanentError(f"{use_case}: there is no champion yet, so no card of it; say which version")
+    record = load_record(workspace, use_case, wanted)
+    title, content = heading(record), blocks(record, workspace.ledger.decisions(use_case))
+    return Card(
+        page=card_page(title, content),
+        markdown=card_markdown(title, content),
+        address=f"lifecycle/reports/{use_case}/models/v{wanted}.html",
+    )
 
 
 def heading(record: dict[str, Any]) -> str:

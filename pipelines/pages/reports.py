@@ -1,4 +1,4 @@
-"""The reports that steps have written, and the headers under which such a page may be served.
+"""The reports that steps have written, or whose record they have, and the headers under which such a page may be served.
 
 Evidently's and Great Expectations' pages carry raw data values, also inside scripts: they are somebody else's code.
 """
@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipelines.errors import PermanentError
+from pipelines.pages.assessment import assessment_page
+from pipelines.pages.model_card import read_card
 from pipelines.use_case import SNAPSHOT
-from pipelines.workspace import Workspace, file_exists, list_files, read_bytes
+from pipelines.workspace import Workspace, list_files, read_bytes
 
 # A page of its own origin, which reads nothing of Airflow's and calls nobody.
 REPORT_HEADERS = {
@@ -31,11 +33,12 @@ body { max-width: 960px; margin: 24px auto; padding: 0 20px; font: 15px/1.5 syst
 table { border-collapse: collapse; } td, th { padding: 3px 12px 3px 0; text-align: left; vertical-align: top; }
 h5, h6 { font-size: 16px; margin: 20px 0 6px; } ul { padding-left: 20px; } img, footer, .navbar ol { display: none; }
 </style>"""
+# Of a JSON file the page is drawn when somebody looks.
 _NAMES = {
     "contracts": re.compile(rf"(?P<subject>\w+)-(?P<partition>\d[\w-]*|{SNAPSHOT})\.html"),
-    "assessment": re.compile(r"(?P<partition>\d[\w-]*)(?P<subject>)\.html"),
+    "assessment": re.compile(r"(?P<partition>\d[\w-]*)(?P<subject>)\.json"),
     "drift": re.compile(r"(?P<partition>\d[\w-]*)-(?P<subject>v\d+)\.html"),
-    "models": re.compile(r"(?P<subject>v\d+)(?P<partition>)\.html"),
+    "models": re.compile(r"(?P<subject>v\d+)(?P<partition>)\.json"),
 }
 
 
@@ -83,22 +86,11 @@ def read_report(workspace: Workspace, use_case: str, kind: str, name: str) -> by
     if found is None:
         raise PermanentError(f"{use_case}: there is no such report; open one from the list of reports")
     if kind == "models":
-        return _card(workspace, found)
-    page = read_bytes(f"{workspace.environment.reports}/{found.path}")
-    return page + _PLAIN if kind == "contracts" else page
-
-
-def _card(workspace: Workspace, found: Report) -> bytes:
-    """A model's card with what the ledger says of it now; the page as it was written, where the record is lost."""
-    from pipelines.pages.model_card import blocks, heading
-    from pipelines.pages.model_card_html import card_page
-
+        return read_card(workspace, use_case, int(found.subject[1:])).page.encode()
     place = f"{workspace.environment.reports}/{found.path}"
-    beside = f"{place.removesuffix('.html')}.json"
-    if not file_exists(beside):
-        return read_bytes(place)
-    record = json.loads(read_bytes(beside))
-    return card_page(heading(record), blocks(record, workspace.ledger.decisions(found.use_case))).encode()
+    if kind == "assessment":
+        return assessment_page(json.loads(read_bytes(f"{place.removesuffix('.html')}.json"))).encode()
+    return read_bytes(place) + (_PLAIN if kind == "contracts" else b"")
 
 
 def _names(workspace: Workspace, folder: str) -> list[str]:
@@ -108,4 +100,5 @@ def _names(workspace: Workspace, folder: str) -> list[str]:
 
 def _parsed(use_case: str, kind: str, name: str) -> Report | None:
     match = _NAMES[kind].fullmatch(name)
-    return Report(match["partition"], kind, match["subject"], use_case, name) if match else None
+    page = f"{name.rpartition('.')[0]}.html"
+    return Report(match["partition"], kind, match["subject"], use_case, page) if match else None

@@ -5,7 +5,7 @@ A section of the file is a module here: `gates:` is `gates.py`. What stands at t
 """
 
 from pipelines.use_case.assessment import Assessment, Question
-from pipelines.use_case.column_types import ROW, arrow_type, as_declared, as_text, cast_rows, value_text
+from pipelines.use_case.column_types import ROW, Reject, arrow_type, as_declared, as_text, cast_rows, value_text
 from pipelines.use_case.contract import Column, ColumnType, Contract, Invariant, Severity
 from pipelines.use_case.features import History, Join
 from pipelines.use_case.gates import Gates
@@ -45,6 +45,7 @@ __all__ = [
     "Join",
     "Partition",
     "Question",
+    "Reject",
     "Rule",
     "Severity",
     "Source",

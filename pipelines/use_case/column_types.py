@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.use_case.contract import Column, ColumnType, Contract
@@ -13,7 +14,17 @@ if TYPE_CHECKING:
 ROW = "_row"
 
 
-def cast_rows(rows: pa.Table, header: list[str], contract: Contract) -> tuple[pa.Table, list[dict[str, object]]]:
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """A row that goes to quarantine: its number in the file, the first rule that it breaks, by which value, and its text."""
+
+    row: int
+    rule: str
+    value: str
+    text: str = ""
+
+
+def cast_rows(rows: pa.Table, header: list[str], contract: Contract) -> tuple[pa.Table, list[Reject]]:
     """Typed columns in the contract's order. A value that does not cast rejects its row, once, by its first rule."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -31,7 +42,7 @@ def cast_rows(rows: pa.Table, header: list[str], contract: Contract) -> tuple[pa
             bad.setdefault(index, (f"{name}.type", text[index].as_py()))
     keep = pa.array([i for i in range(rows.num_rows) if i not in bad], pa.int64())
     numbers = rows[ROW].to_pylist()
-    rejects = [{"row": numbers[i], "rule": rule, "value": value, "text": as_text(rows, i)} for i, (rule, value) in bad.items()]
+    rejects = [Reject(row=numbers[i], rule=rule, value=value, text=as_text(rows, i)) for i, (rule, value) in bad.items()]
     return pa.table({**columns, ROW: rows[ROW].combine_chunks()}).take(keep), rejects
 
 

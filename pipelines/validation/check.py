@@ -6,14 +6,18 @@ expectations are evaluated as configured, or the check fails.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PermanentError
 from pipelines.use_case import ROW, Contract, Rule, Severity, rules
 from pipelines.validation.engines import Engine, OnPandas, columns_of, suite_result
 from pipelines.workspace import SparkSettings
+
+if TYPE_CHECKING:
+    from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
+    from pyarrow import Table
 
 SAMPLE = 1_000  # rows that are named where more break a rule than anybody can use
 ALWAYS_NAMED = 100_000
@@ -46,7 +50,7 @@ class Check:
         return tuple(f for f in self.failures if f.rule.severity is severity)
 
 
-def check_staged(rows: Any, uris: Sequence[str], contract: Contract, where: str, settings: SparkSettings) -> Check:
+def check_staged(rows: Table, uris: Sequence[str], contract: Contract, where: str, settings: SparkSettings) -> Check:
     """Evaluate every row-level rule on staged files. `rows` are theirs, as an Arrow table with the row number in `_row`.
 
     Raises:
@@ -60,12 +64,12 @@ def check_staged(rows: Any, uris: Sequence[str], contract: Contract, where: str,
         return _check(rows, contract, where, engine)
 
 
-def check_rows(rows: Any, contract: Contract, where: str) -> Check:
+def check_rows(rows: Table, contract: Contract, where: str) -> Check:
     """The same on pandas, however many rows there are."""
     return _check(rows, contract, where, OnPandas(rows))
 
 
-def _check(rows: Any, contract: Contract, where: str, engine: Engine) -> Check:
+def _check(rows: Table, contract: Contract, where: str, engine: Engine) -> Check:
     wanted = rules(contract)
     results = _results(engine, wanted, where)
     broken = [rule for rule in wanted if not results[rule.id].success]
@@ -80,7 +84,7 @@ def _check(rows: Any, contract: Contract, where: str, engine: Engine) -> Check:
     return Check(tuple(failures), len(results), _page(suite_result(list(results.values()))))
 
 
-def _results(engine: Engine, wanted: Sequence[Rule], where: str) -> dict[str, Any]:
+def _results(engine: Engine, wanted: Sequence[Rule], where: str) -> dict[str, ExpectationValidationResult]:
     """The result of every rule by its id, in their order; none is missing and none crashed."""
     found = {result.expectation_config.meta["rule"]: result for result in engine.count(wanted)}
     for rule in wanted:
@@ -92,7 +96,7 @@ def _results(engine: Engine, wanted: Sequence[Rule], where: str) -> dict[str, An
     return {rule.id: found[rule.id] for rule in wanted}
 
 
-def _crash(info: Any) -> str | None:
+def _crash(info: Mapping[str, Any] | None) -> str | None:
     """The message of an expectation that raised; GX nests it by metric in some cases."""
     if not info:
         return None
@@ -113,7 +117,7 @@ def _only_some(rule: Rule, count: int, rows: int, contract: Contract) -> bool:
     return rule.severity is not Severity.REJECT or fewest > contract.max_rejected_share * rows
 
 
-def _failure(rule: Rule, named: list[int], count: int, rows: Any, some: bool, where: str) -> Failure:
+def _failure(rule: Rule, named: list[int], count: int, rows: Table, some: bool, where: str) -> Failure:
     if not named or (not some and len(set(named)) != count):
         what = f"{len(named)} of {count} rows" if named else "no row"
         raise PermanentError(f"{where}: rule {rule.id} failed but names {what}; nothing is published")
@@ -121,7 +125,7 @@ def _failure(rule: Rule, named: list[int], count: int, rows: Any, some: bool, wh
     return Failure(rule, tuple(numbers), _shown(rows, numbers, columns_of(rule)), count)
 
 
-def _shown(rows: Any, numbers: list[int], columns: list[str]) -> tuple[str, ...]:
+def _shown(rows: Table, numbers: list[int], columns: list[str]) -> tuple[str, ...]:
     """The rows' values as text, from the rows themselves: what an engine makes of a null or a time differs."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -130,7 +134,7 @@ def _shown(rows: Any, numbers: list[int], columns: list[str]) -> tuple[str, ...]
     return tuple(", ".join(map(str, row.values())) for row in found.to_pylist())
 
 
-def _page(results: Any) -> str:
+def _page(results: ExpectationSuiteValidationResult) -> str:
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView
 

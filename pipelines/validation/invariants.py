@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from pipelines.errors import PermanentError
 from pipelines.use_case import Contract, Invariant, Partition, Severity
 from pipelines.workspace import Lake
 
+if TYPE_CHECKING:
+    from pyarrow import Table
 
-def broken_invariants(lake: Lake, table: str, partition: str, rows: Any, contract: Contract, where: str) -> list[str]:
+
+def broken_invariants(lake: Lake, table: str, partition: str, rows: Table, contract: Contract) -> list[str]:
     """Sentences about broken `warn` invariants.
 
     Raises:
@@ -22,13 +25,13 @@ def broken_invariants(lake: Lake, table: str, partition: str, rows: Any, contrac
     for invariant in contract.invariants:
         sentence = _judge(lake, table, before[-invariant.partitions :], rows, invariant)
         if sentence and invariant.severity is not Severity.WARN:
-            raise PermanentError(f"{where}: invariant {invariant.id} is broken: {sentence}; nothing was published")
+            raise PermanentError(f"{table} {partition}: invariant {invariant.id} is broken: {sentence}; nothing was published")
         if sentence:
             warnings.append(f"{invariant.id}: {sentence}")
     return warnings
 
 
-def _judge(lake: Lake, table: str, before: list[str], rows: Any, invariant: Invariant) -> str | None:
+def _judge(lake: Lake, table: str, before: list[str], rows: Table, invariant: Invariant) -> str | None:
     """What is wrong, or None. Without earlier partitions there is nothing to compare with."""
     if not before:
         return None
@@ -50,14 +53,14 @@ def _judge(lake: Lake, table: str, before: list[str], rows: Any, invariant: Inva
     return f"{what} went from {then.get(worst, 0.0):.1%} to {now.get(worst, 0.0):.1%}, by more than {invariant.max_change:.1%}"
 
 
-def _shares(rows: Any, invariant: Invariant) -> dict[str, float]:
+def _shares(rows: Table, invariant: Invariant) -> dict[str, float]:
     column = rows[invariant.column]
     if invariant.measure == "null_share":
         return {"null": column.null_count / max(len(column), 1)}
     return {str(v["values"]): v["counts"] / len(column) for v in column.value_counts().to_pylist()}
 
 
-def stop_at_stale(rows: Any, contract: Contract, partition: Partition, timezone: str, where: str) -> None:
+def stop_at_stale(rows: Table, contract: Contract, partition: Partition, timezone: str, where: str) -> None:
     """The contract's bound on freshness.
 
     Raises:
@@ -78,7 +81,7 @@ def stop_at_stale(rows: Any, contract: Contract, partition: Partition, timezone:
         )
 
 
-def _end_of(newest: Any, timezone: str) -> datetime:
+def _end_of(newest: date, timezone: str) -> datetime:
     """The moment until which a value says that rows are there: of a date, the midnight after it."""
     if isinstance(newest, datetime):
         return newest.astimezone(UTC)

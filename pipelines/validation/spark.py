@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.use_case import ROW, Rule
 from pipelines.validation.engines import COUNT, OnPandas, batch_of, expectation, new_context, suite
@@ -21,6 +21,9 @@ from pipelines.validation.patterns import java_pattern
 from pipelines.workspace import SparkSettings
 
 if TYPE_CHECKING:
+    from great_expectations.core import ExpectationValidationResult
+    from great_expectations.datasource.fluent.interfaces import Batch
+    from pyarrow import Table
     from pyspark.sql import Column, DataFrame, SparkSession
 
 # Of the environment's properties, whatever they say: nothing listens beyond this machine, and times are UTC.
@@ -37,10 +40,10 @@ _ALWAYS = {
 class OnSpark:
     """A frame that GX's Spark engine reads. A pattern that only Python understands is judged on the very rows by pandas."""
 
-    batch: Any
+    batch: Batch
     on_pandas: OnPandas
 
-    def count(self, wanted: Sequence[Rule]) -> list[Any]:
+    def count(self, wanted: Sequence[Rule]) -> list[ExpectationValidationResult]:
         ours, others = _split(wanted)
         found = list(self.batch.validate(suite(ours), result_format=COUNT).results)
         return found + self.on_pandas.count(others)
@@ -77,7 +80,7 @@ class OnSpark:
 
 
 @contextmanager
-def on_spark(uris: Sequence[str], rows: Any, settings: SparkSettings) -> Iterator[OnSpark]:
+def on_spark(uris: Sequence[str], rows: Table, settings: SparkSettings) -> Iterator[OnSpark]:
     """Parquet files with their rows as an Arrow table, in a session of its own that is stopped in the end."""
     with session(settings) as spark, tempfile.TemporaryDirectory() as folder:
         _teach_great_expectations()
@@ -90,7 +93,7 @@ def _is_local(uri: str) -> bool:
     return "://" not in uri or uri.startswith("file://")
 
 
-def _copied(rows: Any, folder: str) -> str:
+def _copied(rows: Table, folder: str) -> str:
     """The rows in a local file: this Spark has no connector for a bucket, and they have been read from it already."""
     import pyarrow.parquet as pq
 
@@ -159,7 +162,7 @@ def _teach_great_expectations() -> None:
         condition_value_keys = ("regex",)
 
         @gx.column_condition_partial(engine=SparkDFExecutionEngine)
-        def _spark(cls, column: Any, regex: str, **_: Any) -> Any:
+        def _spark(cls, column: Column, regex: str, **_: object) -> Column:
             return _matches(column, regex)
 
 

@@ -21,7 +21,7 @@ from pipelines.workspace.lake import Lake
 from pipelines.workspace.lake_log import PARTITION
 from pipelines.workspace.lake_reading import DataFile
 from pipelines.workspace.ledger import Champion, Decision, Kind, Ledger
-from pipelines.workspace.model import MadeWith, Model, ModelMeta
+from pipelines.workspace.model import Model, ModelMeta
 from pipelines.workspace.registry import CHALLENGER, CHAMPION, Registry
 from pipelines.workspace.restoring import restorable, restore, use_case_of
 from pipelines.workspace.stage_run import StageRun
@@ -42,7 +42,6 @@ __all__ = [
     "Lake",
     "LakeSettings",
     "Ledger",
-    "MadeWith",
     "Model",
     "ModelMeta",
     "ModelVersion",

@@ -39,15 +39,7 @@ TRUSTED_TYPES = frozenset(
 )
 
 
-class MadeWith(TypedDict):
-    """Digest of the configuration, commit of the code, digest of the locked packages."""
-
-    configuration: str
-    code: str
-    lock: str
-
-
-class ModelMeta(MadeWith):
+class ModelMeta(TypedDict):
     """What a version carries to be served, judged and rebuilt. `holdout`: scores of what was judged, where it was refitted."""
 
     use_case: str
@@ -60,6 +52,9 @@ class ModelMeta(MadeWith):
     holdout_from: str
     trained_through: str
     seed: int
+    configuration: str
+    code: str
+    lock: str
     holdout: NotRequired[dict[str, float | int | None]]
 
 

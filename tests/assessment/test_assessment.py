@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -11,16 +12,17 @@ import pandas as pd
 import pytest
 
 from pipelines.assessment.assessment import Assessed, admit, assess, conclude, finite
-from pipelines.assessment.evidence import DataEvidence, Delays, Rewritten, counts, delays, measured, measures_of
+from pipelines.assessment.evidence import DataEvidence, Delays, Rewritten
+from pipelines.assessment.measures import counts, delays, measured, measures_of
 from pipelines.assessment.rules import RULES, doubling_gain, judge_data
 from pipelines.assessment.trial import Curve, Power, Trial, lucky_auc
 from pipelines.commands import stages
 from pipelines.errors import PermanentError
-from pipelines.gates import evaluate_assessed
+from pipelines.gates import evaluate
 from pipelines.pages.assessment import assessment_page
-from pipelines.pages.reports import reports_of
+from pipelines.pages.reports import read_report, reports_of
 from pipelines.results import Verdict, from_json, to_json
-from pipelines.training import Rows, TrainingPlan, plan_training
+from pipelines.training import Rows, TrainingRun
 from pipelines.use_case import Assessment, Question, UseCase
 from pipelines.workspace import Kind, StageRun, files
 from tests import synthetic
@@ -322,20 +324,20 @@ def test_luck_shrinks_with_rows() -> None:
 # In the lake, the ledger and MLflow ------------------------------------------------------------------------------------
 
 
-def planned(world: World, use_case: UseCase | None = None) -> TrainingPlan:
-    return plan_training(StageRun(world.workspace, use_case or world.use_case, world.days[7]))
+def planned(world: World) -> TrainingRun:
+    return world.training(7)
 
 
-def test_the_report_is_saved_as_json_and_as_a_page(published: World) -> None:
+def test_the_report_is_saved_and_its_page_drawn_from_it(published: World) -> None:
     world = published
-    found = assess(world.workspace, world.use_case, planned(world))
+    found = assess(planned(world))
     assert found.passed
     assert from_json(Assessed, to_json(found)) == found
     report = json.loads(files.read_bytes(f"{world.workspace.environment.reports}/{found.report}"))
     assert report["passed"] is True
     assert report["evidence"]["counts"]["rows"] == next(v for v in found.verdicts if v.gate == "rows").numbers["rows"]
-    assert report["plan"]["versions"] == planned(world).versions
-    page = files.read_bytes(f"{world.workspace.environment.reports}/{found.page}").decode()
+    assert report["plan"]["versions"] == planned(world).plan.versions
+    page = read_report(world.workspace, *found.page.split("/")).decode()
     assert page.count("data-verdict=") == len(RULES)
     assert page.count("<svg") >= 3
     assert [r.path for r in reports_of(world.workspace, "parcels", "assessment", "2024-03-08")] == [found.page]
@@ -364,16 +366,16 @@ def test_the_report_goes_with_the_model_and_into_the_decision(published: World, 
     runs = client.search_runs([experiment])
     logged = [{f.path for f in client.list_artifacts(run.info.run_id, "assessment")} for run in runs]
     assert len(runs) == 2, "the candidate, and its refit that is registered"
-    assert logged == [{"assessment/2024-03-08.html", "assessment/2024-03-08.json"}] * 2
+    assert logged == [{"assessment/2024-03-08.json"}] * 2
 
 
 def test_without_a_passed_assessment_nothing_is_evaluated(published: World) -> None:
     world = published
-    plan = planned(world)
-    failed = Assessed("parcels", plan.partition, False, (), (), "no", "r", "p")
+    training = planned(world)
+    failed = Assessed("parcels", training.key, False, (), (), "no", "r", "p")
     for assessed in (None, failed):
         with pytest.raises(PermanentError, match="did not pass its assessment"):
-            evaluate_assessed(world.workspace, world.use_case, plan, [], assessed)
+            evaluate(training, [], assessed)
 
 
 def republish(world: World, change: Callable[[Frame], Frame], day: int) -> None:
@@ -383,7 +385,7 @@ def republish(world: World, change: Callable[[Frame], Frame], day: int) -> None:
 
 
 def rewritten_verdict(world: World) -> Verdict:
-    return next(v for v in assess(world.workspace, world.use_case, planned(world)).verdicts if v.gate == "rewritten")
+    return next(v for v in assess(planned(world)).verdicts if v.gate == "rewritten")
 
 
 def test_values_changed_after_the_label_was_known_are_named(published: World) -> None:
@@ -397,7 +399,7 @@ def test_values_changed_after_the_label_was_known_are_named(published: World) ->
     assert "'distance' (12.5%)" in verdict.sentence
     assert "weight" not in verdict.sentence
     with pytest.raises(PermanentError, match="rewritten"):
-        admit(world.workspace, world.use_case, planned(world))
+        admit(planned(world))
 
 
 def test_where_only_one_version_is_known_it_says_so() -> None:
@@ -413,11 +415,16 @@ def test_the_page_escapes_what_the_data_says_and_runs_no_script(good: Frame, use
     evil = good.assign(depot=np.where(good["depot"] == "north", "<script>alert(1)</script>", good["depot"]))
     evidence = measured(measures_of(use_case, rows_of(missing_in_evil(evil))))
     verdicts = judge_data(evidence, SETTINGS)
-    page = assessment_page(use_case, "2024-03-08", "why & how", verdicts, ("slices",), evidence)
+    page = page_of(replace(conclude(use_case, "2024-03-08", verdicts, "r"), why="why & how", warned=("slices",)), evidence)
     assert "&lt;script&gt;alert(1)" in page
     assert "<script" not in page
     assert "why &amp; how" in page
     assert " style=" not in page
+
+
+def page_of(assessed: Assessed, evidence: DataEvidence) -> str:
+    """As `assess` saves it, read again."""
+    return assessment_page(json.loads(json.dumps(to_json(assessed) | {"evidence": finite(asdict(evidence))})))
 
 
 def missing_in_evil(frame: Frame) -> Frame:
@@ -426,7 +433,7 @@ def missing_in_evil(frame: Frame) -> Frame:
 
 def test_the_page_shows_what_could_not_be_measured(use_case: UseCase) -> None:
     evidence = DataEvidence(problems={"power": "ValueError: <b>"})
-    page = assessment_page(use_case, "2024-03-08", "why", judge_data(evidence, SETTINGS), (), evidence)
+    page = page_of(conclude(use_case, "2024-03-08", judge_data(evidence, SETTINGS), "r"), evidence)
     assert "Could not be measured" in page
     assert "ValueError: &lt;b&gt;" in page
     assert "No, it stopped the training" in page

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from pipelines.__main__ import main
-from pipelines.commands import stages
+from pipelines.commands import program, stages
 from pipelines.use_case import ROOT
 from pipelines.workspace import StageRun
 from tests.conftest import USE_CASES, World
+
+VERBS = typer.main.get_command(program._program).commands
 
 
 @pytest.fixture
@@ -83,12 +89,83 @@ def test_errors_exit_1_with_a_message_and_no_traceback(
     assert (said.out, "Traceback" in said.err) == ("", False)
 
 
-@pytest.mark.parametrize("words", [[], ["fly"], ["run", "scoring"], ["rollback", "parcels"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["fly"],
+        ["run", "scoring"],
+        ["rollback", "parcels"],
+        ["reproduce", "parcels", "first"],
+        ["quarantine", "parcels", "eat"],
+        ["card", "parcels", "--html", "a", "--markdown", "b"],
+    ],
+    ids=" ".join,
+)
 def test_wrong_words_exit_2_with_the_usage(words: list[str], state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(words)
-    assert stopped.value.code == 2
-    assert "usage: python -m pipelines" in capsys.readouterr().err
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert "python -m pipelines" in (said.err if words else said.out)
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("name", sorted(VERBS))
+def test_every_verb_has_an_example_that_it_understands(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example in a verb's help is parsed by that verb."""
+    verb = VERBS[name]
+    program, words = verb.epilog.split(": ", 1)[1].split(f" {name}", 1)
+    assert program == "python -m pipelines"
+    verb.make_context(name, shlex.split(words.partition(" > ")[0]))
+    assert main([name, "--help"]) == 0
+    assert f"Example: python -m pipelines {name}" in capsys.readouterr().out
+
+
+def test_an_interrupted_verb_exits_130(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "STAGES", {"scoring": interrupted})
+    assert main(["run", "scoring", "parcels", "2024-03-01"]) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
+@pytest.mark.parametrize("words", [["schema"], ["validate-config"]], ids=["while it writes", "when all is written"])
+def test_a_reader_that_went_away_gets_no_traceback(words: list[str], state: Path) -> None:
+    """`| head`: 15 kB of schema break the pipe while they are printed, one line when the buffer is flushed at the end."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen([sys.executable, "-m", "pipelines", *words], cwd=ROOT, env=buffered, **pipes) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_help_waits_for_no_library() -> None:
+    code = "import sys; from pipelines.__main__ import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    assert not {"numpy", "pandas", "yaml", "deltalake", "airflow_client"} & set(done.stderr.split())
+    assert "reproduce" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "candidates"),
+    [
+        (["r"], "run restore rollback reproduce"),
+        (["run", "fea"], "features"),
+        (["run", "features", ""], "parcels"),
+        (["quarantine", "parcels", ""], "list show replay"),
+        (["rollback", "--r"], "--reason"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bash_completes_verbs_stages_use_cases_and_options(words: list[str], candidates: str, state: Path) -> None:
+    line = " ".join(shlex.quote(word) for word in [sys.executable, "-m", "pipelines", *words])
+    script = (
+        f"source infra/completion.bash; COMP_WORDS=({line}); COMP_CWORD={len(words) + 2}; _pipelines; echo ${{COMPREPLY[*]}}"
+    )
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    assert (done.stdout.strip(), done.stderr) == (candidates, "")
 
 
 def test_an_empty_state_is_shown_as_such(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +222,7 @@ def test_a_card_is_printed_or_written_and_its_page_is_named(
     assert main(["card", "parcels"]) == 0
     said = capsys.readouterr()
     assert said.out.startswith("# Model card: Late parcels, v2\n")
-    assert f"page: {state}/reports/parcels/models/v2.html" in said.err
+    assert "page: lifecycle/reports/parcels/models/v2.html in Airflow" in said.err
     assert main(["card", "parcels", "v1", "--html", str(state / "card.html")]) == 0
     assert "Model card: Late parcels, v1" in (state / "card.html").read_text()
     assert main(["card", "parcels", "1", "--markdown", str(state / "card.md")]) == 0

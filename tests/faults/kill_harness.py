@@ -31,7 +31,7 @@ import pyarrow.csv
 import pyarrow.pandas_compat
 import pyarrow.parquet
 
-from pipelines.ingestion import ingestion, quarantine
+from pipelines import ingestion
 from pipelines.use_case import UseCase, read_use_case
 from pipelines.validation import check as validation
 from pipelines.workspace import Lake, StageRun, Workspace, files
@@ -70,11 +70,11 @@ def _ingest(workspace: Workspace) -> Any:
 
 
 def _replay(workspace: Workspace) -> Any:
-    return quarantine.replay(StageRun(workspace, _mended(), DAY))
+    return ingestion.replay(StageRun(workspace, _mended(), DAY))
 
 
 def _replay_sent_again(workspace: Workspace) -> Any:
-    return quarantine.replay(StageRun(workspace, USE_CASE, DAY))
+    return ingestion.replay(StageRun(workspace, USE_CASE, DAY))
 
 
 SCENARIOS = [

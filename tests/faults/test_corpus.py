@@ -18,8 +18,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from pipelines import ingestion
 from pipelines.errors import PermanentError
-from pipelines.ingestion import ingestion
 from pipelines.use_case import Contract, Grain, Partition, UseCase
 from pipelines.validation import check as validation
 from pipelines.workspace import StageRun, Workspace, files

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from pipelines import ingestion
 from pipelines.errors import PermanentError
-from pipelines.ingestion import ingestion
 from pipelines.results import Published, from_json, to_json
 from pipelines.use_case import Contract, Partition, UseCase, rules
 from pipelines.validation import check as validation
@@ -34,11 +34,11 @@ def shipments(day: Partition) -> pd.DataFrame:
 def audit(workspace: Workspace, use_case: UseCase, day: Partition, rows: Any, source: str = "shipments") -> Any:
     synthetic.put(workspace, source, day, rows)
     landed = ingestion.land(StageRun(workspace, use_case, day), source)
-    return ingestion.audit(StageRun(workspace, use_case, day), landed)
+    return ingestion.audit_all(StageRun(workspace, use_case, day), [landed])[0]
 
 
 def ingest(workspace: Workspace, use_case: UseCase, day: Partition, rows: Any, source: str = "shipments") -> Published:
-    return ingestion.publish(StageRun(workspace, use_case, day), audit(workspace, use_case, day, rows, source))
+    return ingestion.publish_all(StageRun(workspace, use_case, day), [audit(workspace, use_case, day, rows, source)])[0]
 
 
 def contracted(use_case: UseCase, source: str, **changes: Any) -> UseCase:
@@ -89,7 +89,7 @@ def test_nothing_is_seen_before_it_is_published_and_steps_talk_in_json(
 ) -> None:
     audited = audit(workspace, use_case, day, spoiled(shipments, 3, pieces=99))
     assert_nothing_is_published(workspace)
-    ingestion.publish(StageRun(workspace, use_case, day), from_json(type(audited), to_json(audited)))
+    ingestion.publish_all(StageRun(workspace, use_case, day), [from_json(type(audited), to_json(audited))])[0]
     assert workspace.lake.partitions(TABLE) == {day.key: ROWS - 1}
 
 
@@ -321,7 +321,7 @@ def test_rows_lost_between_audit_and_publication_stop_the_run(
 ) -> None:
     audited = audit(workspace, use_case, day, shipments)
     with pytest.raises(PermanentError, match=r"2024-03-01: 41 rows came in, but 40 are published and 0 are in quarantine"):
-        ingestion.publish(StageRun(workspace, use_case, day), replace(audited, rows_in=ROWS + 1))
+        ingestion.publish_all(StageRun(workspace, use_case, day), [replace(audited, rows_in=ROWS + 1)])[0]
 
 
 def test_a_quarantine_that_was_lost_stops_the_run(
@@ -329,7 +329,7 @@ def test_a_quarantine_that_was_lost_stops_the_run(
 ) -> None:
     audited = audit(workspace, use_case, day, spoiled(shipments, 3, pieces=99))
     with pytest.raises(PermanentError, match=r"40 rows came in, but 39 are published and 0 are in quarantine"):
-        ingestion.publish(StageRun(workspace, use_case, day), replace(audited, quarantine=()))
+        ingestion.publish_all(StageRun(workspace, use_case, day), [replace(audited, quarantine=())])[0]
 
 
 def test_rows_lost_in_the_audit_stop_it(
@@ -340,7 +340,7 @@ def test_rows_lost_in_the_audit_stop_it(
     read = Lake.read_staged
     monkeypatch.setattr(Lake, "read_staged", lambda *args: read(*args).slice(1))
     with pytest.raises(PermanentError, match=r"2024-03-01: 40 rows came in, 39 are good and 0 rejected: rows are lost"):
-        ingestion.audit(StageRun(workspace, use_case, day), landed)
+        ingestion.audit_all(StageRun(workspace, use_case, day), [landed])[0]
 
 
 # again ---------------------------------------------------------------------------------------------------------------

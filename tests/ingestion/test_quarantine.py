@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from pipelines import ingestion
 from pipelines.errors import PermanentError, TransientError
-from pipelines.ingestion import ingestion, quarantine
+from pipelines.ingestion import replaying
 from pipelines.use_case import Partition, UseCase, quarantine_table
 from pipelines.workspace import Kind, Lake, StageRun, Workspace, dependents, stages_to_recompute
 from tests import synthetic
@@ -61,18 +62,18 @@ def content(workspace: Workspace, table: str = TABLE) -> list[dict[str, Any]]:
 
 
 def test_the_quarantine_is_listed_and_shown(heavy: Workspace, use_case: UseCase, day: Partition) -> None:
-    assert quarantine.held(heavy, use_case) == [
-        quarantine.Held("shipments", day.key, "pieces.type", 1),
-        quarantine.Held("shipments", day.key, "weight.range", HEAVY),
+    assert ingestion.held(heavy, use_case) == [
+        replaying.Held("shipments", day.key, "pieces.type", 1),
+        replaying.Held("shipments", day.key, "weight.range", HEAVY),
     ]
-    first = quarantine.rejected_rows(heavy, use_case, "shipments", day.key)[0]
+    first = ingestion.rejected_rows(heavy, use_case, "shipments", day.key)[0]
     assert (first["row"], first["rule"], first["value"]) == (2, "weight.range", "1500.0")
     assert json.loads(first["text"])["shipment_id"] == f"{day.key}-0000"
 
 
 def test_a_replay_under_the_same_rules_changes_nothing(heavy: Workspace, use_case: UseCase, day: Partition) -> None:
     before = heavy.lake.version(TABLE), heavy.lake.version(quarantine_table(TABLE))
-    (result,) = quarantine.replay(StageRun(heavy, use_case, day))
+    (result,) = ingestion.replay(StageRun(heavy, use_case, day))
     assert (result.moved, result.rows_quarantined, result.recompute) == (0, HEAVY + 1, ())
     assert "none passes; 4 stay" in result.why
     assert (heavy.lake.version(TABLE), heavy.lake.version(quarantine_table(TABLE))) == before
@@ -81,11 +82,11 @@ def test_a_replay_under_the_same_rules_changes_nothing(heavy: Workspace, use_cas
 
 def test_rows_that_pass_by_now_move_and_the_others_stay(heavy: Workspace, use_case: UseCase, day: Partition) -> None:
     rows_in = heavy.lake.partitions(TABLE)[day.key] + HEAVY + 1
-    (result,) = quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
+    (result,) = ingestion.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     assert (result.moved, result.rows_quarantined, result.rows_in) == (HEAVY, 1, rows_in)
     assert result.rows_published == rows_in - 1
     assert result.recompute == (day.key,)
-    assert [h.rule for h in quarantine.held(heavy, use_case)] == ["pieces.type"]
+    assert [h.rule for h in ingestion.held(heavy, use_case)] == ["pieces.type"]
     (decision,) = [d for d in heavy.ledger.decisions("parcels") if d.kind == Kind.REPLAYED]
     assert f"{TABLE} {day.key}: of the quarantined rows, run test moved {HEAVY} out of quarantine" in decision.why
     assert "1 stay (pieces.type: 1)" in decision.why
@@ -98,14 +99,14 @@ def test_a_replayed_table_equals_one_ingested_under_the_mended_rule(
     other = make_workspace(tmp_path / "undisturbed")
     rows = shipments(day, weight=dict.fromkeys(range(HEAVY), 1500.0), pieces={5: "many"})
     ingest(other, mended(use_case, max=2000.0), day, rows)
-    quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
+    ingestion.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     assert content(heavy) == content(other)
 
 
 def test_replaying_twice_adds_nothing_twice(heavy: Workspace, use_case: UseCase, day: Partition) -> None:
-    quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
+    ingestion.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     before, version = content(heavy), heavy.lake.version(TABLE)
-    quarantine.replay(StageRun(replace(heavy, run="again"), mended(use_case, max=2000.0), day))
+    ingestion.replay(StageRun(replace(heavy, run="again"), mended(use_case, max=2000.0), day))
     assert content(heavy) == before
     assert heavy.lake.version(TABLE) == version
     assert len([d for d in heavy.ledger.decisions("parcels") if d.kind == Kind.REPLAYED]) == 1
@@ -134,10 +135,10 @@ def test_a_crash_between_the_two_publications_neither_loses_nor_doubles_a_row(
     with monkeypatch.context() as patch:
         die_at(patch, number)
         with pytest.raises(Killed):
-            quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
+            ingestion.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     rows = heavy.lake.partitions(TABLE)[day.key] + heavy.lake.partitions(quarantine_table(TABLE))[day.key]
     assert rows >= synthetic.ROWS, "nothing is lost at any moment"
-    (result,) = quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
+    (result,) = ingestion.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     assert (result.moved, result.rows_published, result.rows_quarantined) == (HEAVY, synthetic.ROWS - 1, 1)
     assert result.recompute == (day.key,), "also where the first run had published already"
     assert len({r["_row"] for r in content(heavy)}) == len({r["shipment_id"] for r in content(heavy)}) == synthetic.ROWS - 1
@@ -147,10 +148,10 @@ def test_a_crash_before_the_ledger_is_told_is_made_good(
     heavy: Workspace, use_case: UseCase, day: Partition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(quarantine, "_record", lambda *_: (_ for _ in ()).throw(Killed))
+        patch.setattr(replaying, "_record", lambda *_: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
-            quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
-    (result,) = quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
+            ingestion.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
+    (result,) = ingestion.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     assert result.moved == HEAVY
     assert [d.kind for d in heavy.ledger.decisions("parcels")] == [Kind.REPLAYED]
 
@@ -168,55 +169,55 @@ def test_of_rows_with_one_key_the_published_one_stays(workspace: Workspace, use_
     """The planted defect of a replay that looks at quarantined rows only: it would publish the key twice."""
     taken = f"{day.key}-0007"
     ingest(workspace, use_case, day, shipments(day, shipment_id={0: taken}, weight={0: "n/a"}))
-    assert [h.rule for h in quarantine.held(workspace, use_case)] == ["weight.type"]
+    assert [h.rule for h in ingestion.held(workspace, use_case)] == ["weight.type"]
     before = content(workspace)
-    (result,) = quarantine.replay(StageRun(workspace, with_null(use_case, "n/a"), day))
+    (result,) = ingestion.replay(StageRun(workspace, with_null(use_case, "n/a"), day))
     assert (result.moved, result.rows_quarantined) == (0, 1)
     assert content(workspace) == before
-    assert quarantine.rejected_rows(workspace, use_case)[0]["rule"] == "key.unique", "the rule that it breaks now"
+    assert ingestion.rejected_rows(workspace, use_case)[0]["rule"] == "key.unique", "the rule that it breaks now"
 
 
 def test_conflicting_rows_that_pass_together_both_stay(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     rows = shipments(day, weight={0: 1500.0, 1: 1600.0}, shipment_id={1: f"{day.key}-0000"})
     ingest(workspace, use_case, day, rows)
-    (result,) = quarantine.replay(StageRun(workspace, mended(use_case, max=2000.0), day))
+    (result,) = ingestion.replay(StageRun(workspace, mended(use_case, max=2000.0), day))
     assert (result.moved, result.rows_quarantined) == (0, 2)
-    assert {h.rule for h in quarantine.held(workspace, use_case)} == {"key.unique"}
+    assert {h.rule for h in ingestion.held(workspace, use_case)} == {"key.unique"}
 
 
 def test_a_ragged_row_stays(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     text = shipments(day, weight={0: 1500.0}).to_csv(index=False) + "1,2,3\n5\n"
     ingest(workspace, use_case, day, text)
-    (result,) = quarantine.replay(StageRun(workspace, mended(use_case, max=2000.0), day))
+    (result,) = ingestion.replay(StageRun(workspace, mended(use_case, max=2000.0), day))
     assert result.moved == 1
-    assert [(h.rule, h.rows) for h in quarantine.held(workspace, use_case)] == [("row.columns", 2)]
+    assert [(h.rule, h.rows) for h in ingestion.held(workspace, use_case)] == [("row.columns", 2)]
 
 
 def test_a_text_that_means_no_value_by_now_passes(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     ingest(workspace, use_case, day, shipments(day, weight={3: "n/a"}))
-    assert quarantine.held(workspace, use_case)[0].rule == "weight.type"
-    (result,) = quarantine.replay(StageRun(workspace, with_null(use_case, "n/a"), day))
+    assert ingestion.held(workspace, use_case)[0].rule == "weight.type"
+    (result,) = ingestion.replay(StageRun(workspace, with_null(use_case, "n/a"), day))
     assert (result.moved, result.rows_quarantined) == (1, 0)
     assert [r["weight"] for r in content(workspace) if r["_row"] == 5] == [None]
 
 
 def test_rows_of_another_day_stay(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     ingest(workspace, use_case, day, shipments(day, ship_date={4: day.next.key}, weight={0: 1500.0}))
-    (result,) = quarantine.replay(StageRun(workspace, mended(use_case, max=2000.0), day), "shipments")
+    (result,) = ingestion.replay(StageRun(workspace, mended(use_case, max=2000.0), day), "shipments")
     assert (result.moved, result.rows_quarantined) == (1, 1)
-    assert quarantine.held(workspace, use_case)[0].rule == "ship_date.partition"
+    assert ingestion.held(workspace, use_case)[0].rule == "ship_date.partition"
 
 
 def test_a_file_sent_again_is_ingested_as_a_whole(heavy: Workspace, use_case: UseCase, day: Partition) -> None:
     synthetic.put(heavy, "shipments", day, shipments(day))
-    (result,) = quarantine.replay(StageRun(heavy, use_case, day))
+    (result,) = ingestion.replay(StageRun(heavy, use_case, day))
     assert (result.moved, result.rows_published, result.rows_quarantined) == (HEAVY + 1, synthetic.ROWS, 0)
     assert max(r["weight"] or 0 for r in content(heavy)) < 1000
 
 
 def test_a_published_row_that_breaks_the_new_rule_stops_the_replay(heavy: Workspace, use_case: UseCase, day: Partition) -> None:
     with pytest.raises(PermanentError, match=r"published already break the contract .* run ingestion"):
-        quarantine.replay(StageRun(heavy, mended(mended(use_case, max=2000.0), "pieces", max=2.0), day))
+        ingestion.replay(StageRun(heavy, mended(mended(use_case, max=2000.0), "pieces", max=2.0), day))
     assert heavy.lake.partitions(quarantine_table(TABLE))[day.key] == HEAVY + 1
 
 
@@ -231,30 +232,30 @@ def test_a_half_published_partition_is_not_replayed(
             ingestion.ingest(StageRun(heavy, use_case, day))
     files_gone(heavy, day)
     with pytest.raises(PermanentError, match="run ingestion for this partition again"):
-        quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
+        ingestion.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
 
 
 def test_two_replays_at_once_move_each_row_once(
     heavy: Workspace, use_case: UseCase, day: Partition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original: Callable[..., Any] = quarantine._judge
+    original: Callable[..., Any] = replaying._judge
 
     def judge_while_another_wins(*arguments: Any) -> Any:
         judged = original(*arguments)
-        monkeypatch.setattr(quarantine, "_judge", original)
-        quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
+        monkeypatch.setattr(replaying, "_judge", original)
+        ingestion.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
         return judged
 
-    monkeypatch.setattr(quarantine, "_judge", judge_while_another_wins)
+    monkeypatch.setattr(replaying, "_judge", judge_while_another_wins)
     with pytest.raises(TransientError, match="another run published it meanwhile"):
-        quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
+        ingestion.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     assert len({r["shipment_id"] for r in content(heavy)}) == len(content(heavy)) == synthetic.ROWS - 1
 
 
 def test_a_replay_does_not_undo_an_ingestion_that_came_between(
     heavy: Workspace, use_case: UseCase, day: Partition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original: Callable[..., Any] = quarantine._judge
+    original: Callable[..., Any] = replaying._judge
 
     def judge_while_the_file_is_sent_again(*arguments: Any) -> Any:
         judged = original(*arguments)
@@ -262,9 +263,9 @@ def test_a_replay_does_not_undo_an_ingestion_that_came_between(
         ingestion.ingest(StageRun(heavy, use_case, day))
         return judged
 
-    monkeypatch.setattr(quarantine, "_judge", judge_while_the_file_is_sent_again)
+    monkeypatch.setattr(replaying, "_judge", judge_while_the_file_is_sent_again)
     with pytest.raises(TransientError, match="another run published it meanwhile"):
-        quarantine.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
+        ingestion.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
     assert len(content(heavy)) == synthetic.ROWS
     assert max(r["weight"] or 0 for r in content(heavy)) < 1000
 
@@ -283,4 +284,4 @@ def test_later_partitions_whose_history_reaches_back_depend_on_it(workspace: Wor
 
 def test_an_unknown_source_is_named(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     with pytest.raises(PermanentError, match="no source 'shipment'; it has shipments"):
-        quarantine.replay(StageRun(workspace, use_case, day), "shipment")
+        ingestion.replay(StageRun(workspace, use_case, day), "shipment")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import PermanentError
+from pipelines.ingestion.arrival import Declaration
 from pipelines.ingestion.reading import Reading, read_source
 from pipelines.use_case import Contract, Source
 
@@ -27,6 +28,7 @@ CONTRACT = Contract.model_validate(
         },
     }
 )
+WHERE = "parcels/shipments 2024-03-01"
 HEADER = "id,count,size,day,at,ok,kind\n"
 GOOD = "a,1,1.5,2024-03-01,2024-03-01T10:00:00Z,true,x\n"
 
@@ -38,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 def read(folder: Path, data: str | bytes, contract: Contract = CONTRACT, name: str = "a.csv", **source: Any) -> Reading:
     (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
-    return read_source(f"{folder}/{name}", Source(uri="a.csv", **source), contract, "parcels/shipments 2024-03-01")
+    return read_source(f"{folder}/{name}", Declaration(Source(uri="a.csv", **source), contract, WHERE))
 
 
 def rows(reading: Reading) -> list[dict[str, Any]]:
@@ -88,7 +90,7 @@ def test_a_file_that_is_no_good_is_refused_by_name(
 
 def test_a_missing_file_is_refused_by_name(folder: Path) -> None:
     with pytest.raises(PermanentError, match=r"2024-03-01: the source file is missing \(.*none\.csv.*ask its owner"):
-        read_source(f"{folder}/none.csv", Source(uri="x"), CONTRACT, "parcels/shipments 2024-03-01")
+        read_source(f"{folder}/none.csv", Declaration(Source(uri="x"), CONTRACT, WHERE))
 
 
 # differences that are none -------------------------------------------------------------------------------------------
@@ -139,7 +141,7 @@ def test_a_column_with_a_default_may_be_missing_and_it_is_said(folder: Path) -> 
 def test_texts_that_mean_no_value_are_null(folder: Path) -> None:
     found = read(folder, HEADER + "a,NA,,NA,,,\n", null_values=["", "NA"])
     assert [rows(found)[0][name] for name in ("count", "size", "day", "kind")] == [None] * 4
-    assert read(folder, HEADER + "a,NA,,,,,\n").rejects[0]["rule"] == "count.type"
+    assert read(folder, HEADER + "a,NA,,,,,\n").rejects[0].rule == "count.type"
 
 
 def test_values_may_hold_line_breaks_where_the_source_says_so(folder: Path) -> None:
@@ -162,22 +164,22 @@ def test_a_value_of_the_wrong_type_rejects_its_row_alone(column: str, value: str
     broken = {"id": "b", "count": "1", "size": "1", "day": "", "at": "", "ok": "", "kind": "", column: value}
     line = ",".join(f'"{v}"' if "," in v else v for v in broken.values())
     found = read(folder, HEADER + GOOD + line + "\n" + GOOD)
-    assert [(r["row"], r["rule"], r["value"]) for r in found.rejects] == [(3, f"{column}.type", value)]
+    assert [(r.row, r.rule, r.value) for r in found.rejects] == [(3, f"{column}.type", value)]
     assert [r["_row"] for r in rows(found)] == [2, 4]
     assert found.rows_in == 3
 
 
 def test_rows_with_too_few_or_too_many_fields_are_rejected_with_their_line(folder: Path) -> None:
     found = read(folder, HEADER + GOOD + "b,1\n" + GOOD + GOOD.strip() + ",y\n" + GOOD)
-    assert [(r["row"], r["rule"]) for r in found.rejects] == [(3, "row.columns"), (5, "row.columns")]
-    assert found.rejects[0]["text"] == "b,1"
+    assert [(r.row, r.rule) for r in found.rejects] == [(3, "row.columns"), (5, "row.columns")]
+    assert found.rejects[0].text == "b,1"
     assert [r["_row"] for r in rows(found)] == [2, 4, 6]
     assert found.rows_in == 5
 
 
 def test_a_row_with_two_defects_is_rejected_once(folder: Path) -> None:
     found = read(folder, HEADER + GOOD + "b,many,big,never,,,\n")
-    assert [r["rule"] for r in found.rejects] == ["count.type"]
+    assert [r.rule for r in found.rejects] == ["count.type"]
 
 
 def test_a_long_whole_number_keeps_its_last_digits(folder: Path) -> None:

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines import ingestion
 from pipelines.errors import PermanentError
-from pipelines.ingestion import ingestion
 from pipelines.ingestion.schema_changes import (
     LABEL,
     Judgement,
     affected,
     identifiers,
+    impact,
     judge_header,
     judge_table,
     judge_values,
-    users,
 )
 from pipelines.use_case import Column, Contract, Partition, UseCase, load_use_case, read_use_case
 from pipelines.validation import stop_at_stale
@@ -109,7 +109,7 @@ def test_the_contract_is_judged_against_the_published_table() -> None:
 
 
 def test_many_rejected_values_are_a_change_of_type_or_of_meaning() -> None:
-    rejects = [{"rule": "km.type"}] * 40 + [{"rule": "unit.values"}] * 10 + [{"rule": "row.columns"}] * 30
+    rejects = ["km.type"] * 40 + ["unit.values"] * 10 + ["row.columns"] * 30
     found = judge_values(rejects, 100, CONTRACT)
     assert [c.column for c in found] == ["km", "unit"]
     assert "its type seems to have changed, 40 of 100 rows break km.type" in found[0].sentence
@@ -188,9 +188,9 @@ def test_a_column_that_a_join_looks_up_by_affects_what_it_brings(flights: UseCas
 
 
 def test_the_champion_is_named(flights: UseCase) -> None:
-    assert users(flights, "planes", 3, "seats") == "; affected: plane_seats and with them the champion, model v3"
-    assert users(flights, "planes", None, "seats") == "; affected: plane_seats"
-    assert users(flights, "planes", 3, "engine") == "; no feature uses it"
+    assert impact(flights, "planes", 3, "seats") == "; affected: plane_seats and with them the champion, model v3"
+    assert impact(flights, "planes", None, "seats") == "; affected: plane_seats"
+    assert impact(flights, "planes", 3, "engine") == "; no feature uses it"
 
 
 # on arrival ------------------------------------------------------------------------------------------------------------

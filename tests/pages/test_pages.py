@@ -181,8 +181,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         "contracts/planes-snapshot.html",
         "drift/2013-04-v1.html",
         "drift/2013-05-v2.html",
-        "models/v2.html",
-        "models/v10.html",
+        "models/v2.json",
+        "models/v10.json",
     )
     for name in (*names, "drift/notes.txt", "drift/old/2013-04-v1.html", "secret.html"):
         file = tmp_path / "reports/flights" / name
@@ -233,10 +233,10 @@ def test_anything_else_is_refused(workspace: Workspace, kind: str, name: str) ->
 
 
 def test_a_report_runs_in_a_sandbox_and_calls_nobody() -> None:
-    policy = reports.HEADERS["Content-Security-Policy"]
+    policy = reports.REPORT_HEADERS["Content-Security-Policy"]
     assert policy.startswith("sandbox allow-scripts;")
     assert "allow-same-origin" not in policy
     assert "default-src 'none'" in policy
     assert not re.search(r"https?:|\*|connect-src", policy)
     assert "script" not in markup.HEADERS["Content-Security-Policy"]
-    assert reports.HEADERS["X-Content-Type-Options"] == markup.HEADERS["X-Content-Type-Options"] == "nosniff"
+    assert reports.REPORT_HEADERS["X-Content-Type-Options"] == markup.HEADERS["X-Content-Type-Options"] == "nosniff"

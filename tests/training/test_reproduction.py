@@ -14,7 +14,7 @@ from pipelines.commands import stages
 from pipelines.errors import PermanentError
 from pipelines.pages.model_card import blocks
 from pipelines.promotion import model_card
-from pipelines.training.reproduction import CONFIGURATION_FILE, reproduce, told
+from pipelines.training.reproduction import CONFIGURATION_FILE, reproduce
 from pipelines.use_case import UseCase
 from pipelines.workspace import Model, Registry, StageRun
 from tests.conftest import FIRST_TRAINING, USE_CASES, World, changed
@@ -54,7 +54,7 @@ def test_a_version_comes_out_again_to_the_last_bit(two_champions: World) -> None
         assert all(m.recorded == m.reproduced for m in done.metrics)
         assert done.refitted
         assert not [w for w in done.warnings if "configuration" in w or CONFIGURATION_FILE in w]
-        assert told(done).splitlines()[-1].endswith("reproduced, identical to the last bit")
+        assert str(done).splitlines()[-1].endswith("reproduced, identical to the last bit")
 
 
 def test_the_configuration_is_the_one_of_then_though_the_file_changed(
@@ -181,8 +181,8 @@ def test_a_candidate_that_the_file_no_longer_has_is_said(one_champion: World, re
 def test_no_such_version_is_said(cli: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "parcels", "7"]) == 1
     assert "no model v7 in the registry; there are v1" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["reproduce", "parcels", "first"])
+    assert main(["reproduce", "parcels", "first"]) == 2
+    assert "'first' is no version; say it as 3 or v3" in capsys.readouterr().err
 
 
 def test_the_command_line_prints_the_table(cli: World, capsys: pytest.CaptureFixture[str]) -> None:

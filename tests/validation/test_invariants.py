@@ -39,7 +39,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def check(lake: Lake, found: Any, *invariants: dict[str, Any], key: str = "05") -> list[str]:
-    return broken_invariants(lake, TABLE, key, found, contract(*invariants), f"{TABLE} {key}")
+    return broken_invariants(lake, TABLE, key, found, contract(*invariants))
 
 
 @pytest.mark.parametrize(

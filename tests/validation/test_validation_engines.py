@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines import ingestion
 from pipelines.errors import PermanentError
-from pipelines.ingestion import ingestion
 from pipelines.use_case import ROW, Column, ColumnType, Contract, UseCase, arrow_type, rules
 from pipelines.validation import check as validation
 from pipelines.validation import spark as validation_spark
@@ -433,7 +433,9 @@ def _ingested(workspace: Workspace, use_case: UseCase, day: Any, rows: Any) -> d
     workspace = replace(workspace, environment=workspace.environment.model_copy(update={"spark": SETTINGS}))
     synthetic.put(workspace, "shipments", day, rows)
     landed = ingestion.land(StageRun(workspace, use_case, day), "shipments")
-    ingestion.publish(StageRun(workspace, use_case, day), ingestion.audit(StageRun(workspace, use_case, day), landed))
+    ingestion.publish_all(
+        StageRun(workspace, use_case, day), [ingestion.audit_all(StageRun(workspace, use_case, day), [landed])[0]]
+    )[0]
     aside = workspace.lake.read("parcels/shipments_quarantine").drop_columns(["at"]).to_pylist()
     return {"rows": workspace.lake.read("parcels/shipments").to_pylist(), "quarantine": aside}
 

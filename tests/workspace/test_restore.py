@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipelines import ingestion
 from pipelines.__main__ import main
 from pipelines.errors import PermanentError, TransientError
-from pipelines.ingestion import ingestion, quarantine, reconcile
 from pipelines.results import Published
 from pipelines.use_case import Partition, UseCase, quarantine_table
 from pipelines.workspace import StageRun
@@ -46,7 +46,7 @@ def ingest(workspace: Workspace, use_case: UseCase, day: Partition, heavy: int =
 def reconciles(workspace: Workspace, day: Partition) -> int:
     """Rows in, as the commit has it; raises where the tables say otherwise."""
     commit = workspace.lake.published(TABLE, day.key)
-    reconcile(workspace, Published(TABLE, day.key, commit.version, commit.record.rows_in, 0, 0))
+    ingestion.reconcile(workspace, Published(TABLE, day.key, commit.version, commit.record.rows_in, 0, 0))
     return commit.record.rows_in
 
 
@@ -84,12 +84,12 @@ def test_the_rows_of_an_undone_replay_are_in_quarantine_again(
     columns = {**contract.columns, "weight": contract.columns["weight"].model_copy(update={"max": 2000.0})}
     changed = {**use_case.contract, "shipments": contract.model_copy(update={"columns": columns})}
     mended = use_case.model_copy(update={"contract": changed})
-    quarantine.replay(StageRun(workspace, mended, days[0]))
+    ingestion.replay(StageRun(workspace, mended, days[0]))
     done = restore(workspace, use_case, TABLE, first, REASON, "tester")
-    assert [h.rows for h in quarantine.held(workspace, use_case)] == [3]
+    assert [h.rows for h in ingestion.held(workspace, use_case)] == [3]
     assert reconciles(workspace, days[0]) == synthetic.ROWS
     assert done.unreconciled == ()
-    (again,) = quarantine.replay(StageRun(workspace, mended, days[0]))
+    (again,) = ingestion.replay(StageRun(workspace, mended, days[0]))
     assert (again.moved, again.rows_quarantined) == (3, 0)
 
 

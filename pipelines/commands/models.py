@@ -1,0 +1,76 @@
+"""Verbs about the versions of a model: its card, its reproduction, and the way back to an earlier one."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import Annotated
+
+from typer import Argument, BadParameter, Exit, Option
+
+from pipelines.commands.program import UseCaseName, progress, verb
+
+
+def version_number(text: str) -> int:
+    """`3` or `v3`."""
+    number = text.removeprefix("v")
+    if not number.isdecimal():
+        raise BadParameter(f"'{text}' is no version; say it as 3 or v3")
+    return int(number)
+
+
+@verb("Models", "rollback", 'flight_delay --to 1 --reason "v2 was trained on a broken weather feed"')
+def rollback(
+    use_case: UseCaseName,
+    reason: Annotated[str, Option(help="Why; it is kept in the ledger.")],
+    to: Annotated[int | None, Option(help="Model version; without it, the champion before this one.")] = None,
+) -> None:
+    """Let an earlier champion serve again."""
+    from pipelines import promotion
+    from pipelines.use_case import load_use_case
+    from pipelines.workspace import open_workspace
+
+    print(promotion.rollback(open_workspace("cli"), load_use_case(use_case), to, reason, getpass.getuser()).why)
+
+
+@verb("Models", "card", "flight_delay 2 --html card.html")
+def card(
+    use_case: UseCaseName,
+    version: Annotated[
+        int | None, Argument(metavar="VERSION", parser=version_number, help="Such as 3; without it, the champion.")
+    ] = None,
+    markdown: Annotated[str | None, Option(metavar="PATH", help="Write it there instead of printing it.")] = None,
+    html: Annotated[str | None, Option(metavar="PATH", help="Write the page there instead of printing the Markdown.")] = None,
+) -> None:
+    """The model card of a version, as Markdown; where its page is stands on standard error."""
+    from pathlib import Path
+
+    from pipelines.pages import read_card
+    from pipelines.use_case import load_use_case
+    from pipelines.workspace import open_workspace
+
+    if markdown and html:
+        raise BadParameter("--markdown or --html, not both")
+    found = read_card(open_workspace(), load_use_case(use_case).name, version)
+    if html or markdown:
+        Path(html or markdown or "").write_text(found.page if html else found.markdown)
+    else:
+        print(found.markdown)
+    print(f"page: {found.address} in Airflow", file=sys.stderr)
+
+
+@verb("Models", "reproduce", "flight_delay 2")
+def reproduce(
+    use_case: UseCaseName,
+    version: Annotated[int, Argument(metavar="VERSION", parser=version_number, help="Such as 3 or v3.")],
+) -> None:
+    """Train a version again from its record, and compare to the last bit."""
+    from pipelines import training
+    from pipelines.use_case import load_use_case
+    from pipelines.workspace import open_workspace
+
+    with progress(f"reproducing {use_case} v{version}"):
+        done = training.reproduce(open_workspace(), load_use_case(use_case).name, version)
+    print(done)
+    if not done.identical:
+        raise Exit(1)

@@ -1,0 +1,153 @@
+"""Audit: Great Expectations on the very files that were staged; rejected rows are split off and the rest is audited again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipelines.errors import PermanentError
+from pipelines.ingestion.arrival import Arrival
+from pipelines.ingestion.quarantining import quarantined, rejected, staged_rejects, stop_at_counts, without
+from pipelines.results import Audited, Landed
+from pipelines.use_case import ROW, Reject, Severity
+from pipelines.validation import Check, Failure, broken_invariants, check_staged, stop_at_stale
+from pipelines.workspace import StageRun, write_bytes
+
+if TYPE_CHECKING:
+    from pyarrow import Table
+
+
+def audit_all(run: StageRun, landed: list[Landed]) -> list[Audited]:
+    """Audit every landed source; unchanged reference data is left as it is.
+
+    Raises:
+        PermanentError: as in `audit`.
+    """
+    arrivals = [(Arrival(run, item.source), item) for item in landed]
+    return [audit(arrival, item) for arrival, item in arrivals if not _unchanged(arrival, item)]
+
+
+def audit(arrival: Arrival, landed: Landed) -> Audited:
+    """Check staged rows against their contract; split off those that break a `reject` rule.
+
+    Raises:
+        PermanentError: a `fail` rule is broken, too few rows are left, too many were rejected, an invariant is broken.
+    """
+    run, contract = arrival.run, arrival.contract
+    split = split_rows(arrival, landed.staged)
+    rejects = staged_rejects(arrival, landed) + split.rejects
+    stop_at_counts(landed.rows_in, split.good.num_rows, rejects, arrival.declaration)
+    stop_at_stale(split.good, contract, run.partition, run.use_case.timezone, arrival.where)
+    warnings = split.warnings + landed.schema_changes
+    return Audited(
+        table=arrival.table,
+        partition=arrival.key,
+        staged=split.staged,
+        quarantine=_stage_quarantine(arrival, landed, rejects),
+        rows_in=landed.rows_in,
+        rows_accepted=split.good.num_rows,
+        rows_quarantined=len(rejects),
+        warnings=(*warnings, *broken_invariants(arrival.lake, arrival.table, arrival.key, split.good, contract)),
+        report=split.report,
+        source_digest=landed.source_digest,
+        unknown_columns=_stage_unknown_columns(arrival, landed, split.good),
+    )
+
+
+def _unchanged(arrival: Arrival, landed: Landed) -> bool:
+    """Whether the very same reference file, under the very same contract, is published already."""
+    last = arrival.lake.published(arrival.table, arrival.key) if arrival.declared.snapshot else None
+    now = (landed.source_digest, arrival.contract_digest)
+    return last is not None and now == (last.record.source_digest, last.record.contract)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows that keep the contract, in the files `staged`, and the others as rejects."""
+
+    good: Table
+    staged: tuple[str, ...]
+    rejects: list[Reject]
+    warnings: tuple[str, ...]
+    report: str
+
+
+def split_rows(arrival: Arrival, staged: tuple[str, ...]) -> Split:
+    """Check staged rows against the contract, split off those that break it, and check the rest on the files to publish.
+
+    Raises:
+        PermanentError: a `fail` rule is broken, or more rows are rejected than anybody named.
+    """
+    rows = arrival.lake.read_staged(arrival.table, staged)
+    check = _check(arrival, rows, staged)
+    report = _save_page(arrival, check.page)
+    _stop_at(check.of(Severity.FAIL), arrival.where, report)
+    broken = check.of(Severity.REJECT)
+    _stop_at_flood(broken, rows.num_rows, arrival, report)
+    warnings = tuple(f"{f.rule.id}: {f.count} rows" for f in check.of(Severity.WARN))
+    if not broken:
+        return Split(good=rows, staged=staged, rejects=[], warnings=warnings, report=report)
+    rejects = rejected(rows, broken)
+    staged = (arrival.lake.stage(arrival.table, arrival.key, without(rows, {r.row for r in rejects})),)
+    good = arrival.lake.read_staged(arrival.table, staged)
+    left = _check(arrival, good, staged).of(Severity.REJECT)
+    if left:
+        raise PermanentError(f"{arrival.where}: rows still break {left[0].rule.id} after the split")
+    return Split(good=good, staged=staged, rejects=rejects, warnings=warnings, report=report)
+
+
+def _check(arrival: Arrival, rows: Table, staged: tuple[str, ...]) -> Check:
+    uris = [f"{arrival.lake.uri(arrival.table)}/{path}" for path in staged]
+    return check_staged(rows, uris, arrival.contract, arrival.where, arrival.run.workspace.environment.spark)
+
+
+def _save_page(arrival: Arrival, page: str) -> str:
+    name = f"{arrival.run.use_case.name}/contracts/{arrival.source}-{arrival.key}.html"
+    write_bytes(f"{arrival.run.workspace.environment.reports}/{name}", page.encode())
+    return name
+
+
+def _stop_at(failures: Sequence[Failure], where: str, report: str) -> None:
+    if failures:
+        lines = [f"rule {f.rule.id}: {f.count} rows, such as line {f.rows[0]} with '{f.values[0]}'" for f in failures]
+        raise PermanentError(f"{where}: the contract failed: {'; '.join(lines)}; nothing was published; see {report}")
+
+
+def _stop_at_flood(failures: Sequence[Failure], rows: int, arrival: Arrival, report: str) -> None:
+    """More rows break a rule than may be rejected, and so many that only some of them were named."""
+    for failure in (f for f in failures if not f.complete):
+        most = arrival.contract.max_rejected_share
+        raise PermanentError(
+            f"{arrival.where}: {failure.count} of {rows} rows ({failure.count / rows:.1%}) break rule {failure.rule.id}, such "
+            f"as line {failure.rows[0]} with '{failure.values[0]}'; more than {most:.1%} stops the partition: mend the source, "
+            f"or the rule in contract; see {report}"
+        )
+
+
+def _stage_quarantine(arrival: Arrival, landed: Landed, rejects: list[Reject]) -> tuple[str, ...]:
+    """Rejected rows as a staged file. An empty one is staged too where an earlier run had left rows."""
+    if not rejects and not arrival.lake.partitions(arrival.quarantine).get(arrival.key):
+        return ()
+    rows = quarantined(arrival, rejects, landed.source_digest)
+    return (arrival.lake.stage(arrival.quarantine, arrival.key, rows),)
+
+
+def _stage_unknown_columns(arrival: Arrival, landed: Landed, good: Table) -> tuple[str, ...]:
+    """Columns that the contract does not know, as text, by the key of the published rows.
+
+    An empty file is staged where an earlier run had left some.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = good.select([*arrival.contract.key, ROW])
+    if landed.unknown_columns:
+        found = arrival.lake.read_staged(arrival.unknown_columns, landed.unknown_columns)
+        found = found.take(pc.index_in(good[ROW], value_set=found[ROW])).drop_columns([ROW])
+        rows = pa.table([*rows.columns, *found.columns], names=[*rows.column_names, *found.column_names])
+    elif arrival.lake.partitions(arrival.unknown_columns).get(arrival.key):
+        rows = rows.slice(0, 0)
+    else:
+        return ()
+    return (arrival.lake.stage(arrival.unknown_columns, arrival.key, rows),)
