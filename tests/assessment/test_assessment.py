@@ -19,8 +19,8 @@ from pipelines.assessment.trial import Curve, Power, Trial, lucky_auc
 from pipelines.commands import stages
 from pipelines.errors import PermanentError
 from pipelines.gates import evaluate
-from pipelines.pages.assessment import assessment_page
 from pipelines.pages.reports import read_report, reports_of
+from pipelines.pages.site import assessment_page
 from pipelines.results import Verdict, from_json, to_json
 from pipelines.training import Rows, TrainingRun
 from pipelines.use_case import Assessment, Question, UseCase
