@@ -7,12 +7,13 @@ from pipelines.pages.model_card import Card, read_card
 from pipelines.pages.rendering import HEADERS
 from pipelines.pages.reports import REPORT_HEADERS, cards, known_reports, read_report, reports_of, reports_page
 from pipelines.pages.site import Unreadable, overview, problem, run_page, use_case_page
-from pipelines.pages.view import decisions_of_run, lifecycle
+from pipelines.pages.view import Lifecycle, decisions_of_run, lifecycle
 
 __all__ = [
     "HEADERS",
     "REPORT_HEADERS",
     "Card",
+    "Lifecycle",
     "Unreadable",
     "cards",
     "decisions_of_run",

@@ -99,9 +99,9 @@ def learning_curve(sizes: Sequence[int], losses: Sequence[float]) -> Markup:
     return _svg("Log loss by the number of rows", 190, draw)
 
 
-def bars(values: Mapping[str, float], base: float = 0.0, noise: float | None = None) -> Markup:
-    """A bar per name from `base`, largest first; a dashed line where noise ends."""
-    ranked = sorted(values.items(), key=lambda item: -item[1])
+def bars(values: Mapping[str, float | None], base: float = 0.0, noise: float | None = None) -> Markup:
+    """A bar per name from `base`, largest first, where its value is known; a dashed line where noise ends."""
+    ranked = sorted(((name, v) for name, v in values.items() if v is not None), key=lambda item: -item[1])
 
     def draw(figure: Figure) -> None:
         axes = _rows(figure, [name for name, _ in ranked], right=70)
@@ -164,7 +164,7 @@ def _rows(figure: Figure, names: Sequence[str], right: int) -> Axes:
     axes, height = figure.subplots(), 40 + _ROW * len(names)
     figure.subplots_adjust(left=230 / _WIDTH, right=1 - right / _WIDTH, top=1 - 25 / height, bottom=5 / height)
     axes.set_yticks(range(len(names)), [n if len(n) <= _LONGEST_NAME else f"{n[: _LONGEST_NAME - 1]}…" for n in names])
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
     axes.xaxis.set_visible(False)
     return axes
 
@@ -199,13 +199,14 @@ def _inline(svg: bytes, title: str) -> ElementTree.Element:
     for child in [*root.findall(f"{space}metadata"), *root.findall(f"{space}defs")]:
         root.remove(child)
     for element in root.iter():
-        looks = dict(each.split(":") for each in element.attrib.pop("style", "").split(";") if each)
-        looks = {name.strip(): value.strip() for name, value in looks.items()}
-        element.attrib |= {name: _VARIABLES.get(value, value) for name, value in looks.items() if name != "font-family"}
-        element.attrib.pop("clip-path", None)
-        if marker := element.attrib.pop("{http://www.w3.org/1999/xlink}href", None):
-            element.set("href", marker)
-        if element.tag == f"{space}g" and (mark := element.attrib.pop("id", "")).startswith("."):
-            element.set("class", mark[1:])
+        given = element.attrib
+        looks = dict(each.strip().split(": ", 1) for each in given.pop("style", "").split(";") if each)
+        looks.pop("font-family", None)
+        given |= {name: _VARIABLES.get(value, value) for name, value in looks.items()}
+        given.pop("clip-path", None)
+        if marker := given.pop("{http://www.w3.org/1999/xlink}href", None):
+            given["href"] = marker
+        if element.tag == f"{space}g" and (mark := given.pop("id", "")).startswith("."):
+            given["class"] = mark[1:]
     root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": title}
     return root

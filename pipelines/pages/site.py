@@ -76,7 +76,13 @@ def _verdicts(evidence: Mapping[str, object]) -> object:
 
 def assessment_page(record: Mapping[str, object]) -> str:
     """The report that an assessment saved: every verdict with its numbers, and plots of what was measured."""
-    return render("assessment.html", record=record, noise_level=noise_level)
+    return render("assessment.html", record=record, noise=_noise)
+
+
+def _noise(probes: Sequence[float | None]) -> float | None:
+    """Where noise ends; None where too few random probes came to a number, as with one outcome only."""
+    known = tuple(probe for probe in probes if probe is not None)
+    return noise_level(known) if len(known) > 1 else None
 
 
 def problem(title: str, message: str, back: str | None = None) -> str:
