@@ -40,7 +40,7 @@ test: setup lint schema-is-fresh ## lint, types, import contracts, unit tests, D
 	@$(PY) -m pytest -q -m e2e
 
 unit: setup ## only the tests without Airflow
-	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests/pipelines tests/spark_jobs
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not e2e" $(foreach each,dags plugins infra docs e2e,--ignore tests/$(each)) tests
 
 lint: setup ## ruff, mypy, import contracts
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet .

@@ -25,21 +25,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pipelines.workspace import StageRun
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from pipelines import gates, promotion, training  # noqa: E402
 from pipelines.commands import stages  # noqa: E402
-from pipelines.gates import evaluation  # noqa: E402
-from pipelines.promotion import promotion  # noqa: E402
-from pipelines.training import training  # noqa: E402
-from pipelines.use_case import (  # noqa: E402
-    UseCase,
-    features_table,
-    labels_table,
-)
-from pipelines.workspace import CommitRecord, Workspace, open_workspace  # noqa: E402
+from pipelines.use_case import UseCase, features_table, labels_table  # noqa: E402
+from pipelines.workspace import CommitRecord, StageRun, Workspace, open_workspace  # noqa: E402
 
 MONTHS = ("2013-01", "2013-02", "2013-03")
 CATEGORIES = ("carrier", "origin", "dest")
@@ -104,16 +96,17 @@ def publish(workspace: Workspace, case: UseCase, rows: int) -> None:
 
 def run(workspace: Workspace, case: UseCase, clock: Clock) -> Any:
     """Train, judge and register, part by part."""
-    planned = training.plan_training(StageRun(workspace, case, case.partition(MONTHS[-1])))
+    stage = StageRun(workspace, case, case.partition(MONTHS[-1]))
+    at_work = training.TrainingRun(workspace, case, training.plan_training(stage))
     with clock.part("training"):
-        trained = stages.train_all(workspace, case, planned)
+        trained = stages.train_all(at_work)
     with clock.part("gates"):
-        judged = evaluation.evaluate(workspace, case, planned, trained)
+        judged = gates.Judged(at_work, gates.evaluate_candidates(at_work, trained))
     with clock.part("training"):
-        uri, rows, pipeline = promotion.refit(workspace, case, planned, judged)
+        refitted = promotion.refit(judged)
     with clock.part("gates"):
-        promotion.refuse_unserved(workspace, case, planned, uri, rows, pipeline)
-    return judged
+        promotion.refuse_unserved(refitted)
+    return judged.evaluation
 
 
 def main() -> None:
@@ -126,16 +119,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TRAINYARD_STATE"] = folder
         workspace = open_workspace("benchmark")
-        publish(StageRun(workspace, case, options.rows))
+        publish(workspace, case, options.rows)
         workspace.registry.client.search_experiments()  # makes MLflow's database, which is no part of a training
         judged = run(workspace, case, clock)
-    train, gates = clock.wall["training"], clock.wall["gates"]
+    train, gate = clock.wall["training"], clock.wall["gates"]
     print(f"{options.rows} rows x {options.features} features, {len(case.training.candidates)} candidates, "
           f"{case.training.trials} trials each, best: {judged.chosen.candidate}")  # fmt: skip
     print(
         f"training {train:6.1f} s   (at most 180 asked)   cores used: {clock.cpu['training'] / train:.2f} of {os.cpu_count()}"
     )
-    print(f"gates    {gates:6.1f} s   ratio to training {gates / train:.2f}   (below 0.25 is the goal)")
+    print(f"gates    {gate:6.1f} s   ratio to training {gate / train:.2f}   (below 0.25 is the goal)")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ them. No answer until the deadline is a no; a no is recorded with its reason, an
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
@@ -21,6 +22,9 @@ from assets import asset
 from wiring import USE_CASES, partition_param, stage_dag, step
 
 from pipelines.use_case import UseCase
+from pipelines.workspace import Workspace
+
+Json = dict[str, Any]
 
 
 @task
@@ -31,105 +35,98 @@ def plan(use_case: str) -> Any:
 
 
 @task
-def assess(use_case: str, planned: dict[str, Any]) -> Any:
+def assess(planned: Json) -> Any:
     from pipelines.assessment import admit
-    from pipelines.results import from_json
-    from pipelines.training import TrainingPlan
 
-    return step(admit, use_case, from_json(TrainingPlan, planned), partition=False)
+    return _step(admit, planned)
 
 
 @task(map_index_template="{{ candidate }}", retries=0)
-def train(use_case: str, candidate: str, planned: dict[str, Any]) -> Any:
+def train(candidate: str, planned: Json) -> Any:
     from airflow.sdk import get_current_context
 
-    from pipelines.results import from_json
-    from pipelines.training import TrainingPlan, train_candidate
+    from pipelines.training import train_candidate
 
     get_current_context()["candidate"] = candidate  # type: ignore[typeddict-unknown-key]
-    return step(train_candidate, use_case, from_json(TrainingPlan, planned), candidate, partition=False)
+    return _step(train_candidate, planned, arguments=[candidate])
 
 
 @task(trigger_rule="all_done")
-def evaluate(use_case: str, planned: dict[str, Any], assessed: dict[str, Any] | None, trained: Any) -> Any:
+def evaluate(planned: Json, assessed: Json | None, trained: Any) -> Any:
     from pipelines.assessment import Assessed
-    from pipelines.gates import evaluate_assessed
+    from pipelines.gates import evaluate
     from pipelines.results import from_json
-    from pipelines.training import Trained, TrainingPlan
+    from pipelines.training import Trained
 
-    found = [from_json(Trained, item) for item in trained if item], assessed and from_json(Assessed, assessed)
-    return step(evaluate_assessed, use_case, from_json(TrainingPlan, planned), *found, partition=False)
+    candidates = [from_json(Trained, item) for item in trained if item]
+    return _step(evaluate, planned, arguments=[candidates, assessed and from_json(Assessed, assessed)])
 
 
 @task.branch
-def gates(evaluation: dict[str, Any]) -> str:
+def gates(evaluation: Json) -> str:
     return "register" if evaluation["passed"] else "keep"
 
 
 @task(task_display_name="keep the champion")
-def keep(use_case: str, planned: dict[str, Any], evaluation: dict[str, Any]) -> Any:
+def keep(planned: Json, evaluation: Json) -> Any:
     from pipelines.promotion import keep
 
-    return step(keep, use_case, *_judged(planned, evaluation), partition=False)
+    return _step(keep, planned, evaluation)
 
 
 @task(task_display_name="register the candidate")
-def register(use_case: str, planned: dict[str, Any], evaluation: dict[str, Any]) -> Any:
+def register(planned: Json, evaluation: Json) -> Any:
     from pipelines.promotion import register
 
-    return step(register, use_case, *_judged(planned, evaluation), partition=False)
+    return _step(register, planned, evaluation)
 
 
 @task
-def promote(use_case: str, planned: dict[str, Any], evaluation: dict[str, Any], registered: dict[str, Any]) -> Any:
+def promote(planned: Json, evaluation: Json, registered: Json) -> Any:
     from pipelines.promotion import promote
 
-    return step(promote, use_case, *_judged(planned, evaluation, registered), None, partition=False)
+    return _step(promote, planned, evaluation, registered)
 
 
 @task(task_display_name="promote, if approved")
-def promote_approved(
-    use_case: str, planned: dict[str, Any], evaluation: dict[str, Any], registered: dict[str, Any], answer: Any
-) -> Any:
+def promote_approved(planned: Json, evaluation: Json, registered: Json, answer: Any) -> Any:
     """Asks the answer itself, not the state of the task before: an approval that was marked as done by hand is none."""
     from pipelines.promotion import promote_approved
 
-    done = step(promote_approved, use_case, *_judged(planned, evaluation, registered), answer, partition=False)
+    done = _step(promote_approved, planned, evaluation, registered, arguments=[answer])
     return done or _skip("not approved: the champion stays, and the next task records why")
 
 
 @task(task_display_name="keep the champion, if not approved", trigger_rule="all_done")
-def decline(
-    use_case: str, planned: dict[str, Any], evaluation: dict[str, Any] | None, registered: dict[str, Any] | None, answer: Any
-) -> Any:
+def decline(planned: Json, evaluation: Json | None, registered: Json | None, answer: Any) -> Any:
     """Runs whatever became of the question: skipped, failed or timed out, the no is written down."""
     from pipelines.promotion import decline_unapproved
 
     if not registered or not evaluation:
         return _skip("no candidate was up for approval")
-    done = step(decline_unapproved, use_case, *_judged(planned, evaluation, registered), answer, partition=False)
+    done = _step(decline_unapproved, planned, evaluation, registered, arguments=[answer])
     return done or _skip("it was approved")
 
 
 def training(use_case: UseCase) -> DAG:
     with stage_dag(use_case, "training", None, __doc__, params=partition_param(use_case)) as dag:
         planned = plan(use_case.name)
-        assessed = assess(use_case.name, planned)
-        trained = train.partial(use_case=use_case.name, planned=planned).expand(candidate=list(use_case.training.candidates))
+        assessed = assess(planned)
+        trained = train.partial(planned=planned).expand(candidate=list(use_case.training.candidates))
         assessed >> trained
-        evaluation = evaluate(use_case.name, planned, assessed, trained)
-        kept = keep(use_case.name, planned, evaluation)
-        registered = register(use_case.name, planned, evaluation)
+        evaluation = evaluate(planned, assessed, trained)
+        kept = keep(planned, evaluation)
+        registered = register(planned, evaluation)
         gates(evaluation) >> [registered, kept]
-        up_for_promotion = use_case.name, planned, evaluation, registered
+        proposal = planned, evaluation, registered
         outlets = [asset(use_case, "model")]
         if use_case.approval == "required":
             question = _question(use_case)
             registered >> question
-            promote_approved.override(task_id="promote", outlets=outlets)(*up_for_promotion, question.output)
-            decline(*up_for_promotion, question.output)
+            promote_approved.override(task_id="promote", outlets=outlets)(*proposal, question.output)
+            decline(*proposal, question.output)
         else:
-            promote.override(outlets=outlets)(*up_for_promotion)
+            promote.override(outlets=outlets)(*proposal)
     return dag
 
 
@@ -145,8 +142,7 @@ class Question(HITLOperator):
     def execute(self, context: Any) -> Any:
         from pipelines.promotion import ask
 
-        planned, *judged = _asked_about(context)
-        step(ask, planned["use_case"], *_judged(planned, *judged), partition=False)
+        _step(ask, *_asked_about(context))
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
@@ -154,8 +150,7 @@ class Question(HITLOperator):
 
         try:
             answer = super().execute_complete(context, event)
-            planned, *judged = _asked_about(context)
-            step(take_down, planned["use_case"], *_judged(planned, *judged), answer, partition=False)
+            _step(take_down, *_asked_about(context), arguments=[answer])
         except Exception as error:
             given = event.get("chosen_options")
             raise AirflowFailException(f"the answer {given} was not taken down, nothing is promoted: {error}") from error
@@ -183,25 +178,34 @@ def _question(use_case: UseCase) -> Question:
 def _evidence(context: Any, jinja_env: Any) -> str:
     """The question's text, made when it is asked."""
     from pipelines.promotion import evidence_text
-    from pipelines.use_case import load_use_case
 
-    planned, *judged = _asked_about(context)
-    return evidence_text(load_use_case(planned["use_case"]), *_judged(planned, *judged))
+    return str(_step(evidence_text, *_asked_about(context)))
 
 
-def _asked_about(context: Any) -> list[dict[str, Any]]:
+def _asked_about(context: Any) -> list[Json]:
     return [context["ti"].xcom_pull(task_ids=name) for name in ("plan", "evaluate", "register")]
 
 
-def _judged(planned: dict[str, Any], evaluation: dict[str, Any], registered: dict[str, Any] | None = None) -> list[Any]:
-    """The plan, what was found of its candidate, and its version once there is one, as the steps take them."""
-    from pipelines.gates import Evaluation
-    from pipelines.promotion import Registered
+def _step(
+    function: Callable[..., Any], planned: Json, evaluation: Json | None = None, registered: Json | None = None,
+    *, arguments: Iterable[Any] = (),
+) -> Any:  # fmt: skip
+    """`step` of a training, of one that was judged, or of a proposal, made of the JSON that travelled so far."""
+    from pipelines.gates import Evaluation, Judged
+    from pipelines.promotion import Proposal, Registered
     from pipelines.results import from_json
-    from pipelines.training import TrainingPlan
+    from pipelines.training import TrainingPlan, TrainingRun
 
-    found = [from_json(TrainingPlan, planned), from_json(Evaluation, evaluation)]
-    return [*found, from_json(Registered, registered)] if registered else found
+    def about(training: TrainingRun) -> TrainingRun | Judged:
+        if not evaluation:
+            return training
+        found = from_json(Evaluation, evaluation)
+        return Proposal(training, found, from_json(Registered, registered)) if registered else Judged(training, found)
+
+    def call(workspace: Workspace, use_case: UseCase) -> Any:
+        return function(about(TrainingRun(workspace, use_case, from_json(TrainingPlan, planned))), *arguments)
+
+    return step(call, planned["use_case"], partition=False)
 
 
 def _skip(why: str) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pipelines.commands import stages
+from pipelines.training import TrainingRun, plan_training
 from pipelines.use_case import Partition, UseCase, read_use_case
 from pipelines.workspace import (
     Environment,
@@ -80,6 +81,12 @@ class World:
     workspace: Workspace
     use_case: UseCase
     days: list[Partition]
+
+    def training(self, day: int, use_case: UseCase | None = None, **plan: Any) -> TrainingRun:
+        """A training of one of the days, planned; with some of the plan's values replaced."""
+        use_case = use_case or self.use_case
+        planned = plan_training(StageRun(self.workspace, use_case, self.days[day]))
+        return TrainingRun(self.workspace, use_case, replace(planned, **plan))
 
     def at(self, run: str) -> Workspace:
         """The same workspace, in another run."""

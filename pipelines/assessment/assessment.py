@@ -1,7 +1,7 @@
 """Assessment: is the data fit for a model at all? Asked before training, answered with numbers and in plain words.
 
-gather   `assessment_evidence.py`: counts, delays, what was rewritten; `assessment_trial.py`: learning curve, random probes
-judge    `assessment_rules.py`: pure functions; unknown or crashed evidence is a no
+gather   `measures.py`: counts, delays, what was rewritten; `trial.py`: learning curve, random probes
+judge    `rules.py`: pure functions; unknown or crashed evidence is a no
 admit    save the report; data that fails is recorded in the ledger, and nothing is trained on it
 """
 
@@ -11,11 +11,11 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.assessment.evidence import gather
+from pipelines.assessment.measures import gather
 from pipelines.assessment.rules import judge_data
 from pipelines.errors import PermanentError
 from pipelines.results import Verdict, to_json
-from pipelines.training import TrainingPlan
+from pipelines.training import TrainingRun
 from pipelines.use_case import UseCase
 from pipelines.workspace import Decision, Kind, Workspace, read_bytes, write_bytes
 
@@ -38,31 +38,32 @@ class Assessed:
     page: str
 
 
-def admit(workspace: Workspace, use_case: UseCase, plan: TrainingPlan) -> Assessed:
+def admit(training: TrainingRun) -> Assessed:
     """Assess the planned rows; only what passes may be trained on.
 
     Raises:
         PermanentError: a verdict that is not among `assessment.warn` failed; the ledger has the reasons.
     """
-    assessed = assess(workspace, use_case, plan)
+    assessed = assess(training)
     if not assessed.passed:
-        workspace.ledger.record(_stopped(workspace, use_case, plan, assessed))
+        training.ledger.record(_stopped(training, assessed))
         raise PermanentError(
-            f"{use_case.name} {plan.partition}: {assessed.why} Nothing was trained; mend the data, or change `assessment` "
+            f"{training}: {assessed.why} Nothing was trained; mend the data, or change `assessment` "
             f"in the use case's file if a limit is wrong. Report: lifecycle/reports/{assessed.page}"
         )
     return assessed
 
 
-def assess(workspace: Workspace, use_case: UseCase, plan: TrainingPlan) -> Assessed:
+def assess(training: TrainingRun) -> Assessed:
     """Measure, judge, and save the report."""
-    evidence = gather(workspace, use_case, plan)
+    use_case, plan = training.use_case, training.plan
+    evidence = gather(training)
     verdicts = judge_data(evidence, use_case.assessment)
     place = f"{use_case.name}/assessment/{plan.partition}"
     assessed = conclude(use_case, plan.partition, verdicts, place)
     document = {"title": use_case.title, **to_json(assessed), "plan": to_json(plan), "evidence": finite(asdict(evidence))}
     text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
-    write_bytes(f"{workspace.environment.reports}/{assessed.report}", text.encode())
+    write_bytes(f"{training.workspace.environment.reports}/{assessed.report}", text.encode())
     return assessed
 
 
@@ -72,7 +73,16 @@ def conclude(use_case: UseCase, partition: str, verdicts: list[Verdict], place: 
     stopping = [v for v in failed if v.gate not in warned]
     passed = bool(verdicts) and not stopping
     why = _why(stopping, warned, len(verdicts))
-    return Assessed(use_case.name, partition, passed, tuple(verdicts), warned, why, f"{place}.json", f"{place}.html")
+    return Assessed(
+        use_case=use_case.name,
+        partition=partition,
+        passed=passed,
+        verdicts=tuple(verdicts),
+        warned=warned,
+        why=why,
+        report=f"{place}.json",
+        page=f"{place}.html",
+    )
 
 
 def log_report(workspace: Workspace, assessed: Assessed, run_id: str) -> None:
@@ -98,16 +108,17 @@ def _why(stopping: list[Verdict], warned: tuple[str, ...], count: int) -> str:
     return f"The data is fit for a model: {count - len(warned)} of {count} verdicts are good.{also}"
 
 
-def _stopped(workspace: Workspace, use_case: UseCase, plan: TrainingPlan, assessed: Assessed) -> Decision:
-    kept = f"v{plan.champion} stays. " if plan.champion else "No champion. "
+def _stopped(training: TrainingRun, assessed: Assessed) -> Decision:
+    champion, run = training.plan.champion, training.workspace.run
+    kept = f"v{champion} stays. " if champion else "No champion. "
     return Decision(
-        id=f"{Kind.KEPT}/{plan.partition}/{workspace.run}",
-        use_case=use_case.name,
+        id=f"{Kind.KEPT}/{training.key}/{run}",
+        use_case=training.use_case.name,
         kind=Kind.KEPT,
-        partition=plan.partition,
+        partition=training.key,
         why=kept + assessed.why,
         actor="assessment",
-        run=workspace.run,
-        evidence={"assessment": to_json(assessed), "champion": plan.champion},
-        model_version=plan.champion,
+        run=run,
+        evidence={"assessment": to_json(assessed), "champion": champion},
+        model_version=champion,
     )

@@ -67,6 +67,6 @@ def reproduce(
     workspace, named = opened(use_case)
     with progress(f"reproducing {named.name} v{version}"):
         done = training.reproduce(workspace, named.name, version)
-    print(training.told(done))
+    print(done)
     if not done.identical:
         raise Exit(1)

@@ -15,9 +15,8 @@ from pipelines.commands.program import PartitionKey, UseCaseName, new_run_name, 
 from pipelines.errors import PermanentError
 
 if TYPE_CHECKING:
-    from pipelines.training import Trained, TrainingPlan
-    from pipelines.use_case import UseCase
-    from pipelines.workspace import StageRun, Workspace
+    from pipelines.training import Trained, TrainingRun
+    from pipelines.workspace import StageRun
 
 _log = logging.getLogger(__name__)
 
@@ -46,28 +45,26 @@ def run_training(run: StageRun) -> object:
     """Assess the data, train every candidate, judge, promote or keep; a candidate that crashes loses, as in the DAG."""
     from pipelines import assessment, gates, promotion, training
 
-    planned = training.plan_training(run)
-    assessed = assessment.admit(run.workspace, run.use_case, planned)
-    trained = train_all(run.workspace, run.use_case, planned)
-    evaluated = gates.evaluate_assessed(run.workspace, run.use_case, planned, trained, assessed)
-    if not evaluated.passed:
-        return promotion.keep(run.workspace, run.use_case, planned, evaluated)
-    registered = promotion.register(run.workspace, run.use_case, planned, evaluated)
-    return promotion.promote(run.workspace, run.use_case, planned, evaluated, registered, None)
+    at_work = training.TrainingRun(run.workspace, run.use_case, training.plan_training(run))
+    assessed = assessment.admit(at_work)
+    judged = gates.Judged(at_work, gates.evaluate(at_work, train_all(at_work), assessed))
+    if not judged.evaluation.passed:
+        return promotion.keep(judged)
+    return promotion.promote(promotion.Proposal(at_work, judged.evaluation, promotion.register(judged)))
 
 
-def train_all(workspace: Workspace, use_case: UseCase, planned: TrainingPlan) -> list[Trained]:
+def train_all(at_work: TrainingRun) -> list[Trained]:
     """Every candidate that did not crash. Threads, as fitting lets go of Python's lock: they share the cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda name: _train(workspace, use_case, planned, name), planned.candidates)
+        found = pool.map(lambda name: _train(at_work, name), at_work.plan.candidates)
     return [t for t in found if t]
 
 
-def _train(workspace: Workspace, use_case: UseCase, planned: TrainingPlan, name: str) -> Trained | None:
+def _train(at_work: TrainingRun, name: str) -> Trained | None:
     from pipelines.training import train_candidate
 
     try:
-        return train_candidate(workspace, use_case, planned, name)
+        return train_candidate(at_work, name)
     except Exception:  # whatever crashed it, the other candidates go on; if all crash, the evaluation says so
         _log.exception("candidate %s crashed", name)
         return None

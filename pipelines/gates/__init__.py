@@ -3,10 +3,23 @@
 In: trained candidates and the champion. Out: `Evaluation`: the chosen one and a verdict per gate.
 """
 
-from pipelines.gates.evaluation import Evaluation, evaluate, evaluate_assessed
-from pipelines.gates.gates_in_use import inference_gate
-from pipelines.gates.inference import measure
+from pipelines.gates.evaluation import Evaluation, Judged, evaluate, evaluate_candidates
+from pipelines.gates.evidence import Array, Challenger
+from pipelines.gates.inference import measure as measure_inference
+from pipelines.gates.inference import verdict_on as judge_inference
 from pipelines.gates.inference_server import warm_up
 from pipelines.gates.statistics import MIN_DAYS, day_bootstrap
 
-__all__ = ["MIN_DAYS", "Evaluation", "day_bootstrap", "evaluate", "evaluate_assessed", "inference_gate", "measure", "warm_up"]
+__all__ = [
+    "MIN_DAYS",
+    "Array",
+    "Challenger",
+    "Evaluation",
+    "Judged",
+    "day_bootstrap",
+    "evaluate",
+    "evaluate_candidates",
+    "judge_inference",
+    "measure_inference",
+    "warm_up",
+]

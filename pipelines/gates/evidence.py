@@ -1,40 +1,31 @@
-"""Evidence: what the gates look at. Plain arrays and numbers, gathered by `pipelines.gates.evaluation`."""
+"""Evidence: what the gates look at. Plain arrays and numbers, and what a gate measured itself; gathered by `evaluation`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from pipelines.training import TrainingRun
 from pipelines.use_case import Value
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Inference:
-    """A model loaded from the registry in a fresh process, on real rows. `problem` says why there are no numbers.
+class Challenger:
+    """A logged model, real rows, and its `probability` for each in the process that has it: what a gate may try out."""
 
-    `max_difference` is against the probabilities of the process that trained it; latency is the median for one row.
-    """
-
-    rows: int = 0
-    max_difference: float | None = None
-    latency_ms: float | None = None
-    memory_mib: float | None = None
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
-class Stability:
-    """Share of rows whose action changes when their values are disturbed; `problem` says what crashed."""
-
-    rows: int = 0
-    noise_flips: float | None = None
-    missing_flips: float | None = None
-    unseen_flips: float | None = None
-    problem: str | None = None
+    training: TrainingRun
+    model_uri: str
+    predict: Callable[[pd.DataFrame], Array]
+    rows: pd.DataFrame
+    probability: Array
 
 
 @dataclass(frozen=True)
@@ -44,6 +35,7 @@ class Evidence:
     `champion` is None where there is no champion to compare with; `champion_problem` says why one that the ledger
     names could not be scored. `dummy` always says the average of the training rows. `segments` maps a segment to each
     row's value, or to None where the rows lack it. From probability `threshold` on the users act, worth `value`.
+    `measured` has what a gate's own `measure` found, by the gate's name.
     """
 
     label: Array
@@ -59,5 +51,8 @@ class Evidence:
     segments: dict[str, Array | None] = field(default_factory=dict)
     threshold: float = 0.5
     value: Value | None = None
-    inference: Inference | None = None
-    stability: Stability | None = None
+    measured: dict[str, object] = field(default_factory=dict)
+
+
+def shown(number: float | int | None) -> str:
+    return "unknown" if number is None else f"{number:.3f}"

@@ -1,13 +1,18 @@
 """Register, approve, promote, roll back; the record behind each version's card.
 
-In: an evaluation that passed. Out: a champion, told by the ledger.
+In: an evaluation that passed. Out: a champion, named by the ledger.
 """
 
-from pipelines.promotion.approvals import ask, decline_unapproved, evidence_text, promote_approved, take_down
+from pipelines.promotion.approvals import ask, decline_unapproved, promote_approved, take_down
 from pipelines.promotion.model_card import load_record
-from pipelines.promotion.promotion import Registered, earlier_champions, keep, promote, register, rollback
+from pipelines.promotion.moves import earlier_champions, promote, rollback
+from pipelines.promotion.outcome import keep
+from pipelines.promotion.proposal import Proposal, Registered
+from pipelines.promotion.question import evidence_text
+from pipelines.promotion.registration import refit, refuse_unserved, register
 
 __all__ = [
+    "Proposal",
     "Registered",
     "ask",
     "decline_unapproved",
@@ -17,6 +22,8 @@ __all__ = [
     "load_record",
     "promote",
     "promote_approved",
+    "refit",
+    "refuse_unserved",
     "register",
     "rollback",
     "take_down",

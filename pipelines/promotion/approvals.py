@@ -1,4 +1,4 @@
-"""Approval by a person: the evidence that they are shown, and what their answer is worth.
+"""Approval by a person: what an answer to the question is worth.
 
 Nothing but an answer counts: a question that was skipped or marked as done by hand, or left until its deadline, is a no.
 The task that asks writes the question into the ledger, and a yes when Airflow hands it one, both with the digest of what was
@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.gates import Evaluation
-from pipelines.promotion.promotion import Promotion, Registered, decline, promote, record_approval
-from pipelines.results import Verdict, to_json
-from pipelines.training import TrainingPlan
+from pipelines.promotion.moves import promote
+from pipelines.promotion.outcome import Promotion, decision_on, keep_because
+from pipelines.promotion.proposal import Proposal
+from pipelines.promotion.question import in_words
+from pipelines.results import to_json
 from pipelines.use_case import UseCase
-from pipelines.workspace import Kind, Workspace, approvers_of
+from pipelines.workspace import Kind, approvers_of
 
 REJECT, NOBODY = "Reject", "nobody"
-_FIGURES = {"auc": "AUC", "log_loss": "log loss", "calibration_error": "calibration error", "rows": "rows"}
-_UNITS = (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
 
 
 @dataclass(frozen=True)
@@ -36,66 +34,79 @@ class Answer:
     why: str
 
 
-def ask(workspace: Workspace, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered) -> None:
+def ask(proposal: Proposal) -> None:
     """Write the question into the ledger: from now on no earlier yes of this run counts."""
-    why = f"v{registered.version} waits for an answer of {use_case.approvers}, for {in_words(use_case.approval_deadline)}"
-    up = plan, evaluation, registered
-    record_approval(workspace, use_case, *up, Kind.ASKED, "training", why, datetime.now(UTC).isoformat(), _digest(*up))
+    use_case = proposal.training.use_case
+    why = f"v{proposal.version} waits for an answer of {use_case.approvers}, for {in_words(use_case.approval_deadline)}"
+    _record(proposal, kind=Kind.ASKED, actor="training", why=why, at=datetime.now(UTC).isoformat())
 
 
-def take_down(
-    workspace: Workspace, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, said: Any
-) -> Answer:
+def take_down(proposal: Proposal, said: Any) -> Answer:
     """Write a yes of the group into the ledger; a no is written down by `decline_unapproved`, with what became of it."""
-    answer = judge_answer(use_case, approvers_of(use_case, workspace.environment), registered.version, said)
+    answer = _judge(proposal, said)
     if answer.approved:
-        up = plan, evaluation, registered
-        at = str(said.get("responded_at"))
-        record_approval(workspace, use_case, *up, Kind.APPROVED, answer.actor, answer.why, at, _digest(*up))
+        _record(proposal, kind=Kind.APPROVED, actor=answer.actor, why=answer.why, at=str(said.get("responded_at")))
     return answer
 
 
-def promote_approved(
-    workspace: Workspace, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, said: Any
-) -> Promotion | None:
+def promote_approved(proposal: Proposal, said: Any) -> Promotion | None:
     """Promote what a member of the group approved; None when nobody did."""
-    answer = answer_of(workspace, use_case, plan, evaluation, registered, said)
-    if not answer.approved:
-        return None
-    return promote(workspace, use_case, plan, evaluation, registered, answer.actor, answer.why)
+    answer = answer_of(proposal, said)
+    return promote(proposal, answer.actor, answer.why) if answer.approved else None
 
 
-def decline_unapproved(
-    workspace: Workspace, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, said: Any
-) -> Promotion | None:
-    """Record that the champion stays, and who said no or that nobody said anything; None when it was approved."""
-    answer = answer_of(workspace, use_case, plan, evaluation, registered, said)
+def decline_unapproved(proposal: Proposal, said: Any) -> Promotion | None:
+    """Record that the champion stays, and who said no or that nobody said anything; None when it was approved.
+
+    Asked again in the same run, another answer is another decision.
+    """
+    answer, training, version = answer_of(proposal, said), proposal.training, proposal.version
     if answer.approved:
         return None
-    return decline(workspace, use_case, plan, evaluation, registered, answer.why, answer.actor)
+    now = training.ledger.champion(training.use_case.name)
+    serves = now is not None and now.version == version
+    done = "was promoted before, only a rollback takes it back" if serves else "was not promoted"
+    why = f"v{version} {done}: {answer.why}. {proposal.evaluation.why}"
+    return keep_because(proposal, why, answer.actor, version)
 
 
-def answer_of(
-    workspace: Workspace, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered, said: Any
-) -> Answer:
+def answer_of(proposal: Proposal, said: Any) -> Answer:
     """What the question's result says; a yes only as the ledger has it: given after the last question, to this very thing."""
-    answer = judge_answer(use_case, approvers_of(use_case, workspace.environment), registered.version, said)
+    answer, training = _judge(proposal, said), proposal.training
     if not answer.approved:
         return answer
-    about = plan.partition, workspace.run, registered.version
-    rows = [d for d in workspace.ledger.decisions(use_case.name) if (d.partition, d.run, d.model_version) == about]
+    about = training.key, training.workspace.run, proposal.version
+    decisions = training.ledger.decisions(training.use_case.name)
+    rows = [d for d in decisions if (d.partition, d.run, d.model_version) == about]
     asked, taken = ([None, None] + [d for d in rows if d.kind in (Kind.ASKED, Kind.APPROVED)])[-2:]
     if not asked or not taken or (asked.kind, taken.kind, taken.actor) != (Kind.ASKED, Kind.APPROVED, answer.actor):
         why = f"a yes of {answer.actor} stands in the task's result, but the task never wrote one down: edited by hand?"
         return Answer(False, NOBODY, why)
-    if {asked.evidence["shown"], taken.evidence["shown"]} != {_digest(plan, evaluation, registered)}:
+    if {asked.evidence["shown"], taken.evidence["shown"]} != {_digest(proposal)}:
         why = f"{answer.actor} approved something else: plan, evaluation or version are not those of the question"
         return Answer(False, NOBODY, why)
     return Answer(True, taken.actor, taken.why)
 
 
-def _digest(plan: TrainingPlan, evaluation: Evaluation, registered: Registered) -> str:
-    text = json.dumps([to_json(part) for part in (plan, evaluation, registered)], sort_keys=True)
+def _judge(proposal: Proposal, said: Any) -> Answer:
+    use_case = proposal.training.use_case
+    return judge_answer(use_case, approvers_of(use_case, proposal.training.workspace.environment), proposal.version, said)
+
+
+def _record(proposal: Proposal, *, kind: Kind, actor: str, why: str, at: str) -> None:
+    """The question about a version, or a person's yes to it; `at` tells it from others in the same run.
+
+    The promotion is another row, with its own outcome.
+    """
+    version = proposal.version
+    made = decision_on(proposal, kind=kind, why=why, actor=actor, version=version, suffix=f"/v{version}/{at}")
+    shown = made.evidence | {"shown": _digest(proposal)}
+    proposal.training.ledger.record(replace(made, evidence=shown, effect=None))
+
+
+def _digest(proposal: Proposal) -> str:
+    parts = proposal.training.plan, proposal.evaluation, proposal.registered
+    text = json.dumps([to_json(part) for part in parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -118,80 +129,3 @@ def _unsigned(use_case: UseCase, given: str) -> str:
     if given == REJECT:  # the default, taken at the deadline
         return f"nobody answered within {in_words(use_case.approval_deadline)}"
     return f"the answer '{given}' does not say who gave it"
-
-
-def in_words(span: timedelta) -> str:
-    """`3 days`, in the largest unit that needs no fraction."""
-    seconds = max(1, round(span.total_seconds()))
-    unit, size = next((u, s) for u, s in _UNITS if seconds % s == 0)
-    count = seconds // size
-    return f"{count} {unit if count != 1 else unit[:-1]}"
-
-
-def evidence_text(use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered) -> str:
-    """The question's text, in Markdown: everything that the gates looked at, before the one who decides."""
-    parts = [
-        _candidate(use_case, plan, evaluation, registered),
-        _figures(plan, evaluation),
-        _gates(evaluation.verdicts),
-        _worth(use_case, evaluation),
-        _warnings(evaluation),
-        f"Model card: [models/v{registered.version}](lifecycle/reports/{use_case.name}/models/v{registered.version}.html)",
-        f"Without an answer within {in_words(use_case.approval_deadline)} it is a no. "
-        f"Members of {plain(use_case.approvers)} may answer; a note is kept in the ledger.",
-    ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _candidate(use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, registered: Registered) -> str:
-    serves = use_case.partition(plan.partition).next.key
-    now = f"v{plan.champion} serves until then." if plan.champion else "No model serves yet."
-    return (
-        f"**{plain(evaluation.chosen.candidate)}**, registered as **v{registered.version}**, would serve from {serves} on. "
-        f"{now} Trained on {plan.partitions[0]} to {plan.partitions[-1]} ({plan.rows:,} rows), judged on rows from "
-        f"{plan.holdout_from} on."
-    )
-
-
-def _figures(plan: TrainingPlan, evaluation: Evaluation) -> str:
-    before, champion = evaluation.champion_holdout or {}, f"champion v{plan.champion}" if plan.champion else "no champion"
-    rows = [(name, _figure(evaluation.holdout.get(key)), _figure(before.get(key))) for key, name in _FIGURES.items()]
-    return _table(("on the same newer rows", "candidate", champion), rows)
-
-
-def _gates(verdicts: Sequence[Verdict]) -> str:
-    rows = [(v.gate.replace("_", " "), "passed" if v.passed else "FAILED", v.sentence) for v in verdicts]
-    return _table(("gate", "verdict", "why"), rows)
-
-
-def _worth(use_case: UseCase, evaluation: Evaluation) -> str:
-    if evaluation.worth is None or use_case.value is None:
-        return ""
-    return f"Worth on these rows, against doing nothing: **{evaluation.worth:,.0f} {plain(use_case.value.unit)}**."
-
-
-def _warnings(evaluation: Evaluation) -> str:
-    assessed = evaluation.assessment
-    if assessed is None:
-        return "The data was not assessed."
-    warned = [v for v in assessed.verdicts if v.gate in assessed.warned]
-    if not warned:
-        return "The assessment of the data has no warnings."
-    said = "\n".join(f"- {plain(v.gate.replace('_', ' '))}: {plain(v.sentence)}" for v in warned)
-    return f"Warnings of the data's assessment:\n\n{said}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([plain(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _figure(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-
-
-def plain(text: str) -> str:
-    """Text that Markdown shows as it is: values of the data stand in the gates' sentences."""
-    return re.sub(r"([\\`*_\[\]<>|#~!])", r"\\\1", " ".join(text.split()))

@@ -6,21 +6,17 @@ import json
 from typing import Any
 
 from pipelines.errors import PermanentError
-from pipelines.gates import Evaluation
 from pipelines.promotion.model_card_record import card_record
-from pipelines.training import TrainingPlan
-from pipelines.use_case import UseCase
+from pipelines.promotion.proposal import Proposal
 from pipelines.workspace import Workspace, file_exists, read_bytes, write_bytes
 
 
-def write(
-    workspace: Workspace, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, version: int, refitted: bool
-) -> None:
+def write(proposal: Proposal) -> None:
     """Gather a version's record while it is registered; save it below the reports and in the version's MLflow run."""
-    record = card_record(workspace, use_case, plan, evaluation, version, refitted)
+    training, record = proposal.training, card_record(proposal)
     text = json.dumps(record, indent=1, allow_nan=False)
-    write_bytes(_address(workspace, use_case.name, version), text.encode())
-    workspace.registry.client.log_text(record["reproduction"]["run"], text, "model_card.json")
+    write_bytes(_address(training.workspace, training.use_case.name, proposal.version), text.encode())
+    training.registry.client.log_text(record["reproduction"]["run"], text, "model_card.json")
 
 
 def load_record(workspace: Workspace, use_case: str, version: int) -> dict[str, Any]:

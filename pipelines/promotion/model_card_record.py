@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.gates import Evaluation
 from pipelines.promotion.model_card_figures import CONFIDENCE, calibration, importances, intervals, statistics
-from pipelines.training import TrainingPlan, load_rows
+from pipelines.promotion.proposal import Proposal
+from pipelines.training import TrainingRun
 from pipelines.use_case import UseCase
-from pipelines.workspace import Workspace
 
 METRICS = ("auc", "log_loss", "calibration_error")
 
 
-def card_record(
-    workspace: Workspace, use_case: UseCase, plan: TrainingPlan, evaluation: Evaluation, version: int, refitted: bool
-) -> dict[str, Any]:
+def card_record(proposal: Proposal) -> dict[str, Any]:
     """Everything that the card says of the model itself, as plain JSON; what became of it is asked of the ledger."""
-    rows = load_rows(workspace, use_case, plan)
-    model = workspace.registry.load_uri(use_case.name, evaluation.chosen.model_uri)
+    training, evaluation, rows = proposal.training, proposal.evaluation, proposal.training.rows
+    use_case = training.use_case
+    model = training.registry.load_uri(use_case.name, evaluation.chosen.model_uri)
     label, probability = rows.holdout["label"].to_numpy(), model.predict(rows.holdout)
     day = rows.holdout[use_case.features.date].astype(str).to_numpy()
     return {
-        **_about(workspace, use_case, plan, version, refitted),
-        "data": _data(use_case, plan, rows),
+        **_about(proposal),
+        "data": _data(training),
         "candidates": _candidates(use_case, evaluation),
         "crashed": list(evaluation.crashed),
         "metrics": _metrics(evaluation, intervals(label, probability, day)),
@@ -36,11 +34,12 @@ def card_record(
         "worth": _worth(use_case, evaluation),
         "gates": [{"gate": v.gate, "passed": v.passed, "sentence": v.sentence} for v in evaluation.verdicts],
         "warnings": _warnings(evaluation),
-        "reproduction": _reproduction(workspace, use_case, evaluation, version),
+        "reproduction": _reproduction(proposal),
     }
 
 
-def _about(workspace: Workspace, use_case: UseCase, plan: TrainingPlan, version: int, refitted: bool) -> dict[str, Any]:
+def _about(proposal: Proposal) -> dict[str, Any]:
+    training, use_case = proposal.training, proposal.training.use_case
     return {
         "use_case": use_case.name,
         "title": use_case.title,
@@ -50,19 +49,20 @@ def _about(workspace: Workspace, use_case: UseCase, plan: TrainingPlan, version:
         "limits": list(use_case.limits),
         "approval": use_case.approval,
         "approvers": use_case.approvers,
-        "version": version,
-        "partition": plan.partition,
-        "champion_then": plan.champion,
-        "refitted": refitted,
+        "version": proposal.version,
+        "partition": training.key,
+        "champion_then": training.plan.champion,
+        "refitted": proposal.registered.refitted,
         "confidence": CONFIDENCE,
         "min_slice_rows": use_case.gates.min_slice_rows,
         "min_gain_over_simple": use_case.gates.min_gain_over_simple,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "made_by": workspace.run,
+        "made_by": training.workspace.run,
     }
 
 
-def _data(use_case: UseCase, plan: TrainingPlan, rows: Any) -> dict[str, Any]:
+def _data(training: TrainingRun) -> dict[str, Any]:
+    use_case, plan, rows = training.use_case, training.plan, training.rows
     return {
         "partitions": list(plan.partitions),
         "tables": dict(plan.versions),
@@ -104,7 +104,8 @@ def _metrics(evaluation: Evaluation, found: dict[str, tuple[float, float] | None
 
 def _slices(evaluation: Evaluation) -> list[dict[str, Any]]:
     """The table that the gate looked at."""
-    return list(next((v.numbers.get("slices") or [] for v in evaluation.verdicts if v.gate == "slices"), []))
+    slices: Any = next((v.numbers.get("slices") or [] for v in evaluation.verdicts if v.gate == "slices"), [])
+    return list(slices)
 
 
 def _worth(use_case: UseCase, evaluation: Evaluation) -> dict[str, Any] | None:
@@ -122,16 +123,17 @@ def _warnings(evaluation: Evaluation) -> list[dict[str, str]] | None:
     return [{"question": v.gate, "sentence": v.sentence} for v in assessed.verdicts if v.gate in assessed.warned]
 
 
-def _reproduction(workspace: Workspace, use_case: UseCase, evaluation: Evaluation, version: int) -> dict[str, Any]:
+def _reproduction(proposal: Proposal) -> dict[str, Any]:
     """What the version itself carries, and where it lies."""
-    meta = workspace.registry.load(use_case.name, version).meta
-    registered = workspace.registry.version(use_case.name, version)
+    registry, name, version = proposal.training.registry, proposal.training.use_case.name, proposal.version
+    chosen, assessment = proposal.evaluation.chosen, proposal.evaluation.assessment
+    meta, registered = registry.load(name, version).meta, registry.version(name, version)
     return {
-        **{name: meta[name] for name in ("code", "lock", "configuration", "seed")},
+        **{field: meta[field] for field in ("code", "lock", "configuration", "seed")},
         "python": platform.python_version(),
         "digest": registered.tags.digest,
-        "run": registered.run_id or evaluation.chosen.run_id,
-        "judged_run": evaluation.chosen.run_id,
-        "assessment": evaluation.assessment and asdict(evaluation.assessment)["page"],
-        "command": f"python -m pipelines reproduce {use_case.name} {version}",
+        "run": registered.run_id or chosen.run_id,
+        "judged_run": chosen.run_id,
+        "assessment": assessment and assessment.page,
+        "command": f"python -m pipelines reproduce {name} {version}",
     }

@@ -3,33 +3,24 @@
 In: features and labels. Out: `TrainingPlan`, one `Trained` per candidate, `Reproduction`.
 """
 
-from pipelines.training.estimators import make_pipeline
-from pipelines.training.reproduction import reproduce, told
-from pipelines.training.training import (
-    Rows,
-    Trained,
-    TrainingPlan,
-    example,
-    fit,
-    load_rows,
-    model_meta,
-    plan_training,
-    run_tags,
-    train_candidate,
-)
+from pipelines.training.candidates import CONFIGURATION_FILE, Trained, example, train_candidate
+from pipelines.training.estimators import fit, make_pipeline
+from pipelines.training.plan import Rows, TrainingPlan, TrainingRun, plan_training
+from pipelines.training.provenance import model_meta, run_tags
+from pipelines.training.reproduction import reproduce
 
 __all__ = [
+    "CONFIGURATION_FILE",
     "Rows",
     "Trained",
     "TrainingPlan",
+    "TrainingRun",
     "example",
     "fit",
-    "load_rows",
     "make_pipeline",
     "model_meta",
     "plan_training",
     "reproduce",
     "run_tags",
-    "told",
     "train_candidate",
 ]

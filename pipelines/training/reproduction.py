@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
-from pipelines.training.training import Rows, TrainingPlan, digest_of, evaluate_on, fit, git_commit, load_rows
+from pipelines.training.candidates import CONFIGURATION_FILE
+from pipelines.training.estimators import evaluate_on, fit
+from pipelines.training.plan import Rows, TrainingPlan, TrainingRun
+from pipelines.training.provenance import digest_of, git_commit
 from pipelines.use_case import ROOT, UseCase, load_use_case
 from pipelines.workspace import Model, Workspace
 
-CONFIGURATION_FILE = "use_case.json"
+if TYPE_CHECKING:
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
+
+Scores = dict[str, float | int | None]
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,37 @@ class Reproduction:
     def identical(self) -> bool:
         return bool(self.metrics) and all(m.same for m in self.metrics) and self.difference == 0.0
 
+    def __str__(self) -> str:
+        """The comparison as a table, what is not as it was, and the outcome in one line."""
+        head = f"{'metric':<20}{'recorded':>24}{'reproduced':>24}  same"
+        lines = [f"{m.metric:<20}{m.recorded!r:>24}{m.reproduced!r:>24}  {'yes' if m.same else 'NO'}" for m in self.metrics]
+        served = "fitted once more on all rows" if self.refitted else "as it was judged"
+        lines += [f"{f'largest difference of a probability, {served}':<68}{self.difference!r:>6}"]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        name = f"{self.use_case} v{self.version} ({self.candidate}, {self.rows:,} rows)"
+        return "\n".join([head, *lines, f"{name}: {self._outcome()}"])
+
+    def _outcome(self) -> str:
+        if self.identical:
+            return "reproduced, identical to the last bit"
+        if not self.metrics:
+            return "NOT reproduced: no scores were recorded to compare with"
+        other = [m.metric for m in self.metrics if not m.same] + (["the probabilities"] if self.difference else [])
+        return f"NOT reproduced: {', '.join(other)} differ"
+
+
+@dataclass(frozen=True)
+class Original:
+    """A registered version, the MLflow run that it came from, and the configuration that it was trained with."""
+
+    workspace: Workspace
+    use_case: UseCase
+    model: Model
+    run_id: str | None
+
+    def __str__(self) -> str:
+        return f"{self.use_case.name} v{self.model.version}"
+
 
 def reproduce(workspace: Workspace, use_case_name: str, version: int) -> Reproduction:
     """Fit what a version was judged as, and the version itself, from the rows, parameters and seed of then.
@@ -57,19 +95,26 @@ def reproduce(workspace: Workspace, use_case_name: str, version: int) -> Reprodu
     """
     from threadpoolctl import threadpool_limits
 
-    record = workspace.registry.version(use_case_name, version)
+    run_id = workspace.registry.version(use_case_name, version).run_id
     model = workspace.registry.load(use_case_name, version)
-    use_case, warnings = _use_case(workspace, use_case_name, record.run_id, model)
+    use_case, warnings = _use_case(workspace, use_case_name, run_id, model)
+    original = Original(workspace, use_case, model, run_id)
     with threadpool_limits(1):
-        rows = _rows(workspace, use_case, model)
-        judged = _fit(use_case, model, rows.fit)
-        recorded, refitted = _recorded(workspace, record, model)
+        rows = _rows(original)
+        judged = _fit(original, rows.fit)
+        recorded, refitted = _recorded(original)
         metrics = _compare(recorded, evaluate_on(judged, use_case, rows.holdout))
-        served = _fit(use_case, model, rows.all) if refitted else judged
-        difference = _difference(use_case, model, served, rows.holdout)
-    warnings += _changes(workspace, model, version)
+        served = _fit(original, rows.all) if refitted else judged
+        difference = _difference(original, served, rows.holdout)
     return Reproduction(
-        use_case_name, version, model.meta["candidate"], len(rows.all), refitted, metrics, difference, tuple(warnings)
+        use_case=use_case_name,
+        version=version,
+        candidate=model.meta["candidate"],
+        rows=len(rows.all),
+        refitted=refitted,
+        metrics=metrics,
+        difference=difference,
+        warnings=(*warnings, *_changes(original)),
     )
 
 
@@ -108,13 +153,13 @@ def _parsed(name: str, model: Model, text: str) -> UseCase:
         ) from None
 
 
-def _rows(workspace: Workspace, use_case: UseCase, model: Model) -> Rows:
+def _rows(original: Original) -> Rows:
     """The rows of the recorded table versions."""
     from deltalake.exceptions import DeltaError
 
-    meta = model.meta
+    meta = original.model.meta
     plan = TrainingPlan(
-        use_case=use_case.name,
+        use_case=original.use_case.name,
         partition=meta["partition"],
         partitions=tuple(meta["partitions"]),
         versions=meta["versions"],
@@ -125,42 +170,45 @@ def _rows(workspace: Workspace, use_case: UseCase, model: Model) -> Rows:
         rows=0,
     )
     try:
-        return load_rows(workspace, use_case, plan)
+        return TrainingRun(original.workspace, original.use_case, plan).rows
     except (DeltaError, OSError, PermanentError) as error:
         tables = ", ".join(f"{table} version {number}" for table, number in meta["versions"].items())
         raise PermanentError(
-            f"{use_case.name} v{model.version}: its rows cannot be loaded as they were ({tables}): {error}. If they were "
+            f"{original}: its rows cannot be loaded as they were ({tables}): {error}. If they were "
             "swept away or lost, put the files back from a backup of the lake"
         ) from None
 
 
-def _fit(use_case: UseCase, model: Model, rows: Any) -> Any:
-    return fit(use_case, use_case.training.candidates[model.meta["candidate"]], model.meta["params"], rows)
+def _fit(original: Original, rows: pd.DataFrame) -> Pipeline:
+    meta, use_case = original.model.meta, original.use_case
+    return fit(use_case, use_case.training.candidates[meta["candidate"]], meta["params"], rows)
 
 
-def _recorded(workspace: Workspace, record: Any, model: Model) -> tuple[dict[str, Any], bool]:
+def _recorded(original: Original) -> tuple[Scores, bool]:
     """The scores on the holdout that were written down, and whether the version was fitted once more after them."""
-    if "holdout" in model.meta:
-        return dict(model.meta["holdout"]), True
-    logged = workspace.registry.client.get_run(record.run_id).data.metrics if record.run_id else {}
+    if "holdout" in original.model.meta:
+        return dict(original.model.meta["holdout"]), True
+    client = original.workspace.registry.client
+    logged = client.get_run(original.run_id).data.metrics if original.run_id else {}
     return {name.removeprefix("holdout_"): value for name, value in logged.items() if name.startswith("holdout_")}, False
 
 
-def _compare(recorded: dict[str, Any], reproduced: dict[str, Any]) -> tuple[Compared, ...]:
+def _compare(recorded: Scores, reproduced: Scores) -> tuple[Compared, ...]:
     names = [name for name in reproduced if name in recorded]
     return tuple(Compared(name, recorded[name], reproduced[name]) for name in names)
 
 
-def _difference(use_case: UseCase, model: Model, pipeline: Any, rows: Any) -> float:
+def _difference(original: Original, pipeline: Pipeline, rows: pd.DataFrame) -> float:
     import numpy as np
 
-    mine = pipeline.predict_proba(rows[list(use_case.features.names)])[:, 1]
-    return float(np.abs(mine - model.predict(rows)).max())
+    mine = pipeline.predict_proba(rows[list(original.use_case.features.names)])[:, 1]
+    return float(np.abs(mine - original.model.predict(rows)).max())
 
 
-def _changes(workspace: Workspace, model: Model, version: int) -> list[str]:
+def _changes(original: Original) -> list[str]:
     """What is not as it was at the training, beside the rows."""
-    about = workspace.registry.mlflow.models.get_model_info(f"models:/{model.name}/{version}")
+    model = original.model
+    about = original.workspace.registry.mlflow.models.get_model_info(f"models:/{model.name}/{model.version}")
     then = (about.flavors.get("python_function") or {}).get("python_version")
     pairs = {
         "code commit": (model.meta["code"], git_commit()),
@@ -168,23 +216,3 @@ def _changes(workspace: Workspace, model: Model, version: int) -> list[str]:
         "Python": (then, platform.python_version()),
     }
     return [f"{what}: was {before}, is {now}" for what, (before, now) in pairs.items() if before != now]
-
-
-def told(done: Reproduction) -> str:
-    """The comparison as a table, what is not as it was, and the outcome in one line."""
-    head = f"{'metric':<20}{'recorded':>24}{'reproduced':>24}  same"
-    lines = [f"{m.metric:<20}{m.recorded!r:>24}{m.reproduced!r:>24}  {'yes' if m.same else 'NO'}" for m in done.metrics]
-    served = "fitted once more on all rows" if done.refitted else "as it was judged"
-    lines += [f"{f'largest difference of a probability, {served}':<68}{done.difference!r:>6}"]
-    lines += [f"warning: {warning}" for warning in done.warnings]
-    name = f"{done.use_case} v{done.version} ({done.candidate}, {done.rows:,} rows)"
-    return "\n".join([head, *lines, f"{name}: {_outcome(done)}"])
-
-
-def _outcome(done: Reproduction) -> str:
-    if done.identical:
-        return "reproduced, identical to the last bit"
-    if not done.metrics:
-        return "NOT reproduced: no scores were recorded to compare with"
-    other = [m.metric for m in done.metrics if not m.same] + (["the probabilities"] if done.difference else [])
-    return f"NOT reproduced: {', '.join(other)} differ"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.use_case.contract import Column, ColumnType, Contract
 
 if TYPE_CHECKING:
-    from pyarrow import Table
+    import pyarrow as pa
 
 ROW = "_row"
 
@@ -24,13 +24,13 @@ class Reject:
     text: str = ""
 
 
-def cast_rows(rows: Table, header: list[str], contract: Contract) -> tuple[Table, list[Reject]]:
+def cast_rows(rows: pa.Table, header: list[str], contract: Contract) -> tuple[pa.Table, list[Reject]]:
     """Typed columns in the contract's order. A value that does not cast rejects its row, once, by its first rule."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    columns: dict[str, Any] = {}
-    bad: dict[int, tuple[str, Any]] = {}
+    columns: dict[str, pa.Array] = {}
+    bad: dict[int, tuple[str, str]] = {}
     for name, column in contract.columns.items():
         if name not in header:
             columns[name] = _default(column, rows.num_rows)
@@ -46,7 +46,7 @@ def cast_rows(rows: Table, header: list[str], contract: Contract) -> tuple[Table
     return pa.table({**columns, ROW: rows[ROW].combine_chunks()}).take(keep), rejects
 
 
-def _default(column: Column, count: int) -> Any:
+def _default(column: Column, count: int) -> pa.Array:
     """The column's default in every row: as YAML has it, or its text cast as a source's would be."""
     import pyarrow as pa
 
@@ -55,7 +55,7 @@ def _default(column: Column, count: int) -> Any:
     return pa.repeat(_typed(pa.array([value_text(column.default)]), column.type)[0], count)
 
 
-def as_declared(rows: Any, contract: Contract) -> Any:
+def as_declared(rows: pa.Table, contract: Contract) -> pa.Table:
     """Published rows with the contract's columns as it has them now: what is new since is its default, or null."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -68,20 +68,20 @@ def as_declared(rows: Any, contract: Contract) -> Any:
     return pa.table({**columns, ROW: rows[ROW]})
 
 
-def value_text(value: Any) -> str | None:
+def value_text(value: object) -> str | None:
     """A value as a source writes it."""
     if value is None or isinstance(value, str):
         return value
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def as_text(rows: Any, index: int) -> str:
+def as_text(rows: pa.Table, index: int) -> str:
     """One row as JSON text, for the quarantine."""
     row = {name: rows[name][index].as_py() for name in rows.column_names if name != ROW}
     return json.dumps(row, default=str)
 
 
-def arrow_type(kind: ColumnType) -> Any:
+def arrow_type(kind: ColumnType) -> pa.DataType:
     import pyarrow as pa
 
     return {
@@ -94,7 +94,7 @@ def arrow_type(kind: ColumnType) -> Any:
     }[kind]
 
 
-def _typed(text: Any, kind: ColumnType) -> Any:
+def _typed(text: pa.Array, kind: ColumnType) -> pa.Array:
     """Cast text; null where it does not cast. The fast path casts the whole column at once."""
     import pyarrow as pa
 
@@ -107,7 +107,7 @@ def _typed(text: Any, kind: ColumnType) -> Any:
         return pa.array([_one(v, kind) for v in text.to_pylist()], target)
 
 
-def _plain(text: Any, kind: ColumnType) -> Any:
+def _plain(text: pa.Array, kind: ColumnType) -> pa.Array:
     """Integers may arrive as '5.0'; times without a zone are refused, as nobody knows which one is meant."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -125,7 +125,7 @@ def _plain(text: Any, kind: ColumnType) -> Any:
     return text
 
 
-def _one(value: str | None, kind: ColumnType) -> Any:
+def _one(value: str | None, kind: ColumnType) -> object:
     import pyarrow as pa
 
     if value is None:
@@ -136,7 +136,7 @@ def _one(value: str | None, kind: ColumnType) -> Any:
         return None
 
 
-def _without_nul(text: Any) -> Any:
+def _without_nul(text: pa.Array) -> pa.Array:
     """Null where the text holds a NUL byte: no reader downstream agrees on what it means."""
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from pydantic import Field, model_validator
 
 from pipelines.use_case.section import Section
+
+Typed = str | int | float | bool | date | datetime
 
 
 class Severity(StrEnum):
@@ -39,7 +40,7 @@ class Column(Section):
     values: tuple[str, ...] = Field((), description="the only values allowed")
     pattern: str | None = None
     max_length: int = 200
-    default: Any = Field(None, description="used where the source lacks the column; null is one, for a nullable column")
+    default: object = Field(None, description="used where the source lacks the column; null is one, for a nullable column")
     severity: Severity = Severity.REJECT
 
     @property
@@ -61,24 +62,24 @@ class Column(Section):
         return self
 
 
-def typed(kind: ColumnType, value: float | str) -> Any:
+def typed(kind: ColumnType, value: float | str) -> Typed:
     """A bound or allowed value as one of the column's type; a time without a zone is UTC.
 
     Raises:
         ValueError: it is none.
     """
     try:
-        return _TYPED[kind](value)
+        return _TYPED[kind](value)  # type: ignore[arg-type]  # a number where a time is wanted raises TypeError
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"'{value}' is no {kind}") from None
 
 
-def _moment(text: Any) -> datetime:
+def _moment(text: str) -> datetime:
     found = datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-_TYPED: dict[ColumnType, Callable[[Any], Any]] = {
+_TYPED: dict[ColumnType, Callable[[str], Typed]] = {
     ColumnType.STRING: str,
     ColumnType.INTEGER: int,
     ColumnType.NUMBER: float,

@@ -3,7 +3,7 @@
 In: the environment file. Out: a `Workspace`, which every step takes; who is champion; restore.
 """
 
-from pipelines.workspace.champion import check_alias, first_unscored
+from pipelines.workspace.alias import check_alias, first_unscored
 from pipelines.workspace.commits import Commit, CommitRecord
 from pipelines.workspace.downstream import dependents, stages_to_recompute
 from pipelines.workspace.environment import (
@@ -11,10 +11,8 @@ from pipelines.workspace.environment import (
     LakeSettings,
     RegistrySettings,
     SparkSettings,
-    Workspace,
     approvers_of,
     load_environment,
-    open_workspace,
     state_folder,
     usable_use_cases,
 )
@@ -23,10 +21,12 @@ from pipelines.workspace.lake import Lake
 from pipelines.workspace.lake_log import PARTITION
 from pipelines.workspace.lake_reading import DataFile
 from pipelines.workspace.ledger import Champion, Decision, Kind, Ledger
-from pipelines.workspace.registry import CHALLENGER, CHAMPION, Model, Registry
+from pipelines.workspace.model import Model, ModelMeta
+from pipelines.workspace.registry import CHALLENGER, CHAMPION, Registry
 from pipelines.workspace.restoring import restorable, restore, use_case_of
 from pipelines.workspace.stage_run import StageRun
 from pipelines.workspace.tags import ModelVersion, RunTags, VersionTags
+from pipelines.workspace.workspace import Workspace, open_workspace
 
 __all__ = [
     "CHALLENGER",
@@ -43,6 +43,7 @@ __all__ = [
     "LakeSettings",
     "Ledger",
     "Model",
+    "ModelMeta",
     "ModelVersion",
     "Registry",
     "RegistrySettings",

@@ -1,4 +1,4 @@
-"""Bytes in and out, for local paths and `s3://` (boto3) and `gs://` (google-cloud-storage) addresses alike."""
+"""Bytes in and out, for local paths and `s3://` (boto3) and `gs://` (google-cloud-storage) addresses alike (docs/adr/0014)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, TransientError
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+    from google.cloud import storage
 
 
 def read_bytes(uri: str) -> bytes:
@@ -97,7 +101,7 @@ def _split(uri: str) -> tuple[str, str]:
 
 
 @cache
-def _s3() -> Any:
+def _s3() -> BaseClient:
     import boto3
 
     return boto3.client("s3")
@@ -131,12 +135,12 @@ def _gs_errors(uri: str) -> Iterator[None]:
 
 
 @cache
-def _gs() -> Any:
+def _gs() -> storage.Client:
     from google.cloud import storage
 
     return storage.Client()
 
 
-def _gs_blob(uri: str) -> Any:
+def _gs_blob(uri: str) -> storage.Blob:
     bucket, key = _split(uri)
     return _gs().bucket(bucket).blob(key)

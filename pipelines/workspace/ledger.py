@@ -11,11 +11,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
 from pipelines.workspace.commits import CommitRecord
 from pipelines.workspace.lake import Lake
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Kind(StrEnum):
@@ -49,7 +52,7 @@ class Decision:
     why: str
     actor: str
     run: str
-    evidence: dict[str, Any] = field(default_factory=dict)
+    evidence: dict[str, object] = field(default_factory=dict)
     model_version: int | None = None
     effective_from: str | None = None
     effect: float | None = None
@@ -123,7 +126,9 @@ class Ledger:
             return None
         last = max(moves, key=lambda d: (str(d.effective_from), d.at))
         assert last.model_version is not None
-        return Champion(last.model_version, str(last.effective_from), last.id, last.why, last.at)
+        return Champion(
+            version=last.model_version, effective_from=str(last.effective_from), decision=last.id, why=last.why, at=last.at
+        )
 
     def _append(self, decision: Decision, allowed: Callable[[], bool]) -> bool:
         import pyarrow as pa
@@ -146,7 +151,7 @@ def _v(version: int | None) -> str:
     return "none" if version is None else f"v{version}"
 
 
-def _schema() -> Any:
+def _schema() -> pa.Schema:
     import pyarrow as pa
 
     kinds = {"model_version": pa.int64(), "effect": pa.float64()}

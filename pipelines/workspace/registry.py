@@ -1,65 +1,29 @@
-"""The registry: models in MLflow, saved as skops and loaded only after their types and digest were checked."""
+"""The registry: runs, registered models and their aliases in MLflow, behind a few verbs."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
+from pipelines.workspace.model import Model, ModelMeta, check_types, digest_of_model, load_model
 from pipelines.workspace.tags import DIGEST_TAG, ModelVersion, RunTags, VersionTags
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+    from sklearn.pipeline import Pipeline
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
-MODEL_FILE = "model.skops"
-META_FILE = "trainyard.json"
-
-# What a scikit-learn pipeline of ours is made of beyond skops' own defaults. Static on purpose: the list that travels
-# inside a model is not to be trusted.
-TRUSTED_TYPES = frozenset(
-    {
-        "numpy.dtype",
-        "sklearn._loss.link.LogitLink",
-        "sklearn._loss.link.Interval",
-        "sklearn._loss.loss.HalfBinomialLoss",
-        "sklearn._loss._loss.CyHalfBinomialLoss",
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-        "sklearn.compose._column_transformer._RemainderColsList",
-        "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.model_selection._split.TimeSeriesSplit",
-        "sklearn.tree._tree.Tree",
-    }
-)
-
-
-@dataclass(frozen=True)
-class Model:
-    """A loaded version: the scikit-learn pipeline, and what was recorded with it."""
-
-    name: str
-    version: int
-    pipeline: Any
-    meta: dict[str, Any]
-    signature: dict[str, str] | None = None  # input column -> MLflow's type
-
-    def predict(self, rows: Any) -> Any:
-        """Probability of the positive label per row; columns are taken by name."""
-        missing = [c for c in self.meta["features"] if c not in rows.columns]
-        if missing:
-            raise PermanentError(
-                f"{self.name} v{self.version}: the rows lack {', '.join(missing)}, which the model was trained on; "
-                "rebuild the features with the use case as it was, or train a new model"
-            )
-        return self.pipeline.predict_proba(rows[self.meta["features"]])[:, 1]
 
 
 class Registry:
@@ -70,7 +34,7 @@ class Registry:
         self.artifacts = artifacts
 
     @property
-    def mlflow(self) -> Any:
+    def mlflow(self) -> ModuleType:
         """The `mlflow` module, pointed at this registry each time: its address is global to the process."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -83,7 +47,7 @@ class Registry:
         return mlflow
 
     @cached_property
-    def client(self) -> Any:
+    def client(self) -> MlflowClient:
         return self.mlflow.MlflowClient(self.tracking_uri, self.tracking_uri)
 
     @contextmanager
@@ -107,7 +71,7 @@ class Registry:
             if self.client.get_experiment_by_name(use_case) is None:
                 raise
 
-    def log_model(self, pipeline: Any, example: Any, meta: dict[str, Any]) -> str:
+    def log_model(self, pipeline: Pipeline, example: pd.DataFrame, meta: ModelMeta) -> str:
         """Log the pipeline and `meta` in the active run; return the model's address.
 
         Its digest is kept in MLflow's database at once, away from the store that holds the files.
@@ -129,7 +93,7 @@ class Registry:
             pyfunc_predict_fn="predict_proba",
             metadata={"trainyard": json.dumps(meta, sort_keys=True)},
         )
-        digest = _digest(self._download(info.model_uri))
+        digest = digest_of_model(self._download(info.model_uri))
         self.client.set_logged_model_tags(info.model_id, {DIGEST_TAG: digest})
         return str(info.model_uri)
 
@@ -210,51 +174,6 @@ class Registry:
 
     def _download(self, uri: str) -> Path:
         return Path(self.mlflow.artifacts.download_artifacts(uri))
-
-
-def load_model(folder: Path, name: str, version: int, digest: str) -> Model:
-    """Load a model's folder; see `Registry.load`."""
-    import skops.io
-
-    file = folder / MODEL_FILE
-    if _digest(folder) != digest:
-        raise PermanentError(
-            f"{name} v{version}: the model file is not the one that was registered (its SHA-256 differs); "
-            "do not use it: roll back, and find out who wrote to the artifact store"
-        )
-    types = check_types(skops.io.get_untrusted_types(file=file), f"{name} v{version}")
-    about = _about(folder)
-    columns = json.loads((about["signature"] or {}).get("inputs") or "[]")
-    signature = {c["name"]: c["type"] for c in columns} or None
-    return Model(name, version, skops.io.load(file, trusted=types), json.loads(about["trainyard"]), signature)
-
-
-def check_types(types: list[str], where: str) -> list[str]:
-    """Return `types` if each is on the allow-list.
-
-    Raises:
-        PermanentError: names the types that are not.
-    """
-    unknown = sorted(set(types) - TRUSTED_TYPES)
-    if unknown:
-        raise PermanentError(
-            f"{where}: holds types outside the allow-list: {', '.join(unknown)}; it is not loaded. If they are "
-            "yours and harmless, add them to TRUSTED_TYPES in pipelines/workspace/registry.py"
-        )
-    return list(types)
-
-
-def _digest(folder: Path) -> str:
-    """Of the model file, and of what we read from the file about it: features and dates decide what is served, and to whom."""
-    about = json.dumps(_about(folder), sort_keys=True).encode()
-    return hashlib.sha256((folder / MODEL_FILE).read_bytes() + about).hexdigest()
-
-
-def _about(folder: Path) -> dict[str, Any]:
-    import yaml
-
-    found = yaml.safe_load((folder / "MLmodel").read_text())
-    return {"trainyard": found["metadata"]["trainyard"], "signature": found.get("signature")}
 
 
 def _requirements() -> list[str]:

@@ -12,16 +12,17 @@ import pandas as pd
 import pytest
 
 from pipelines.assessment.assessment import Assessed, admit, assess, conclude, finite
-from pipelines.assessment.evidence import DataEvidence, Delays, Rewritten, counts, delays, measured, measures_of
+from pipelines.assessment.evidence import DataEvidence, Delays, Rewritten
+from pipelines.assessment.measures import counts, delays, measured, measures_of
 from pipelines.assessment.rules import RULES, doubling_gain, judge_data
 from pipelines.assessment.trial import Curve, Power, Trial, lucky_auc
 from pipelines.commands import stages
 from pipelines.errors import PermanentError
-from pipelines.gates import evaluate_assessed
-from pipelines.pages.assessment import assessment_page
+from pipelines.gates import evaluate
 from pipelines.pages.reports import read_report, reports_of
+from pipelines.pages.site import assessment_page
 from pipelines.results import Verdict, from_json, to_json
-from pipelines.training import Rows, TrainingPlan, plan_training
+from pipelines.training import Rows, TrainingRun
 from pipelines.use_case import Assessment, Question, UseCase
 from pipelines.workspace import Kind, StageRun, files
 from tests import synthetic
@@ -323,19 +324,19 @@ def test_luck_shrinks_with_rows() -> None:
 # In the lake, the ledger and MLflow ------------------------------------------------------------------------------------
 
 
-def planned(world: World, use_case: UseCase | None = None) -> TrainingPlan:
-    return plan_training(StageRun(world.workspace, use_case or world.use_case, world.days[7]))
+def planned(world: World) -> TrainingRun:
+    return world.training(7)
 
 
 def test_the_report_is_saved_and_its_page_drawn_from_it(published: World) -> None:
     world = published
-    found = assess(world.workspace, world.use_case, planned(world))
+    found = assess(planned(world))
     assert found.passed
     assert from_json(Assessed, to_json(found)) == found
     report = json.loads(files.read_bytes(f"{world.workspace.environment.reports}/{found.report}"))
     assert report["passed"] is True
     assert report["evidence"]["counts"]["rows"] == next(v for v in found.verdicts if v.gate == "rows").numbers["rows"]
-    assert report["plan"]["versions"] == planned(world).versions
+    assert report["plan"]["versions"] == planned(world).plan.versions
     page = read_report(world.workspace, *found.page.split("/")).decode()
     assert page.count("data-verdict=") == len(RULES)
     assert page.count("<svg") >= 3
@@ -370,11 +371,11 @@ def test_the_report_goes_with_the_model_and_into_the_decision(published: World, 
 
 def test_without_a_passed_assessment_nothing_is_evaluated(published: World) -> None:
     world = published
-    plan = planned(world)
-    failed = Assessed("parcels", plan.partition, False, (), (), "no", "r", "p")
+    training = planned(world)
+    failed = Assessed("parcels", training.key, False, (), (), "no", "r", "p")
     for assessed in (None, failed):
         with pytest.raises(PermanentError, match="did not pass its assessment"):
-            evaluate_assessed(world.workspace, world.use_case, plan, [], assessed)
+            evaluate(training, [], assessed)
 
 
 def republish(world: World, change: Callable[[Frame], Frame], day: int) -> None:
@@ -384,7 +385,7 @@ def republish(world: World, change: Callable[[Frame], Frame], day: int) -> None:
 
 
 def rewritten_verdict(world: World) -> Verdict:
-    return next(v for v in assess(world.workspace, world.use_case, planned(world)).verdicts if v.gate == "rewritten")
+    return next(v for v in assess(planned(world)).verdicts if v.gate == "rewritten")
 
 
 def test_values_changed_after_the_label_was_known_are_named(published: World) -> None:
@@ -398,7 +399,7 @@ def test_values_changed_after_the_label_was_known_are_named(published: World) ->
     assert "'distance' (12.5%)" in verdict.sentence
     assert "weight" not in verdict.sentence
     with pytest.raises(PermanentError, match="rewritten"):
-        admit(world.workspace, world.use_case, planned(world))
+        admit(planned(world))
 
 
 def test_where_only_one_version_is_known_it_says_so() -> None:

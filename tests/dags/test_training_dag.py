@@ -62,7 +62,6 @@ def test_an_answer_that_cannot_be_taken_down_is_not_asked_for_again(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(training, "_asked_about", lambda context: [{"use_case": "flight_delay"}])
-    monkeypatch.setattr(training, "_judged", lambda *parts: [])
     monkeypatch.setattr(training, "step", full)
     event = {"chosen_options": [option], "params_input": {}, "responded_at": datetime(2013, 4, 1, tzinfo=UTC)}
     with pytest.raises(AirflowFailException, match=rf"the answer \['{option}'\] was not taken down, nothing is promoted"):
@@ -86,7 +85,7 @@ def test_without_approval_nobody_is_asked(dags: Any) -> None:
 @pytest.mark.parametrize("missing", ["evaluation", "registered"])
 def test_there_is_nothing_to_decline_where_nothing_was_up_for_approval(asking: Any, missing: str) -> None:
     """The gates kept the champion, or a task before failed: the question was never asked."""
-    given: dict[str, Any] = {"use_case": "flight_delay", "planned": {}, "evaluation": {"a": 1}, "registered": {"version": 1}}
+    given: dict[str, Any] = {"planned": {}, "evaluation": {"a": 1}, "registered": {"version": 1}}
     with pytest.raises(AirflowSkipException, match="no candidate was up for approval"):
         asking.get_task("decline").python_callable(**{**given, missing: None}, answer=None)
 

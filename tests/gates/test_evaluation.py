@@ -10,10 +10,12 @@ import pytest
 
 from pipelines.commands import stages
 from pipelines.errors import PermanentError
-from pipelines.gates import evaluation
-from pipelines.gates.evaluation import Evaluation, choose, evaluate
+from pipelines.gates import Evaluation, evaluate_candidates
+from pipelines.gates.choice import choose, scorer
+from pipelines.gates.evaluation import gather
+from pipelines.gates.judgement import judge
 from pipelines.results import from_json, to_json
-from pipelines.training import Trained, TrainingPlan, load_rows, plan_training, train_candidate
+from pipelines.training import Trained, TrainingRun, train_candidate
 from pipelines.use_case import UseCase
 from pipelines.workspace import CommitRecord, Kind, Model, StageRun
 from tests import synthetic
@@ -42,24 +44,23 @@ def test_a_candidate_without_a_score_is_not_chosen(use_case: UseCase) -> None:
 def test_a_complex_model_that_does_not_beat_the_simple_one_on_newer_rows_loses_to_it(published: World) -> None:
     """Planted: boosting claims the best folds, but the cause is linear and the days are few."""
     world = published
-    plan = plan_training(StageRun(world.workspace, world.use_case, world.days[7]))
-    logistic, boosting = (train_candidate(world.workspace, world.use_case, plan, name) for name in ("logistic", "boosting"))
+    training = world.training(7)
+    logistic, boosting = (train_candidate(training, name) for name in ("logistic", "boosting"))
     flattered = replace(boosting, folds_log_loss=0.0)
     assert choose(world.use_case, [logistic, flattered]) is flattered
-    found = evaluate(world.workspace, world.use_case, plan, [logistic, flattered])
+    found = evaluate_candidates(training, [logistic, flattered])
     assert found.chosen.candidate == "logistic"
     assert found.passed
 
 
 def test_all_candidates_crashed_is_an_error_that_names_them(published: World) -> None:
-    plan = plan_training(StageRun(published.workspace, published.use_case, published.days[7]))
     with pytest.raises(PermanentError, match=r"every candidate crashed \(boosting, logistic\)"):
-        evaluate(published.workspace, published.use_case, plan, [])
+        evaluate_candidates(published.training(7), [])
 
 
-def judged(world: World, use_case: UseCase, day: int, **plan_values: Any) -> tuple[TrainingPlan, Evaluation]:
-    plan = replace(plan_training(StageRun(world.workspace, use_case, world.days[day])), **plan_values)
-    return plan, evaluate(world.workspace, use_case, plan, [train_candidate(world.workspace, use_case, plan, "logistic")])
+def judged(world: World, use_case: UseCase, day: int, **plan: Any) -> tuple[TrainingRun, Evaluation]:
+    training = world.training(day, use_case, **plan)
+    return training, evaluate_candidates(training, [train_candidate(training, "logistic")])
 
 
 def failed(evaluated: Evaluation) -> list[str]:
@@ -68,10 +69,10 @@ def failed(evaluated: Evaluation) -> list[str]:
 
 def test_a_better_model_passes_and_the_evaluation_travels_as_json(one_champion: World, simple_only: UseCase) -> None:
     newest = changed(simple_only, "training", max_partitions=6)
-    plan, found = judged(one_champion, newest, 13)
+    training, found = judged(one_champion, newest, 13)
     assert found.passed
     assert failed(found) == []
-    assert plan.champion == 1
+    assert training.plan.champion == 1
     assert found.champion_holdout is not None
     assert found.champion_holdout["log_loss"] > found.holdout["log_loss"]
     assert found.champion_holdout["rows"] == found.holdout["rows"]
@@ -115,14 +116,12 @@ def test_a_champion_from_just_before_the_holdout_is_compared(one_champion: World
 
 def test_the_champion_does_not_beat_itself(one_champion: World, simple_only: UseCase) -> None:
     world = one_champion
-    plan = plan_training(StageRun(world.workspace, changed(simple_only, "training", max_partitions=6), world.days[10]))
+    training = world.training(10, changed(simple_only, "training", max_partitions=6))
     uri = world.workspace.registry.version("parcels", 1).tags.model_uri
     itself = replace(trained("logistic", 0.5), model_uri=uri)
-    rows = load_rows(world.workspace, simple_only, plan)
-    score = evaluation.scorer(world.workspace, simple_only, rows.holdout)
-    evidence = evaluation.gather(world.workspace, simple_only, plan, itself, [itself], rows, score)
+    evidence = gather(training, itself, itself, scorer(training))
     assert (evidence.champion == evidence.challenger).all()
-    assert "beats_champion" in [v.gate for v in evaluation.judge(evidence, simple_only.gates) if not v.passed]
+    assert "beats_champion" in [v.gate for v in judge(evidence, simple_only.gates) if not v.passed]
 
 
 def test_a_label_among_the_features_is_suspected(published: World, simple_only: UseCase) -> None:
@@ -147,11 +146,11 @@ def test_a_model_that_scores_the_wrong_number_of_rows_never_passes(
     count: int, one_champion: World, simple_only: UseCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = one_champion
-    plan = plan_training(StageRun(world.workspace, simple_only, world.days[13]))
-    one = train_candidate(world.workspace, simple_only, plan, "logistic")
+    training = world.training(13, simple_only)
+    one = train_candidate(training, "logistic")
     monkeypatch.setattr(Model, "predict", lambda self, rows: np.full(count, 0.5))
     with pytest.raises((PermanentError, ValueError)):
-        evaluate(world.workspace, simple_only, plan, [one])
+        evaluate_candidates(training, [one])
 
 
 def test_nan_scores_are_kept_out_with_a_decision_that_can_be_recorded(

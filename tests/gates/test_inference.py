@@ -9,21 +9,36 @@ import pandas as pd
 import pytest
 
 from pipelines.errors import PermanentError
-from pipelines.gates.evaluation import evaluate
-from pipelines.gates.evidence import Evidence, Inference
-from pipelines.gates.gates_in_use import inference
-from pipelines.gates.inference import measure, signature_problem
+from pipelines.gates import Challenger, Judged, evaluate_candidates
+from pipelines.gates.evidence import Evidence
+from pipelines.gates.inference import Inference, judge, measure, signature_problem
 from pipelines.promotion import register
-from pipelines.training import plan_training, train_candidate
+from pipelines.training import TrainingRun, train_candidate
 from pipelines.use_case import Gates, UseCase, features_table
-from pipelines.workspace import StageRun
 from tests.conftest import World, changed
+from tests.gates.planted import failed, measured, served
+
+DEFECTS = {
+    "never tried in a fresh process": measured(inference=None),
+    "did not load": served(max_difference=None, problem="v9 holds types outside the allow-list"),
+    "other scores in a fresh process": served(max_difference=1e-6),
+    "too slow": served(latency_ms=251.0),
+    "too large": served(memory_mib=2049.0),
+    "no rows scored": served(rows=0),
+    "no latency known": served(latency_ms=None),
+    "latency is no number": served(latency_ms=float("nan")),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_planted_defect_is_stopped_by_this_gate_alone(name: str) -> None:
+    assert failed(DEFECTS[name]) == ["inference"]
 
 
 def judged(seen: Inference, **limits: float) -> Any:
     none = np.array([])
-    evidence = Evidence(none, none, None, none, None, False, False, inference=seen)
-    return inference(evidence, Gates(**limits))
+    evidence = Evidence(none, none, None, none, None, False, False, measured={"inference": seen})
+    return judge(evidence, Gates(**limits))
 
 
 def rows_of(world: World) -> pd.DataFrame:
@@ -35,10 +50,12 @@ def tried(world: World, rows: pd.DataFrame | None = None, off: float = 0.0, time
     """The champion in a fresh process, against its own scores here plus `off`."""
     champion = world.workspace.registry.load(world.use_case.name, 1)
     real = rows_of(world)
-    uri = f"models:/{world.use_case.name}/1"
-    names = world.use_case.features.names
-    wanted = champion.predict(real) + off
-    return measure(world.workspace.registry, world.use_case.name, uri, names, real if rows is None else rows, wanted, timeout)
+    return measure(challenger(world, 1, real if rows is None else rows, champion.predict(real) + off), timeout)
+
+
+def challenger(world: World, version: int, rows: pd.DataFrame, probability: Any) -> Challenger:
+    uri = f"models:/{world.use_case.name}/{version}"
+    return Challenger(world.training(7), uri, lambda rows: probability, rows, probability)
 
 
 def test_a_registered_model_gives_the_same_numbers_in_a_fresh_process(one_champion: World) -> None:
@@ -70,8 +87,7 @@ def test_a_process_that_does_not_answer_is_a_no(one_champion: World) -> None:
 
 
 def test_a_model_that_does_not_load_is_a_no_with_the_reason(one_champion: World) -> None:
-    registry, use_case = one_champion.workspace.registry, one_champion.use_case
-    seen = measure(registry, use_case.name, "models:/parcels/99", use_case.features.names, rows_of(one_champion), np.zeros(1))
+    seen = measure(challenger(one_champion, 99, rows_of(one_champion), np.zeros(1)))
     assert not judged(seen).passed
     assert "99" in str(seen.problem)
 
@@ -106,13 +122,12 @@ def test_nulls_do_not_make_a_signature_unfit() -> None:
 def test_a_refitted_model_that_would_not_serve_is_not_registered(one_champion: World, use_case: UseCase) -> None:
     """What the gates judged serves well; what was fitted anew is (said to be) too slow."""
     newest = changed(use_case, "training", max_partitions=6, candidates={"logistic": use_case.training.candidates["logistic"]})
-    plan = plan_training(StageRun(one_champion.workspace, newest, one_champion.days[13]))
-    evaluated = evaluate(
-        one_champion.workspace, newest, plan, [train_candidate(one_champion.workspace, newest, plan, "logistic")]
-    )
+    training = one_champion.training(13, newest)
+    evaluated = evaluate_candidates(training, [train_candidate(training, "logistic")])
     assert evaluated.passed
+    hurried = changed(newest, "gates", max_latency_ms=0.001)
     with pytest.raises(PermanentError, match=r"refitted model is not registered.*too slow"):
-        register(one_champion.workspace, changed(newest, "gates", max_latency_ms=0.001), plan, evaluated)
+        register(Judged(TrainingRun(training.workspace, hurried, training.plan), evaluated))
     assert [int(v.version) for v in one_champion.workspace.registry.versions(use_case.name)] == [1]
     last = one_champion.workspace.ledger.decisions(use_case.name)[-1]
     assert (last.kind, last.actor, "too slow" in last.why) == ("kept", "inference", True)

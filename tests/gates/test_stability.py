@@ -8,11 +8,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.gates.evidence import Evidence, Stability
-from pipelines.gates.gates_in_use import stability
-from pipelines.gates.stability import UNSEEN, disturb
+from pipelines.gates.evidence import Evidence
+from pipelines.gates.stability import UNSEEN, Stability, disturb, judge
 from pipelines.use_case import Gates, UseCase, features_table
 from tests.conftest import World
+from tests.gates.planted import disturbed, failed, measured
+
+DEFECTS = {
+    "never disturbed": measured(stability=None),
+    "flips with noise": disturbed(noise_flips=0.11),
+    "flips with gaps": disturbed(missing_flips=0.51),
+    "flips on unseen categories": disturbed(unseen_flips=0.51),
+    "crashes on unseen categories": disturbed(unseen_flips=None, problem="unseen values crash it"),
+    "flips not known": disturbed(missing_flips=None),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_planted_defect_is_stopped_by_this_gate_alone(name: str) -> None:
+    assert failed(DEFECTS[name]) == ["stability"]
 
 
 @pytest.fixture
@@ -24,7 +38,7 @@ def rows(one_champion: World) -> pd.DataFrame:
 
 def passes(seen: Stability) -> bool:
     none = np.array([])
-    return stability(Evidence(none, none, None, none, None, False, False, stability=seen), Gates()).passed
+    return judge(Evidence(none, none, None, none, None, False, False, measured={"stability": seen}), Gates()).passed
 
 
 def far(rows: Any) -> Any:
@@ -76,7 +90,7 @@ def _only_known(rows: Any) -> Any:
 def test_a_planted_defect_is_named(use_case: UseCase, rows: pd.DataFrame, model: Any, says: str) -> None:
     seen = disturb(use_case, model, rows)
     none = np.array([])
-    verdict = stability(Evidence(none, none, None, none, None, False, False, stability=seen), Gates())
+    verdict = judge(Evidence(none, none, None, none, None, False, False, measured={"stability": seen}), Gates())
     assert not verdict.passed
     assert says in verdict.sentence
 

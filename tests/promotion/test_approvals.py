@@ -14,18 +14,16 @@ from pipelines.promotion.approvals import (
     NOBODY,
     ask,
     decline_unapproved,
-    evidence_text,
-    in_words,
     judge_answer,
-    plain,
     promote_approved,
     take_down,
 )
-from pipelines.promotion.promotion import Registered, register
+from pipelines.promotion.proposal import Proposal, Registered
+from pipelines.promotion.question import evidence_text, in_words, plain
 from pipelines.results import Verdict
-from pipelines.training import Trained, TrainingPlan
+from pipelines.training import Trained, TrainingPlan, TrainingRun
 from pipelines.use_case import UseCase
-from pipelines.workspace import Kind
+from pipelines.workspace import Kind, Workspace
 from tests.conftest import World
 
 GROUP = ("admin", "grace")
@@ -128,8 +126,18 @@ FOUND = Evaluation(
 )  # fmt: skip
 
 
-def test_the_question_shows_all_that_the_gates_looked_at(strict: UseCase) -> None:
-    text = evidence_text(strict, PLAN, FOUND, Registered(3, "uri", True))
+@pytest.fixture
+def shown(workspace: Workspace, strict: UseCase) -> Any:
+    """The question's text, for the proposal above with some parts replaced."""
+
+    def text(evaluation: Evaluation = FOUND, plan: TrainingPlan = PLAN, version: int = 3) -> str:
+        return evidence_text(Proposal(TrainingRun(workspace, strict, plan), evaluation, Registered(version, "uri", True)))
+
+    return text
+
+
+def test_the_question_shows_all_that_the_gates_looked_at(shown: Any) -> None:
+    text = shown()
     for wanted in (
         "**boosting**, registered as **v3**, would serve from 2013-04-01 on. v2 serves until then.",
         "Trained on 2013-03-01 to 2013-03-31 (12,345 rows), judged on rows from 2013-03-18 on.",
@@ -148,9 +156,9 @@ def test_the_question_shows_all_that_the_gates_looked_at(strict: UseCase) -> Non
     assert "Enough rows." not in text
 
 
-def test_the_first_model_has_no_champion_beside_it(strict: UseCase) -> None:
+def test_the_first_model_has_no_champion_beside_it(shown: Any) -> None:
     first = replace(FOUND, champion_holdout=None, worth=None, assessment=None)
-    text = evidence_text(strict, replace(PLAN, champion=None), first, Registered(1, "uri", True))
+    text = shown(first, replace(PLAN, champion=None), 1)
     assert "No model serves yet." in text
     assert "| candidate | no champion |" in text
     assert "| AUC | 0.7123 | – |" in text
@@ -158,13 +166,13 @@ def test_the_first_model_has_no_champion_beside_it(strict: UseCase) -> None:
     assert "The data was not assessed." in text
 
 
-def test_a_failed_gate_would_be_seen(strict: UseCase) -> None:
+def test_a_failed_gate_would_be_seen(shown: Any) -> None:
     failed = replace(FOUND, verdicts=(Verdict("quality", False, "AUC 0.5."),))
-    assert "| quality | FAILED | AUC 0.5. |" in evidence_text(strict, PLAN, failed, Registered(3, "uri", True))
+    assert "| quality | FAILED | AUC 0.5. |" in shown(failed)
 
 
-def test_values_of_the_data_are_shown_as_they_are(strict: UseCase) -> None:
-    text = evidence_text(strict, PLAN, FOUND, Registered(3, "uri", True))
+def test_values_of_the_data_are_shown_as_they_are(shown: Any) -> None:
+    text = shown()
     assert r"That is a \| real gain for carrier \*\<b\>UPS\</b\>\*." in text
     assert plain("[click](x)\n| `a` | <img src=x>") == r"\[click\](x) \| \`a\` \| \<img src=x\>"
 
@@ -173,55 +181,53 @@ def test_values_of_the_data_are_shown_as_they_are(strict: UseCase) -> None:
 
 
 @pytest.fixture
-def waiting(one_champion: World, strict: UseCase) -> tuple[World, UseCase, TrainingPlan, Evaluation, Registered]:
+def waiting(one_champion: World, strict: UseCase) -> Proposal:
     """A challenger of the last day, registered and up for approval."""
     from tests.promotion.test_promotion import judged as challenger
+    from tests.promotion.test_promotion import proposed
 
     newest = strict.model_copy(update={"training": strict.training.model_copy(update={"max_partitions": 6})})
-    plan, evaluation = challenger(one_champion, newest)
     environment = one_champion.workspace.environment.model_copy(update={"groups": {"model-approvers": GROUP}})
     world = replace(one_champion, workspace=replace(one_champion.workspace, environment=environment))
-    return world, newest, plan, evaluation, register(world.workspace, newest, plan, evaluation)
+    return proposed(challenger(world, newest))
 
 
-def test_of_both_steps_exactly_one_concludes(waiting: Any) -> None:
-    world, use_case, *up = waiting
+def test_of_both_steps_exactly_one_concludes(waiting: Proposal) -> None:
     asked = [(said(option="Reject", note="not in winter"), "rejected by admin: not in winter", "admin"),
              (said(option="Reject", user=None), "nobody answered within 3 days", NOBODY),
              (None, "no answer stands: the question was skipped, failed, or marked as done by hand", NOBODY),
              (said("Approve v1"), "answered with 'Approve v1' by admin", "admin")]  # fmt: skip
     for answer, words, actor in asked:
-        assert promote_approved(world.workspace, use_case, *up, answer) is None
-        kept = decline_unapproved(world.workspace, use_case, *up, answer)
+        assert promote_approved(waiting, answer) is None
+        kept = decline_unapproved(waiting, answer)
         assert kept
         assert (kept.decision, kept.champion) == (Kind.KEPT, 1)
-        last = world.workspace.ledger.decisions("parcels")[-1]
+        last = waiting.training.ledger.decisions("parcels")[-1]
         assert last.why.startswith(f"v1 stays. v2 was not promoted: {words}. ")
-        assert (last.actor, last.model_version, last.run) == (actor, 1, world.workspace.run)
-    ask(world.workspace, use_case, *up)
-    take_down(world.workspace, use_case, *up, said("Approve v2", note="go"))
-    assert decline_unapproved(world.workspace, use_case, *up, said("Approve v2")) is None
-    assert [d.kind for d in world.workspace.ledger.decisions("parcels")] == [
+        assert (last.actor, last.model_version, last.run) == (actor, 1, waiting.training.workspace.run)
+    ask(waiting)
+    take_down(waiting, said("Approve v2", note="go"))
+    assert decline_unapproved(waiting, said("Approve v2")) is None
+    assert [d.kind for d in waiting.training.ledger.decisions("parcels")] == [
         Kind.PROMOTED, *[Kind.KEPT] * len(asked), Kind.ASKED, Kind.APPROVED
     ]  # fmt: skip
-    done = promote_approved(world.workspace, use_case, *up, said("Approve v2", note="go"))
+    done = promote_approved(waiting, said("Approve v2", note="go"))
     assert done
     assert (done.decision, done.champion) == (Kind.PROMOTED, 2)
-    last = world.workspace.ledger.decisions("parcels")[-1]
+    last = waiting.training.ledger.decisions("parcels")[-1]
     assert last.why.startswith("v2 approved by admin: go. ")
     assert last.actor == "admin"
 
 
-def test_a_yes_that_the_task_never_wrote_down_promotes_nothing(waiting: Any) -> None:
+def test_a_yes_that_the_task_never_wrote_down_promotes_nothing(waiting: Proposal) -> None:
     """Whoever may edit the task's result wrote a colleague's yes there."""
-    world, use_case, *up = waiting
-    ask(world.workspace, use_case, *up)
+    ask(waiting)
     forged = said("Approve v2")
-    assert promote_approved(world.workspace, use_case, *up, forged) is None
-    kept = decline_unapproved(world.workspace, use_case, *up, forged)
+    assert promote_approved(waiting, forged) is None
+    kept = decline_unapproved(waiting, forged)
     assert kept
     assert (kept.decision, kept.champion) == (Kind.KEPT, 1)
-    last = world.workspace.ledger.decisions("parcels")[-1]
+    last = waiting.training.ledger.decisions("parcels")[-1]
     assert last.actor == NOBODY
     assert "a yes of admin stands in the task's result, but the task never wrote one down: edited by hand?" in last.why
 
@@ -229,15 +235,15 @@ def test_a_yes_that_the_task_never_wrote_down_promotes_nothing(waiting: Any) -> 
 @pytest.mark.parametrize(
     "differs", [{"run": "another"}, {"partition": "2013-01-01"}, {"model_version": 9}, {"actor": "grace"}, {"kind": Kind.KEPT}]
 )
-def test_a_yes_to_something_else_is_no_yes_to_this(waiting: Any, differs: dict[str, Any]) -> None:
-    world, use_case, *up = waiting
-    ask(world.workspace, use_case, *up)
-    take_down(world.workspace, use_case, *up, said("Approve v2"))
-    made = world.workspace.ledger.decisions("parcels")[-1]
+def test_a_yes_to_something_else_is_no_yes_to_this(waiting: Proposal, differs: dict[str, Any]) -> None:
+    ask(waiting)
+    take_down(waiting, said("Approve v2"))
+    made = waiting.training.ledger.decisions("parcels")[-1]
     assert made.kind == Kind.APPROVED
-    elsewhere = replace(world.workspace, ledger=_Only(world.workspace.ledger, replace(made, **differs)))
-    assert promote_approved(elsewhere, use_case, *up, said("Approve v2")) is None
-    assert promote_approved(world.workspace, use_case, *up, said("Approve v2"))
+    workspace = replace(waiting.training.workspace, ledger=_Only(waiting.training.ledger, replace(made, **differs)))
+    elsewhere = replace(waiting, training=replace(waiting.training, workspace=workspace))
+    assert promote_approved(elsewhere, said("Approve v2")) is None
+    assert promote_approved(waiting, said("Approve v2"))
 
 
 class _Only:
@@ -250,83 +256,76 @@ class _Only:
         return [self.made if d.id == self.made.id else d for d in self.ledger.decisions(use_case)]
 
 
-def test_an_earlier_yes_is_none_to_a_question_that_was_asked_again(waiting: Any) -> None:
+def test_an_earlier_yes_is_none_to_a_question_that_was_asked_again(waiting: Proposal) -> None:
     """The yes came, its promotion did not; asked again, somebody said no, and the task's result was edited to the old yes."""
-    world, use_case, *up = waiting
-    ask(world.workspace, use_case, *up)
-    take_down(world.workspace, use_case, *up, said("Approve v2"))
-    ask(world.workspace, use_case, *up)
-    take_down(world.workspace, use_case, *up, said("Reject"))
-    assert promote_approved(world.workspace, use_case, *up, said("Approve v2")) is None
+    ask(waiting)
+    take_down(waiting, said("Approve v2"))
+    ask(waiting)
+    take_down(waiting, said("Reject"))
+    assert promote_approved(waiting, said("Approve v2")) is None
     later = said("Approve v2", responded_at=datetime(2013, 4, 2, tzinfo=UTC))
-    take_down(world.workspace, use_case, *up, later)
-    assert promote_approved(world.workspace, use_case, *up, later)
+    take_down(waiting, later)
+    assert promote_approved(waiting, later)
 
 
-def test_what_was_approved_is_what_was_shown(waiting: Any) -> None:
+def test_what_was_approved_is_what_was_shown(waiting: Proposal) -> None:
     """Plan and evaluation travel as results of tasks, which can be edited after the yes: against another champion, say."""
-    world, use_case, plan, evaluation, registered = waiting
-    ask(world.workspace, use_case, plan, evaluation, registered)
-    take_down(world.workspace, use_case, plan, evaluation, registered, said("Approve v2"))
+    ask(waiting)
+    take_down(waiting, said("Approve v2"))
     edited = [
-        (replace(plan, champion=None), evaluation, registered),
-        (plan, replace(evaluation, worth=1e9), registered),
-        (plan, evaluation, replace(registered, refitted=not registered.refitted)),
+        replace(waiting, training=replace(waiting.training, plan=replace(waiting.training.plan, champion=None))),
+        replace(waiting, evaluation=replace(waiting.evaluation, worth=1e9)),
+        replace(waiting, registered=replace(waiting.registered, refitted=not waiting.registered.refitted)),
     ]
     for other in edited:
-        assert promote_approved(world.workspace, use_case, *other, said("Approve v2")) is None
-        decline_unapproved(world.workspace, use_case, *other, said("Approve v2"))
-        assert "admin approved something else" in world.workspace.ledger.decisions("parcels")[-1].why
-    assert promote_approved(world.workspace, use_case, plan, evaluation, registered, said("Approve v2"))
+        assert promote_approved(other, said("Approve v2")) is None
+        decline_unapproved(other, said("Approve v2"))
+        assert "admin approved something else" in waiting.training.ledger.decisions("parcels")[-1].why
+    assert promote_approved(waiting, said("Approve v2"))
 
 
-def test_what_was_edited_before_the_yes_does_not_count_either(waiting: Any) -> None:
+def test_what_was_edited_before_the_yes_does_not_count_either(waiting: Proposal) -> None:
     """The question showed one evaluation, the answer was given to another."""
-    world, use_case, plan, evaluation, registered = waiting
-    ask(world.workspace, use_case, plan, evaluation, registered)
-    edited = plan, replace(evaluation, worth=1e9), registered
-    take_down(world.workspace, use_case, *edited, said("Approve v2"))
-    assert promote_approved(world.workspace, use_case, *edited, said("Approve v2")) is None
-    assert promote_approved(world.workspace, use_case, plan, evaluation, registered, said("Approve v2")) is None
+    ask(waiting)
+    edited = replace(waiting, evaluation=replace(waiting.evaluation, worth=1e9))
+    take_down(edited, said("Approve v2"))
+    assert promote_approved(edited, said("Approve v2")) is None
+    assert promote_approved(waiting, said("Approve v2")) is None
 
 
 @pytest.mark.parametrize("answer", [said("Reject"), said(user="mallory"), said("Approve v1"), said(user=None), None])
-def test_only_a_yes_of_the_group_is_taken_down(waiting: Any, answer: Any) -> None:
-    world, use_case, *up = waiting
-    before = world.workspace.ledger.decisions("parcels")
-    assert not take_down(world.workspace, use_case, *up, answer).approved
-    assert world.workspace.ledger.decisions("parcels") == before
+def test_only_a_yes_of_the_group_is_taken_down(waiting: Proposal, answer: Any) -> None:
+    before = waiting.training.ledger.decisions("parcels")
+    assert not take_down(waiting, answer).approved
+    assert waiting.training.ledger.decisions("parcels") == before
 
 
-def test_a_yes_is_taken_down_once_with_its_note_and_evidence(waiting: Any) -> None:
-    world, use_case, *up = waiting
-    before = len(world.workspace.ledger.decisions("parcels"))
+def test_a_yes_is_taken_down_once_with_its_note_and_evidence(waiting: Proposal) -> None:
+    before = len(waiting.training.ledger.decisions("parcels"))
     for _ in range(2):  # the task was killed after it
-        take_down(world.workspace, use_case, *up, said("Approve v2", note="go"))
-    assert len(world.workspace.ledger.decisions("parcels")) == before + 1
-    made = world.workspace.ledger.decisions("parcels")[-1]
+        take_down(waiting, said("Approve v2", note="go"))
+    assert len(waiting.training.ledger.decisions("parcels")) == before + 1
+    made = waiting.training.ledger.decisions("parcels")[-1]
     assert (made.kind, made.actor, made.model_version, made.why) == (Kind.APPROVED, "admin", 2, "approved by admin: go")
     assert made.evidence["verdicts"]
-    champion = world.workspace.ledger.champion("parcels")
+    champion = waiting.training.ledger.champion("parcels")
     assert champion
     assert champion.version == 1, "a yes alone moves nothing"
 
 
-def test_the_same_no_is_recorded_once(waiting: Any) -> None:
-    world, use_case, *up = waiting
-    before = len(world.workspace.ledger.decisions("parcels"))
+def test_the_same_no_is_recorded_once(waiting: Proposal) -> None:
+    before = len(waiting.training.ledger.decisions("parcels"))
     for _ in range(2):
-        decline_unapproved(world.workspace, use_case, *up, said(option="Reject", note="no"))
-    assert len(world.workspace.ledger.decisions("parcels")) == before + 1
+        decline_unapproved(waiting, said(option="Reject", note="no"))
+    assert len(waiting.training.ledger.decisions("parcels")) == before + 1
 
 
-def test_a_no_after_the_promotion_says_that_it_serves_all_the_same(waiting: Any) -> None:
-    world, use_case, *up = waiting
-    ask(world.workspace, use_case, *up)
-    take_down(world.workspace, use_case, *up, said("Approve v2"))
-    promote_approved(world.workspace, use_case, *up, said("Approve v2"))
-    decline_unapproved(world.workspace, use_case, *up, said("Reject", note="second thoughts"))
-    last = world.workspace.ledger.decisions("parcels")[-1]
+def test_a_no_after_the_promotion_says_that_it_serves_all_the_same(waiting: Proposal) -> None:
+    ask(waiting)
+    take_down(waiting, said("Approve v2"))
+    promote_approved(waiting, said("Approve v2"))
+    decline_unapproved(waiting, said("Reject", note="second thoughts"))
+    last = waiting.training.ledger.decisions("parcels")[-1]
     words = "v2 stays. v2 was promoted before, only a rollback takes it back: rejected by admin: second thoughts. "
     assert last.why.startswith(words)
     assert (last.kind, last.model_version) == (Kind.KEPT, 2)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from pipelines.errors import PermanentError
-from pipelines.gates import Evaluation, evaluate
-from pipelines.promotion import promotion
-from pipelines.promotion.promotion import Registered, keep, promote, register, rollback
+from pipelines.gates import Evaluation, Judged, evaluate_candidates
+from pipelines.promotion import Proposal, Registered, keep, promote, register, rollback
 from pipelines.results import Verdict
 from pipelines.scoring import score
-from pipelines.training import TrainingPlan, plan_training, train_candidate
+from pipelines.training import train_candidate
 from pipelines.use_case import UseCase
 from pipelines.workspace import CHALLENGER, CHAMPION, Kind, StageRun
 from tests import synthetic
@@ -24,10 +24,22 @@ def newest(simple_only: UseCase) -> UseCase:
     return changed(simple_only, "training", max_partitions=6)
 
 
-def judged(world: World, use_case: UseCase) -> tuple[TrainingPlan, Evaluation]:
+def judged(world: World, use_case: UseCase) -> Judged:
     """A challenger of the last day that passes."""
-    plan = plan_training(StageRun(world.workspace, use_case, world.days[13]))
-    return plan, evaluate(world.workspace, use_case, plan, [train_candidate(world.workspace, use_case, plan, "logistic")])
+    training = world.training(13, use_case)
+    return Judged(training, evaluate_candidates(training, [train_candidate(training, "logistic")]))
+
+
+def proposed(judged: Judged, registered: Registered | None = None) -> Proposal:
+    return Proposal(judged.training, judged.evaluation, registered or register(judged))
+
+
+def other(judged: Judged, evaluation: Evaluation | None = None, use_case: UseCase | None = None, **plan: Any) -> Judged:
+    """The same with another evaluation, another configuration, or another plan."""
+    training = replace(
+        judged.training, use_case=use_case or judged.training.use_case, plan=replace(judged.training.plan, **plan)
+    )
+    return Judged(training, evaluation or judged.evaluation)
 
 
 def champion(world: World) -> tuple[int, str] | None:
@@ -37,32 +49,31 @@ def champion(world: World) -> tuple[int, str] | None:
 
 def test_a_model_that_passed_serves_from_the_next_partition_on(one_champion: World, newest: UseCase) -> None:
     world = one_champion
-    plan, evaluated = judged(world, newest)
-    registered = register(world.workspace, newest, plan, evaluated)
-    assert (registered.version, registered.refitted) == (2, True)
+    proposal = proposed(judged(world, newest))
+    assert (proposal.version, proposal.registered.refitted) == (2, True)
     assert world.workspace.registry.alias("parcels", CHALLENGER) == 2
     assert champion(world) == (1, world.days[8].key)
-    done = promote(world.workspace, newest, plan, evaluated, registered, None)
+    done = promote(proposal)
     assert (done.decision, done.champion) == (Kind.PROMOTED, 2)
     assert champion(world) == (2, world.days[13].next.key)
     assert world.workspace.registry.alias("parcels", CHAMPION) == 2
     last = world.workspace.ledger.decisions("parcels")[-1]
-    assert (last.effect, last.effect_unit, last.partition) == (evaluated.worth, "USD", plan.partition)
-    assert [v["gate"] for v in last.evidence["verdicts"]] == [v.gate for v in evaluated.verdicts]
+    assert (last.effect, last.effect_unit, last.partition) == (proposal.evaluation.worth, "USD", proposal.training.key)
+    assert [v["gate"] for v in last.evidence["verdicts"]] == [v.gate for v in proposal.evaluation.verdicts]
 
 
 def test_the_refit_has_seen_the_holdout_and_without_it_the_judged_model_serves(one_champion: World, newest: UseCase) -> None:
     world = one_champion
-    plan, evaluated = judged(world, newest)
-    plain = changed(newest, "training", refit=False)
-    registered = register(world.workspace, plain, plan, evaluated)
-    assert (registered.model_uri, registered.refitted) == (evaluated.chosen.model_uri, False)
-    refitted = register(world.workspace, newest, plan, evaluated)
-    assert refitted.model_uri != evaluated.chosen.model_uri
-    one, other = (
+    found = judged(world, newest)
+    judged_uri = found.evaluation.chosen.model_uri
+    registered = register(other(found, use_case=changed(newest, "training", refit=False)))
+    assert (registered.model_uri, registered.refitted) == (judged_uri, False)
+    refitted = register(found)
+    assert refitted.model_uri != judged_uri
+    one, another = (
         world.workspace.registry.load("parcels", r.version).pipeline["estimator"].coef_ for r in (registered, refitted)
     )
-    assert (one != other).any()
+    assert (one != another).any()
 
 
 def failing(evaluated: Evaluation, how: str) -> Evaluation:
@@ -79,20 +90,20 @@ HOWS = ["failed a gate", "claims to have passed", "says no", "no verdicts"]
 
 def test_a_failed_evaluation_is_neither_registered_nor_promoted(one_champion: World, newest: UseCase) -> None:
     world = one_champion
-    plan, evaluated = judged(world, newest)
+    found = judged(world, newest)
     for how in HOWS:
         with pytest.raises(PermanentError, match="did not pass its gates"):
-            register(world.workspace, newest, plan, failing(evaluated, how))
+            register(other(found, failing(found.evaluation, how)))
         with pytest.raises(PermanentError, match="did not pass its gates"):
-            promote(world.workspace, newest, plan, failing(evaluated, how), Registered(1, "uri", True), "somebody")
+            promote(proposed(other(found, failing(found.evaluation, how)), Registered(1, "uri", True)), "somebody")
     assert len(world.workspace.registry.versions("parcels")) == 1
     assert champion(world) == (1, world.days[8].key)
 
 
 def test_keeping_the_champion_is_recorded_with_the_gates_words(one_champion: World, newest: UseCase) -> None:
     world = one_champion
-    plan, evaluated = judged(world, newest)
-    kept = keep(world.workspace, newest, plan, replace(evaluated, passed=False, why="logistic failed quality: AUC too low."))
+    found = judged(world, newest)
+    kept = keep(other(found, replace(found.evaluation, passed=False, why="logistic failed quality: AUC too low.")))
     assert (kept.decision, kept.champion) == (Kind.KEPT, 1)
     assert world.workspace.ledger.decisions("parcels")[-1].why == "v1 stays. logistic failed quality: AUC too low."
     assert champion(world) == (1, world.days[8].key)
@@ -101,25 +112,22 @@ def test_keeping_the_champion_is_recorded_with_the_gates_words(one_champion: Wor
 
 def test_where_approval_is_required_somebody_has_to_give_it(one_champion: World, newest: UseCase) -> None:
     world, strict = one_champion, newest.model_copy(update={"approval": "required"})
-    plan, evaluated = judged(world, strict)
-    registered = register(world.workspace, strict, plan, evaluated)
+    proposal = proposed(judged(world, strict))
     for nobody in (None, "", " "):
         with pytest.raises(PermanentError, match="approval is required and nobody gave it"):
-            promote(world.workspace, strict, plan, evaluated, registered, nobody)
+            promote(proposal, nobody)
     assert champion(world) == (1, world.days[8].key)
     assert world.workspace.registry.alias("parcels", CHAMPION) == 1
-    promote(world.workspace, strict, plan, evaluated, registered, "ada")
+    promote(proposal, "ada")
     assert world.workspace.ledger.decisions("parcels")[-1].actor == "ada"
 
 
 def test_a_challenger_judged_against_an_outdated_champion_is_refused(two_champions: World, newest: UseCase) -> None:
     world = two_champions
-    plan, evaluated = judged(world, newest)
-    outdated = replace(plan, champion=1)
+    found = judged(world, newest)
+    outdated = other(found, replace(found.evaluation, passed=True, verdicts=PASSED), champion=1)
     with pytest.raises(PermanentError, match="decided against champion v1, but the champion is v2 by now"):
-        promote(
-            world.workspace, newest, outdated, replace(evaluated, passed=True, verdicts=PASSED), Registered(1, "x", True), None
-        )
+        promote(proposed(outdated, Registered(1, "x", True)))
     assert champion(world) == (2, world.days[13].next.key)
     assert world.workspace.registry.alias("parcels", CHAMPION) == 2
 
@@ -129,20 +137,17 @@ PASSED = (Verdict("quality", True, "good"),)
 
 def test_a_promotion_may_not_take_effect_before_the_last_one(two_champions: World, newest: UseCase) -> None:
     world = two_champions
-    plan, evaluated = judged(world, newest)
-    older = replace(plan, partition=world.days[9].key)
+    found = judged(world, newest)
+    older = other(found, replace(found.evaluation, passed=True, verdicts=PASSED), partition=world.days[9].key)
     with pytest.raises(PermanentError, match="before the champion"):
-        promote(
-            world.workspace, newest, older, replace(evaluated, passed=True, verdicts=PASSED), Registered(1, "x", True), None
-        )
+        promote(proposed(older, Registered(1, "x", True)))
 
 
 def test_a_task_that_is_run_again_promotes_once(one_champion: World, newest: UseCase) -> None:
     world = one_champion
-    plan, evaluated = judged(world, newest)
-    registered = register(world.workspace, newest, plan, evaluated)
-    first = promote(world.workspace, newest, plan, evaluated, registered, None)
-    assert promote(world.workspace, newest, plan, evaluated, registered, None) == first
+    proposal = proposed(judged(world, newest))
+    first = promote(proposal)
+    assert promote(proposal) == first
     promoted = [d for d in world.workspace.ledger.decisions("parcels") if d.kind == Kind.PROMOTED]
     assert [d.model_version for d in promoted] == [1, 2]
 
@@ -207,20 +212,19 @@ def test_a_rollback_to_a_model_that_does_not_load_changes_nothing(
     world = two_champions
     world.workspace.registry.client.delete_model_version("parcels", "1")
     with pytest.raises(PermanentError, match="no model v1 in the registry"):
-        promotion.rollback(world.workspace, world.use_case, None, "reason", "ada")
+        rollback(world.workspace, world.use_case, None, "reason", "ada")
     assert champion(world) == (2, world.days[13].next.key)
 
 
 def test_a_promotion_that_is_run_again_after_it_was_replaced_is_refused(one_champion: World, newest: UseCase) -> None:
     """Planted: the task of an older promotion is cleared. Neither the alias nor the ledger's champion follows it."""
     world = one_champion
-    plan, evaluated = judged(world, newest)
-    registered = register(world.workspace, newest, plan, evaluated)
-    promote(world.workspace, newest, plan, evaluated, registered, None)
-    assert promote(world.workspace, newest, plan, evaluated, registered, None).champion == 2
+    proposal = proposed(judged(world, newest))
+    promote(proposal)
+    assert promote(proposal).champion == 2
     rollback(world.at("later"), newest, 1, "complaints", "test")
     with pytest.raises(PermanentError, match="was promoted before, but the champion is another by now"):
-        promote(world.workspace, newest, plan, evaluated, registered, None)
+        promote(proposal)
     assert world.workspace.registry.alias("parcels", CHAMPION) == 1
     last = world.workspace.ledger.decisions("parcels")[-1]
     assert (last.kind, last.actor) == (Kind.KEPT, "fence")

@@ -12,9 +12,8 @@ import pytest
 from pipelines.__main__ import main
 from pipelines.commands import stages
 from pipelines.errors import PermanentError
-from pipelines.pages.model_card import blocks
-from pipelines.promotion import model_card
-from pipelines.training.reproduction import CONFIGURATION_FILE, reproduce, told
+from pipelines.pages.model_card import read_card
+from pipelines.training.reproduction import CONFIGURATION_FILE, reproduce
 from pipelines.use_case import UseCase
 from pipelines.workspace import Model, Registry, StageRun
 from tests.conftest import FIRST_TRAINING, USE_CASES, World, changed
@@ -54,7 +53,7 @@ def test_a_version_comes_out_again_to_the_last_bit(two_champions: World) -> None
         assert all(m.recorded == m.reproduced for m in done.metrics)
         assert done.refitted
         assert not [w for w in done.warnings if "configuration" in w or CONFIGURATION_FILE in w]
-        assert told(done).splitlines()[-1].endswith("reproduced, identical to the last bit")
+        assert str(done).splitlines()[-1].endswith("reproduced, identical to the last bit")
 
 
 def test_the_configuration_is_the_one_of_then_though_the_file_changed(
@@ -114,8 +113,7 @@ def test_a_version_that_was_not_refitted_is_the_judged_one(published: World, sim
     assert done.identical
     assert not done.refitted
     assert {m.metric for m in done.metrics} >= {"auc", "log_loss", "calibration_error"}
-    record = model_card.load_record(published.workspace, "parcels", 1)
-    assert "fitted once more" not in str(blocks(record, []))
+    assert "fitted once more" not in read_card(published.workspace, "parcels", 1).markdown
 
 
 def test_a_changed_seed_is_found(published: World, simple_only: UseCase, recorded: Any) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from pipelines.errors import PermanentError
 from pipelines.results import from_json, to_json
-from pipelines.training import training
-from pipelines.training.training import TrainingPlan, load_rows, plan_training, search, time_folds, train_candidate
+from pipelines.training import Trained, TrainingPlan, TrainingRun, plan_training, provenance, train_candidate
+from pipelines.training.estimators import evaluate_on, fit
+from pipelines.training.search import search, time_folds
 from pipelines.use_case import UseCase
 from pipelines.workspace import CommitRecord, StageRun
 from tests import synthetic
@@ -53,12 +54,13 @@ def test_too_few_days_for_the_folds_is_said() -> None:
 
 def test_the_plan_pins_partitions_versions_and_the_split(published: World) -> None:
     world, day = published, published.days[7]
-    plan = plan_training(StageRun(world.workspace, world.use_case, day))
+    training = world.training(7)
+    plan = training.plan
     assert plan.partitions == tuple(d.key for d in world.days[:8])
     assert plan.holdout_from == world.days[5].key  # three days of holdout: 5, 6 and 7
     assert plan.trained_through == day.key
     assert plan.champion is None
-    assert plan.rows == len(load_rows(world.workspace, world.use_case, plan).all)
+    assert plan.rows == len(training.rows.all)
     assert from_json(TrainingPlan, to_json(plan)) == plan
 
 
@@ -82,8 +84,8 @@ def test_too_few_partitions_are_refused_and_too_many_left_out(published: World) 
 
 def test_the_newest_days_are_the_holdout_and_no_row_is_on_both_sides(published: World) -> None:
     world = published
-    plan = plan_training(StageRun(world.workspace, world.use_case, world.days[7]))
-    rows = load_rows(world.workspace, world.use_case, plan)
+    training = world.training(7)
+    plan, rows = training.plan, training.rows
     assert rows.fit["ship_date"].astype(str).max() < plan.holdout_from <= rows.holdout["ship_date"].astype(str).min()
     assert not set(rows.fit["shipment_id"]) & set(rows.holdout["shipment_id"])
     assert rows.all["ship_date"].is_monotonic_increasing
@@ -91,9 +93,9 @@ def test_the_newest_days_are_the_holdout_and_no_row_is_on_both_sides(published: 
 
 def test_a_holdout_that_leaves_nothing_to_fit_on_is_refused(published: World) -> None:
     world = published
-    plan = plan_training(StageRun(world.workspace, changed(world.use_case, "training", holdout_days=30), world.days[7]))
+    training = world.training(7, changed(world.use_case, "training", holdout_days=30))
     with pytest.raises(PermanentError, match=r"see training\.holdout_days"):
-        load_rows(world.workspace, world.use_case, plan)
+        assert training.rows
 
 
 def _replace_labels(world: World, days: list[Any], change: Any) -> None:
@@ -112,12 +114,12 @@ def _poison(labels: pd.DataFrame) -> pd.DataFrame:
 
 def test_rows_are_those_of_the_plan_though_a_partition_is_published_anew(published: World) -> None:
     world = published
-    plan = plan_training(StageRun(world.workspace, world.use_case, world.days[7]))
-    before = load_rows(world.workspace, world.use_case, plan).all
+    training = world.training(7)
+    before = training.rows.all
     synthetic.publish(world.workspace, world.use_case, world.days[4], rows=50, drift=300)
-    pd.testing.assert_frame_equal(load_rows(world.workspace, world.use_case, plan).all, before)
-    again = plan_training(StageRun(world.workspace, world.use_case, world.days[7]))
-    assert len(load_rows(world.workspace, world.use_case, again).all) == len(before) - 70 + _missing(world, 4)
+    later = TrainingRun(world.workspace, world.use_case, training.plan)
+    pd.testing.assert_frame_equal(later.rows.all, before)
+    assert len(world.training(7).rows.all) == len(before) - 70 + _missing(world, 4)
 
 
 def _missing(world: World, day: int) -> int:
@@ -131,10 +133,8 @@ def test_the_search_never_sees_the_holdout(published: World, simple_only: UseCas
     world = published
     searching = changed(simple_only, "training", trials=3)
 
-    def trained() -> training.Trained:
-        return train_candidate(
-            world.workspace, searching, plan_training(StageRun(world.workspace, searching, world.days[7])), "logistic"
-        )
+    def trained() -> Trained:
+        return train_candidate(world.training(7, searching), "logistic")
 
     honest = trained()
     _replace_labels(world, world.days[5:8], _poison)
@@ -151,27 +151,26 @@ def test_the_search_never_sees_the_holdout(published: World, simple_only: UseCas
 @pytest.mark.parametrize("name", ["logistic", "boosting"])
 def test_the_same_plan_and_seed_find_the_same(name: str, published: World) -> None:
     world = published
-    plan = plan_training(StageRun(world.workspace, world.use_case, world.days[7]))
-    rows = load_rows(world.workspace, world.use_case, plan).fit
+    rows = world.training(7).rows.fit
     candidate = world.use_case.training.candidates[name]
     if name == "boosting":
         candidate = candidate.model_copy(update={"params": {**candidate.params, "max_iter": 10}})
     first, second = (search(world.use_case, candidate, rows) for _ in range(2))
     assert first == second
-    pipelines = [training.fit(world.use_case, candidate, first[0], rows) for _ in range(2)]
-    scored = [training.evaluate_on(p, world.use_case, rows) for p in pipelines]
+    pipelines = [fit(world.use_case, candidate, first.params, rows) for _ in range(2)]
+    scored = [evaluate_on(p, world.use_case, rows) for p in pipelines]
     assert scored[0] == scored[1]
 
 
 def test_a_search_stops_at_its_trials_and_at_its_seconds(published: World, use_case: UseCase) -> None:
-    plan = plan_training(StageRun(published.workspace, use_case, published.days[7]))
-    rows = load_rows(published.workspace, use_case, plan).fit
+    rows = published.training(7).rows.fit
     logistic = use_case.training.candidates["logistic"]
-    assert search(use_case, logistic, rows)[2] == use_case.training.trials
+    assert search(use_case, logistic, rows).trials == use_case.training.trials
     hurried = changed(use_case, "training", trials=1000, seconds=0.01)
-    assert search(hurried, logistic, rows)[2] < 5
+    assert search(hurried, logistic, rows).trials < 5
     fixed = logistic.model_copy(update={"search": {}})
-    assert search(use_case, fixed, rows)[::2] == ({}, 1)
+    found = search(use_case, fixed, rows)
+    assert (found.params, found.trials) == ({}, 1)
 
 
 def test_a_version_carries_what_serves_judges_and_rebuilds_it(one_champion: World) -> None:
@@ -188,6 +187,6 @@ def test_a_version_carries_what_serves_judges_and_rebuilds_it(one_champion: Worl
 def test_where_there_is_no_git_the_commit_is_told_or_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As in the image: every candidate would crash on its first line otherwise."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert training.git_commit() == "unknown"
+    assert provenance.git_commit() == "unknown"
     monkeypatch.setenv("TRAINYARD_COMMIT", "4d6c3f0")
-    assert training.git_commit() == "4d6c3f0"
+    assert provenance.git_commit() == "4d6c3f0"

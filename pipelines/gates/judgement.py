@@ -1,0 +1,44 @@
+"""Every gate, and its verdict. Unknown, missing or crashed evidence is a FAIL, never a pass.
+
+A gate is one module: `judge(evidence, settings)`, a pure function to a verdict, and, where arrays do not say enough,
+`measure(challenger)`, whose result it finds in `evidence.measured`. To add one: write the module, name it in `_GATES`,
+its settings in `pipelines/use_case`, and plant its defect in `tests/gates/test_<gate>.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipelines.gates import (
+    beats_champion,
+    beats_simple,
+    calibration,
+    economics,
+    evaluation_set,
+    inference,
+    overfit,
+    plausible,
+    quality,
+    slices,
+    stability,
+)
+from pipelines.gates.evidence import Challenger, Evidence
+from pipelines.results import Verdict, guarded
+from pipelines.use_case import Gates
+
+Gate = Callable[[Evidence, Gates], Verdict]
+Measure = Callable[[Challenger], object]
+
+# In the order in which they are shown.
+_GATES = (
+    evaluation_set, quality, plausible, beats_simple, overfit, calibration, beats_champion, slices, economics, stability,
+    inference,
+)  # fmt: skip
+_BY_NAME = {module.__name__.rpartition(".")[2]: module for module in _GATES}
+GATES: dict[str, Gate] = {name: module.judge for name, module in _BY_NAME.items()}
+MEASURES: dict[str, Measure] = {name: module.measure for name, module in _BY_NAME.items() if hasattr(module, "measure")}
+
+
+def judge(evidence: Evidence, settings: Gates, gates: dict[str, Gate] | None = None) -> list[Verdict]:
+    """Every gate's verdict. A gate that raises has failed, and says with what."""
+    return [guarded(name, gate, evidence, settings) for name, gate in (gates or GATES).items()]

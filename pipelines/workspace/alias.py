@@ -1,0 +1,82 @@
+"""The registry's alias `champion`: it follows the ledger, which says who is champion."""
+
+from __future__ import annotations
+
+from pipelines.errors import PermanentError
+from pipelines.use_case import Partition, UseCase, predictions_table
+from pipelines.workspace.ledger import Champion, Decision, Kind
+from pipelines.workspace.registry import CHAMPION
+from pipelines.workspace.workspace import Workspace
+
+_ACTOR = "alias check"
+
+
+def check_alias(workspace: Workspace, use_case: UseCase) -> bool:
+    """Notice an alias that somebody, or a crash, left elsewhere; True if so. `alias_moved` says what becomes of it.
+
+    The ledger row comes first in a promotion and the alias second, so a crash between the two ends here as well, and is
+    put back under either policy: the alias still names the champion before.
+    """
+    champion = workspace.ledger.champion(use_case.name)
+    alias = workspace.registry.alias(use_case.name, CHAMPION)
+    if champion is None or alias == champion.version:
+        return False
+    named = "nothing" if alias is None else f"v{alias}"
+    found = f"The alias '{CHAMPION}' named {named}, but the ledger has v{champion.version}"
+    if use_case.alias_moved == "accept" and alias is not None and not _left_by_a_crash(workspace, use_case, champion, alias):
+        return _accept(workspace, use_case, champion, alias, found)
+    _put_back(workspace, use_case, champion, alias, f"{found} ({champion.decision}): it was put back.")
+    return True
+
+
+def _left_by_a_crash(workspace: Workspace, use_case: UseCase, champion: Champion, alias: int) -> bool:
+    """Whether the alias is where the last move of the champion found it."""
+    moved = [d.model_version for d in workspace.ledger.champion_moves(use_case.name) if d.id != champion.decision]
+    return bool(moved) and moved[-1] == alias
+
+
+def _put_back(workspace: Workspace, use_case: UseCase, champion: Champion, alias: int | None, why: str) -> None:
+    workspace.ledger.record(
+        Decision(
+            id=f"{Kind.ALIAS_MOVED}/{champion.decision}/{alias}/{workspace.run}",
+            use_case=use_case.name,
+            kind=Kind.ALIAS_MOVED,
+            partition=champion.effective_from,
+            why=why,
+            actor=_ACTOR,
+            run=workspace.run,
+            evidence={"alias": alias, "ledger": champion.version},
+            model_version=champion.version,
+        )
+    )
+    workspace.registry.set_alias(use_case.name, CHAMPION, champion.version)
+
+
+def _accept(workspace: Workspace, use_case: UseCase, champion: Champion, alias: int, found: str) -> bool:
+    """Let the version that the alias names serve from the first partition that was not scored yet, if it loads."""
+    try:
+        workspace.registry.load(use_case.name, alias)
+    except PermanentError as error:
+        _put_back(workspace, use_case, champion, alias, f"{found}, and v{alias} cannot serve ({error}): it was put back.")
+        return True
+    effective = max(champion.effective_from, first_unscored(workspace, use_case, champion.effective_from))
+    decision = Decision(
+        id=f"{Kind.ALIAS_ACCEPTED}/{champion.decision}/{alias}",
+        use_case=use_case.name,
+        kind=Kind.ALIAS_ACCEPTED,
+        partition=effective,
+        why=f"{found}: accepted, as the use case's setting alias_moved says. No gate has judged this move.",
+        actor=_ACTOR,
+        run=workspace.run,
+        evidence={"alias": alias, "ledger": champion.version},
+        model_version=alias,
+        effective_from=effective,
+    )
+    workspace.ledger.move_champion(decision, champion.version)
+    return True
+
+
+def first_unscored(workspace: Workspace, use_case: UseCase, otherwise: str) -> str:
+    """The partition after the newest scored one."""
+    scored = list(workspace.lake.partitions(predictions_table(use_case)))
+    return Partition.parse(scored[-1], use_case.grain).next.key if scored else otherwise
