@@ -31,8 +31,6 @@ def run_demo(history: tuple[str, str] = HISTORY, live: tuple[str, str] = LIVE) -
     """Replay and summarise; the exit status is 0 only if every run succeeded and the tables reconcile."""
     from rich.console import Console
 
-    from pipelines.local.api import Airflow
-
     console, started, use_case = Console(soft_wrap=True), time.monotonic(), load_use_case(USE_CASE)
     signal.signal(signal.SIGTERM, _interrupt)
     months = [month.key for month in span(use_case.partition(history[0]), use_case.partition(live[1]))]
@@ -51,6 +49,8 @@ def run_demo(history: tuple[str, str] = HISTORY, live: tuple[str, str] = LIVE) -
             os.environ["MLFLOW_PAGE"] = addresses.mlflow
             report("", "services", f"Airflow {addresses.airflow}  MLflow {addresses.mlflow}  (sign in: see the end)", None)
             workspace = open_workspace("demo")
+            from pipelines.local.api import Airflow
+
             airflow = Airflow(addresses.airflow, addresses.user, addresses.password)
             replay = Replay(workspace, use_case, airflow, report)
             replay.prepare(STAGES)
