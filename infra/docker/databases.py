@@ -20,10 +20,10 @@ def make(cursor: Any, name: str, password: str) -> None:
     """One role and its database. Postgres is sent the hash only: it writes statements that fail to its log."""
     names, known = {"name": sql.Identifier(name)}, {"name": name}
     hashed = sql.Literal(encrypt_password(password, name, cursor.connection, "scram-sha-256"))
-    cursor.execute("SELECT FROM pg_roles WHERE rolname = %(name)s", known)
+    cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %(name)s", known)
     verb = "ALTER" if cursor.fetchone() else "CREATE"
     cursor.execute(sql.SQL(f"{verb} ROLE {{name}} LOGIN PASSWORD {{hashed}}").format(hashed=hashed, **names))
-    cursor.execute("SELECT FROM pg_database WHERE datname = %(name)s", known)
+    cursor.execute("SELECT 1 FROM pg_database WHERE datname = %(name)s", known)
     if not cursor.fetchone():
         cursor.execute(sql.SQL("CREATE DATABASE {name} OWNER {name}").format(**names))
     cursor.execute(sql.SQL("REVOKE CONNECT ON DATABASE {name} FROM PUBLIC").format(**names))
