@@ -35,6 +35,8 @@ PATIENCE = 150.0
 # Whichever test comes first pays for the start of the stack.
 pytestmark = pytest.mark.timeout(300)
 
+# From the image's entry point.
+FIRST_START = 'initdb --username=postgres --pwfile=<(printf "%s\\n" "$POSTGRES_PASSWORD") $POSTGRES_INITDB_ARGS'
 # Runs in the scheduler's task process: proves the executor, the execution API, the environment file and the registry.
 PROBE_DAG = """
 from airflow.sdk import dag, task
@@ -248,8 +250,7 @@ def first_postgres_start(stack: NativeStack) -> Iterator[None]:
         if os.geteuid() == 0:
             shutil.chown(home, "postgres", "postgres")
         environment = stack.environment("postgres") | {"PGDATA": str(home / "data")}
-        words = ["--username=postgres", "--pwfile=/dev/stdin", *environment["POSTGRES_INITDB_ARGS"].split()]
-        run_as_owner(["initdb", *words], home, environment, stdin=environment["POSTGRES_PASSWORD"] + "\n")
+        run_as_owner(["bash", "-c", FIRST_START], home, environment)
         listen_like_the_image(home, stack.address("postgres"))
         stack.start("postgres", env=environment, cwd=home, **owner())
         yield
@@ -265,10 +266,8 @@ def listen_like_the_image(home: Path, address: str) -> None:
         access.write("host all all all scram-sha-256\n")
 
 
-def run_as_owner(command: list[str], home: Path, environment: dict[str, str], stdin: str = "") -> None:
-    done = subprocess.run(
-        command, env=environment, cwd=home, input=stdin, capture_output=True, text=True, check=False, **owner()
-    )
+def run_as_owner(command: list[str], home: Path, environment: dict[str, str]) -> None:
+    done = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=False, **owner())
     assert done.returncode == 0, f"{command[0]}: {done.stdout}{done.stderr}"
 
 
