@@ -44,7 +44,7 @@ image: ## build the image of docker-compose.yaml, which then knows its commit
 
 test-compose: setup ## build and run the containers for real: two months, a training, kills, down and up; needs an engine
 	@docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1 || { echo "test-compose: no container engine answers here: NOTHING WAS TESTED" >&2; exit 1; }
-	@$(PY) -m pytest -q -m compose tests/infra
+	@$(PY) -m pytest -v -s -m compose tests/infra/test_containers.py
 
 unit: setup ## only the tests without Airflow
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests/pipelines tests/spark_jobs
