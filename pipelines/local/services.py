@@ -74,7 +74,7 @@ def commands(state: Path, airflow_port: int, mlflow_port: int) -> dict[str, list
         "dag-processor": [_bin("airflow"), "dag-processor"],
         "triggerer": [_bin("airflow"), "triggerer", "--skip-serve-logs"],
         "mlflow": [
-            _bin("mlflow"), "server", "--host", "127.0.0.1", "--port", str(mlflow_port), "--workers", "1",
+            _bin("mlflow"), "server", "--host", "127.0.0.1", "--port", str(mlflow_port),
             "--backend-store-uri", mlflow_database(state), "--default-artifact-root", f"file://{state}/mlflow/artifacts",
         ],
     }  # fmt: skip

@@ -61,7 +61,7 @@ def test_a_default_stands_for_a_variable_that_is_unset_or_empty(
 
 def test_an_unknown_environment_names_those_that_there_are(variables: pytest.MonkeyPatch) -> None:
     variables.setenv("TRAINYARD_ENVIRONMENT", "azure")
-    with pytest.raises(PermanentError, match="no environment 'azure'; there are aws, cluster, gcp, local"):
+    with pytest.raises(PermanentError, match="no environment 'azure'; there are aws, compose, gcp, local"):
         load_environment()
 
 
