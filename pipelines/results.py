@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar, overload
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from pydantic import TypeAdapter
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -127,6 +129,12 @@ def _plain(value: object, where: str) -> object:
 
 def from_json(kind: type[T], value: object) -> T:
     """The `kind` of result that `to_json` made `value` of; pydantic checks it."""
+    checked: T = _adapter(kind).validate_python(value)  # type: ignore[arg-type]  # a class is hashable
+    return checked
+
+
+@cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind).validate_python(value)
+    return TypeAdapter(kind)

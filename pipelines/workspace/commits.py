@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import TypedDict
 
-from pydantic import TypeAdapter
+from pipelines.results import from_json
 
 _PREFIX = "trainyard_"
 
@@ -45,12 +44,7 @@ class CommitRecord:
         found: dict[str, object] = {f.name: metadata[prefix + f.name] for f in fields(cls) if prefix + f.name in metadata}
         if "changed" in found:
             found["changed"] = tuple(filter(None, str(found["changed"]).split(",")))
-        return _checked().validate_python(found)
-
-
-@cache
-def _checked() -> TypeAdapter[CommitRecord]:
-    return TypeAdapter(CommitRecord)
+        return from_json(cls, found)
 
 
 class CommitInfo(TypedDict):
