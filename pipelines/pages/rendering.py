@@ -90,4 +90,4 @@ def evidence(made: Decision) -> str:
 def plain(text: str) -> str:
     """Text that Markdown shows as it is, on one line; no HTML gets through."""
     escaped = re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*\[\]|#~]|(?<!\w)_|_(?!\w))", r"\\\1", escaped)
+    return re.sub(r"([\\`*\[\]|#~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", escaped)

@@ -12,7 +12,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from pipelines.errors import PermanentError
-from pipelines.pages import charts, rendering, reports
+from pipelines.pages import charts, model_card, rendering, reports
 from pipelines.pages.reports import cards, known_reports, read_report, reports_of, reports_page
 from pipelines.pages.site import Unreadable, overview, problem, use_case_page
 from pipelines.pages.view import ChampionView, Lifecycle, Quality
@@ -152,6 +152,15 @@ def test_a_chart_shows_hostile_names_as_they_are() -> None:
     assert not {"script", "img"} & {tag for tag, _ in Elements(drawn).tags}
     assert HOSTILE[:35] in unescape(drawn)
     assert ">$x_{1}$<" in drawn
+
+
+@pytest.mark.parametrize(
+    "text", ["__b__", "a_b", "*a* `b` ~~c~~", "a | b", "[a](http://b)", "&lt;b>", "\\*a", "# a", "<http://a>", HOSTILE]
+)
+def test_markdown_shows_text_as_it_is(text: str) -> None:
+    shown = Elements(model_card._html(f"- x {rendering.plain(text)} x\n\n| a |\n| --- |\n| {rendering.plain(text)} |\n"))
+    assert {tag for tag, _ in shown.tags} == {"ul", "li", "div", "table", "thead", "tbody", "tr", "th", "td"}
+    assert shown.text.count(text) == 2
 
 
 def test_a_value_that_nobody_gave_is_an_error() -> None:
