@@ -11,13 +11,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
+WHY, JOINS = "build_features failed: ", "_joins"
+FOUND = "_found"
+Watch = Callable[[DataFrame], DataFrame]
 KNOWN_DAY = "_known_day"
 POSITIVE = "_positive"
 DAY = "_day"
@@ -125,41 +130,147 @@ def _drawn(which: str, weight: float, prior: Column) -> Column:
     return (positive + weight * prior) / (count + weight)
 
 
-def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any]) -> DataFrame:
+def partners(rows: DataFrame, table: DataFrame, join: dict[str, Any]) -> DataFrame:
+    """The joined table's keys and columns, under names of their own; a match of unlike types is refused."""
+    for column, expression in join["match"].items():
+        mine, theirs = rows.select(F.expr(expression)).schema[0].dataType, table.schema[column].dataType
+        if mine != theirs:
+            raise Refused(
+                f"join {join['table']}: '{expression}' is a {mine.simpleString()}, {join['table']}.{column} a "
+                f"{theirs.simpleString()}; cast one of them in features.joins"
+            )
+    keys = [F.col(column).alias(f"_key_{column}") for column in join["match"]]
+    return table.select(*keys, *[F.expr(expression).alias(name) for name, expression in join["columns"].items()])
+
+
+def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any], watch: Watch | None = None) -> DataFrame:
     """Add columns of another table by equal keys; a row without a match gets nulls."""
-    keys = {column: f"_key_{column}" for column in join["match"]}
-    right = table.selectExpr(
-        *[f"{column} as {alias}" for column, alias in keys.items()],
-        *[f"{expression} as {name}" for name, expression in join["columns"].items()],
-    )
-    matches = [F.expr(expression) == F.col(keys[column]) for column, expression in join["match"].items()]
-    return rows.join(F.broadcast(right), on=reduce(lambda a, b: a & b, matches), how="left").drop(*keys.values())
+    right = partners(rows, table, join).withColumn(FOUND, F.lit(True))
+    matches = [F.expr(expression) == F.col(f"_key_{column}") for column, expression in join["match"].items()]
+    joined = rows.join(F.broadcast(right), on=reduce(lambda a, b: a & b, matches), how="left")
+    joined = watch(joined) if watch else joined
+    return joined.drop(FOUND, *[f"_key_{column}" for column in join["match"]])
 
 
-def build(tables: dict[str, DataFrame], entities: DataFrame, past_entities: DataFrame, plan: dict[str, Any]) -> DataFrame:
-    """One row per entity: key, date and every declared feature, in the declared order."""
+def build(
+    tables: dict[str, DataFrame],
+    entities: DataFrame,
+    past_entities: DataFrame,
+    plan: dict[str, Any],
+    watches: Sequence[Watch | None] = (),
+) -> DataFrame:
+    """One row per entity: key, date and every declared feature, in the declared order. Each join is watched by its own."""
     spec, label = plan["features"], plan["label"]
     rows = entities
-    for join in spec["joins"]:
-        rows = look_up(rows, tables[join["table"]], join)
+    for number, join in enumerate(spec["joins"]):
+        rows = look_up(rows, tables[join["table"]], join, watches[number] if watches else None)
     past = known_outcomes(past_entities, tables[label["source"]], label, spec["key"], plan["timezone"])
     specs = spec["history"]
     if specs:
         known = history(entities, past, specs, spec["key"], spec["date"])
         rows = rows.join(known, on=spec["key"], how="left").withColumns(shares(specs, spec["prior_weight"]))
     names = [f"{item['name']}_late_{days}d" for item in specs for days in item["windows"]]
-    declared = [f"{expression} as {name}" for name, expression in spec["expressions"].items()]
+    declared = [F.expr(expression).alias(name) for name, expression in spec["expressions"].items()]
     # Windowed expressions see every row of the partition; the closing select is the schema.
-    return rows.selectExpr(spec["key"], spec["date"], *declared, *names)
+    return rows.select(spec["key"], spec["date"], *declared, *names)
 
 
 def run(spark: SparkSession, plan: dict[str, Any]) -> None:
-    """Read what the plan names, build, write Parquet to the staging area."""
-    inputs, spec = plan["inputs"], plan["features"]
-    tables = {name: read(spark, source) for name, source in inputs.items()}
-    entities = read(spark, inputs[spec["entity"]], [plan["partition"]])
-    rows = build(tables, entities, tables[spec["entity"]], plan)
+    """Read what the plan names, build, write Parquet to the staging area, and how many rows found no partner per join."""
+    spec = plan["features"]
+    tables, entities = inputs(spark, plan)
+    seen = [Observation(f"join {number}") for number, _ in enumerate(spec["joins"])]
+    counts = (F.count(F.lit(1)).alias("rows"), F.count_if(F.col(FOUND).isNull()).alias("unmatched"))
+    watches = [lambda rows, one=one: rows.observe(one, *counts) for one in seen]
+    rows = build(tables, entities, tables[spec["entity"]], plan, watches)
     rows.coalesce(1).sortWithinPartitions(spec["key"]).write.mode("errorifexists").parquet(plan["output"])
+    expected = sum(plan["inputs"][spec["entity"]]["rows"][plan["partition"]])
+    for number, one in enumerate(seen):
+        if one.get["rows"] > expected:
+            raise Refused(_multiplied(tables, entities, plan, number))
+    found = json.dumps([one.get["unmatched"] for one in seen])
+    spark.range(1).select(F.lit(found)).coalesce(1).write.text(f"{plan['output']}/{JOINS}")
+
+
+def inputs(spark: SparkSession, plan: dict[str, Any]) -> tuple[dict[str, DataFrame], DataFrame]:
+    """Every table that the plan names, and the rows to build features of."""
+    tables = {name: read(spark, source) for name, source in plan["inputs"].items()}
+    return tables, read(spark, plan["inputs"][plan["features"]["entity"]], [plan["partition"]])
+
+
+# why it failed -------------------------------------------------------------------------------------------------------
+
+
+class Refused(Exception):
+    """The job's own no; says what and where."""
+
+
+def _multiplied(tables: dict[str, DataFrame], entities: DataFrame, plan: dict[str, Any], number: int) -> str:
+    """Which join finds several partners, by which key, with an example."""
+    join, rows = plan["features"]["joins"][number], entities
+    for before in plan["features"]["joins"][:number]:
+        rows = look_up(rows, tables[before["table"]], before)
+    keys = [f"_key_{column}" for column in join["match"]]
+    doubled = partners(rows, tables[join["table"]], join).groupBy(*keys).count().where("count > 1").first()
+    example = f", such as {', '.join(f'{c}={doubled[k]}' for c, k in zip(join['match'], keys, strict=True))}" if doubled else ""
+    return (
+        f"join {join['table']} multiplies rows: its key {', '.join(join['match'])} is there more than once{example}; mend "
+        f"{join['table']}, or the join's match"
+    )
+
+
+def explained(spark: SparkSession, plan: dict[str, Any], error: Exception) -> str:
+    """The error in a line, the feature and its expression that raises it, and a row for which it does."""
+    said = _said(error)
+    if isinstance(error, Refused):
+        return said
+    tables, entities = inputs(spark, plan)
+    spec, rows = plan["features"], entities
+    for join in spec["joins"]:
+        try:
+            rows = look_up(rows, tables[join["table"]], join)
+            _evaluate(rows)
+        except Exception as found:
+            return f"join {join['table']} ({json.dumps(join['columns'])} by {json.dumps(join['match'])}): {_said(found)}"
+    for name, expression in spec["expressions"].items():
+        try:
+            _evaluate(rows.select(F.expr(expression)))
+        except Exception as found:
+            return f"feature {name} = {expression}: {_said(found)}{_example(rows, expression, spec['key'])}"
+    return said
+
+
+def _said(error: Exception) -> str:
+    """The condition of an error of Spark, without what it repeats and without frames."""
+    text = str(error)
+    condition = re.search(r"\[[A-Z][A-Z0-9_.]+\][^\n]*", text)
+    return condition.group() if condition else f"{type(error).__name__}: {(text.splitlines() or [''])[0]}"
+
+
+def _evaluate(rows: DataFrame) -> None:
+    rows.write.format("noop").mode("overwrite").save()
+
+
+def _example(rows: DataFrame, expression: str, key: str) -> str:
+    """A row that the expression fails for, found by halving; nothing where it is wrong for any row."""
+
+    def fails(first: Any, last: Any) -> bool:
+        try:
+            _evaluate(rows.where(F.col(key).between(first, last)).select(F.expr(expression)))
+        except Exception:
+            return True
+        return False
+
+    try:
+        rows.select(F.expr(expression))
+    except Exception:  # of the expression itself, whatever the rows hold
+        return ""
+    keys = sorted(row[0] for row in rows.select(key).collect())
+    while len(keys) > 1:
+        half = keys[: len(keys) // 2]
+        keys = half if fails(half[0], half[-1]) else keys[len(keys) // 2 :]
+    row = rows.where(F.col(key) == keys[0]).select(F.to_json(F.struct("*"))).first() if keys else None
+    return f", such as for {row[0]}" if row else ""
 
 
 def main(argv: list[str]) -> None:
@@ -167,10 +278,16 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--plan", required=True, help="the plan file that `pipelines.features.features.plan` wrote")
     options = parser.parse_args(argv)
     spark = SparkSession.builder.appName("build_features").getOrCreate()
+    # A failure is explained below, in one line: nobody has to look for it among the frames of every attempt.
+    spark.sparkContext.setLogLevel("OFF")
     try:
         text = spark.read.text(options.plan, wholetext=True).first()
         assert text is not None
-        run(spark, json.loads(text[0]))
+        plan = json.loads(text[0])
+        try:
+            run(spark, plan)
+        except Exception as error:
+            sys.exit(WHY + explained(spark, plan, error))
     finally:
         spark.stop()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -115,10 +115,10 @@ def judge_dropped(use_case: UseCase, source: str, published: Sequence[str]) -> l
     return changes
 
 
-def judge_values(broken: Iterable[str], rows_in: int, contract: Contract) -> list[Change]:
-    """Columns of which so many values were rejected, each by one of the `broken` rules, that they must have changed."""
+def judge_values(broken: Counter[str], rows_in: int, contract: Contract) -> list[Change]:
+    """Columns of which so many values were rejected, counted by rule, that they must have changed."""
     changes = []
-    for rule, count in Counter(broken).most_common():
+    for rule, count in broken.most_common():
         column, _, what = rule.partition(".")
         if column in contract.columns and count > contract.max_rejected_share * rows_in:
             kind = "type" if what == "type" else "meaning (unit, codes, time zone)"

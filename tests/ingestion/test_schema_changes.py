@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -109,12 +110,12 @@ def test_the_contract_is_judged_against_the_published_table() -> None:
 
 
 def test_many_rejected_values_are_a_change_of_type_or_of_meaning() -> None:
-    rejects = ["km.type"] * 40 + ["unit.values"] * 10 + ["row.columns"] * 30
+    rejects = Counter({"km.type": 40, "unit.values": 10, "row.columns": 30})
     found = judge_values(rejects, 100, CONTRACT)
     assert [c.column for c in found] == ["km", "unit"]
     assert "its type seems to have changed, 40 of 100 rows break km.type" in found[0].sentence
     assert "meaning" in found[1].sentence
-    assert judge_values(rejects[:5], 100, CONTRACT) == []
+    assert judge_values(Counter({"km.type": 5}), 100, CONTRACT) == []
 
 
 # who is affected -------------------------------------------------------------------------------------------------------
