@@ -2,9 +2,8 @@
 
     spark-submit spark_jobs/build_features.py --plan PLAN.json
 
-The plan (written by `pipelines.features.features.plan`) names the input files, the features and the output folder. A history
-feature of a row uses only outcomes known at 00:00 local time of the row's date: an outcome counts from the first
-midnight at or after the moment it became known.
+A history feature of a row uses only outcomes known at 00:00 local time of the row's date: an outcome counts from the
+first midnight at or after the moment it became known.
 """
 
 from __future__ import annotations
@@ -13,21 +12,20 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from functools import reduce
+from itertools import zip_longest
 from typing import Any
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 WHY, JOINS = "build_features failed: ", "_joins"
-FOUND = "_found"
-Watch = Callable[[DataFrame], DataFrame]
-KNOWN_DAY = "_known_day"
-POSITIVE = "_positive"
-DAY = "_day"
-HISTORY, GROUP = "_history", "_group"
+KNOWN_DAY, POSITIVE, DAY, HISTORY, GROUP, FOUND = "_known_day", "_positive", "_day", "_history", "_group", "_found"
 _SEPARATOR = "\u0001"
+Tables = dict[str, DataFrame]
+Watch = Callable[[DataFrame], DataFrame]
 
 
 def read(spark: SparkSession, source: dict[str, Any], partitions: list[str] | None = None) -> DataFrame:
@@ -130,41 +128,28 @@ def _drawn(which: str, weight: float, prior: Column) -> Column:
     return (positive + weight * prior) / (count + weight)
 
 
-def partners(rows: DataFrame, table: DataFrame, join: dict[str, Any]) -> DataFrame:
-    """The joined table's keys and columns, under names of their own; a match of unlike types is refused."""
+def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any], watch: Watch = lambda rows: rows) -> DataFrame:
+    """Add columns of another table by equal keys; a row without a match gets nulls. `watch` sees which ones were `_found`."""
     for column, expression in join["match"].items():
-        mine, theirs = rows.select(F.expr(expression)).schema[0].dataType, table.schema[column].dataType
+        mine, theirs = (f.select(F.expr(e)).schema[0].dataType for f, e in ((rows, expression), (table, f"`{column}`")))
         if mine != theirs:
-            raise Refused(
-                f"join {join['table']}: '{expression}' is a {mine.simpleString()}, {join['table']}.{column} a "
-                f"{theirs.simpleString()}; cast one of them in features.joins"
-            )
-    keys = [F.col(column).alias(f"_key_{column}") for column in join["match"]]
-    return table.select(*keys, *[F.expr(expression).alias(name) for name, expression in join["columns"].items()])
-
-
-def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any], watch: Watch | None = None) -> DataFrame:
-    """Add columns of another table by equal keys; a row without a match gets nulls."""
-    right = partners(rows, table, join).withColumn(FOUND, F.lit(True))
-    matches = [F.expr(expression) == F.col(f"_key_{column}") for column, expression in join["match"].items()]
+            types = f"'{expression}' is a {mine.simpleString()}, {join['table']}.{column} a {theirs.simpleString()}"
+            raise SystemExit(f"{WHY}join {join['table']}: {types}; cast one of them in features.joins")
+    keys = {column: f"_key_{column}" for column in join["match"]}
+    columns = {**{key: f"`{column}`" for column, key in keys.items()}, **join["columns"], FOUND: "true"}
+    right = table.select(*[F.expr(expression).alias(name) for name, expression in columns.items()])
+    matches = [F.expr(expression) == F.col(keys[column]) for column, expression in join["match"].items()]
     joined = rows.join(F.broadcast(right), on=reduce(lambda a, b: a & b, matches), how="left")
-    joined = watch(joined) if watch else joined
-    return joined.drop(FOUND, *[f"_key_{column}" for column in join["match"]])
+    return watch(joined).drop(FOUND, *keys.values())
 
 
-def build(
-    tables: dict[str, DataFrame],
-    entities: DataFrame,
-    past_entities: DataFrame,
-    plan: dict[str, Any],
-    watches: Sequence[Watch | None] = (),
-) -> DataFrame:
-    """One row per entity: key, date and every declared feature, in the declared order. Each join is watched by its own."""
+def build(tables: Tables, entities: DataFrame, past: DataFrame, plan: dict[str, Any], *watches: Watch) -> DataFrame:
+    """One row per entity: key, date and every declared feature, in the declared order. A join may be watched by its own."""
     spec, label = plan["features"], plan["label"]
     rows = entities
-    for number, join in enumerate(spec["joins"]):
-        rows = look_up(rows, tables[join["table"]], join, watches[number] if watches else None)
-    past = known_outcomes(past_entities, tables[label["source"]], label, spec["key"], plan["timezone"])
+    for join, watch in zip_longest(spec["joins"], watches):
+        rows = look_up(rows, tables[join["table"]], join, *filter(None, [watch]))
+    past = known_outcomes(past, tables[label["source"]], label, spec["key"], plan["timezone"])
     specs = spec["history"]
     if specs:
         known = history(entities, past, specs, spec["key"], spec["date"])
@@ -175,119 +160,86 @@ def build(
     return rows.select(spec["key"], spec["date"], *declared, *names)
 
 
-def run(spark: SparkSession, plan: dict[str, Any]) -> None:
-    """Read what the plan names, build, write Parquet to the staging area, and how many rows found no partner per join."""
+def run(spark: SparkSession, plan: dict[str, Any], tables: Tables, entities: DataFrame) -> None:
+    """Build, write Parquet to the staging area, and beside it how many rows found no partner, per join."""
     spec = plan["features"]
-    tables, entities = inputs(spark, plan)
     seen = [Observation(f"join {number}") for number, _ in enumerate(spec["joins"])]
     counts = (F.count(F.lit(1)).alias("rows"), F.count_if(F.col(FOUND).isNull()).alias("unmatched"))
     watches = [lambda rows, one=one: rows.observe(one, *counts) for one in seen]
-    rows = build(tables, entities, tables[spec["entity"]], plan, watches)
+    rows = build(tables, entities, tables[spec["entity"]], plan, *watches)
     rows.coalesce(1).sortWithinPartitions(spec["key"]).write.mode("errorifexists").parquet(plan["output"])
-    expected = sum(plan["inputs"][spec["entity"]]["rows"][plan["partition"]])
-    for number, one in enumerate(seen):
-        if one.get["rows"] > expected:
-            raise Refused(_multiplied(tables, entities, plan, number))
+    for join, one in zip(spec["joins"], seen, strict=True):
+        if one.get["rows"] > plan["rows"]:
+            raise SystemExit(WHY + _multiplied(tables[join["table"]], join))
     found = json.dumps([one.get["unmatched"] for one in seen])
     spark.range(1).select(F.lit(found)).coalesce(1).write.text(f"{plan['output']}/{JOINS}")
 
 
-def inputs(spark: SparkSession, plan: dict[str, Any]) -> tuple[dict[str, DataFrame], DataFrame]:
-    """Every table that the plan names, and the rows to build features of."""
-    tables = {name: read(spark, source) for name, source in plan["inputs"].items()}
-    return tables, read(spark, plan["inputs"][plan["features"]["entity"]], [plan["partition"]])
-
-
-# why it failed -------------------------------------------------------------------------------------------------------
-
-
-class Refused(Exception):
-    """The job's own no; says what and where."""
-
-
-def _multiplied(tables: dict[str, DataFrame], entities: DataFrame, plan: dict[str, Any], number: int) -> str:
+def _multiplied(table: DataFrame, join: dict[str, Any]) -> str:
     """Which join finds several partners, by which key, with an example."""
-    join, rows = plan["features"]["joins"][number], entities
-    for before in plan["features"]["joins"][:number]:
-        rows = look_up(rows, tables[before["table"]], before)
-    keys = [f"_key_{column}" for column in join["match"]]
-    doubled = partners(rows, tables[join["table"]], join).groupBy(*keys).count().where("count > 1").first()
-    example = f", such as {', '.join(f'{c}={doubled[k]}' for c, k in zip(join['match'], keys, strict=True))}" if doubled else ""
-    return (
-        f"join {join['table']} multiplies rows: its key {', '.join(join['match'])} is there more than once{example}; mend "
-        f"{join['table']}, or the join's match"
-    )
+    doubled = table.groupBy(*join["match"]).agg(F.count(F.lit(1)).alias("_rows")).where("_rows > 1").first()
+    example = ", ".join(f"{column}={doubled[column]}" for column in join["match"]) if doubled else "none found any more"
+    name, key = join["table"], ", ".join(join["match"])
+    return f"join {name} multiplies rows: its key {key} is there more than once, such as {example}; mend {name} or the match"
 
 
-def explained(spark: SparkSession, plan: dict[str, Any], error: Exception) -> str:
+def explained(tables: Tables, entities: DataFrame, plan: dict[str, Any], error: Exception) -> str:
     """The error in a line, the feature and its expression that raises it, and a row for which it does."""
-    said = _said(error)
-    if isinstance(error, Refused):
-        return said
-    tables, entities = inputs(spark, plan)
-    spec, rows = plan["features"], entities
+    spec = plan["features"]
+    for what, rows, expression in _expressions(tables, entities, spec):
+        if found := _failure(rows, expression):
+            example = "" if isinstance(found, AnalysisException) else _example(rows, expression, spec["key"])
+            return f"{what} = {expression}: {_said(found)}{example}"
+    return _said(error)
+
+
+def _expressions(tables: Tables, rows: DataFrame, spec: dict[str, Any]) -> Iterator[tuple[str, DataFrame, str]]:
+    """Every declared expression with what it is and the rows that it is of, in the order in which they are needed."""
     for join in spec["joins"]:
-        try:
-            rows = look_up(rows, tables[join["table"]], join)
-            _evaluate(rows)
-        except Exception as found:
-            return f"join {join['table']} ({json.dumps(join['columns'])} by {json.dumps(join['match'])}): {_said(found)}"
-    for name, expression in spec["expressions"].items():
-        try:
-            _evaluate(rows.select(F.expr(expression)))
-        except Exception as found:
-            return f"feature {name} = {expression}: {_said(found)}{_example(rows, expression, spec['key'])}"
-    return said
+        name = join["table"]
+        yield from ((f"join {name}, column {alias}", tables[name], text) for alias, text in join["columns"].items())
+        yield from ((f"join {name}, match {column}", rows, text) for column, text in join["match"].items())
+        rows = look_up(rows, tables[name], join)
+    yield from ((f"feature {name}", rows, text) for name, text in spec["expressions"].items())
+
+
+def _failure(rows: DataFrame, expression: str) -> Exception | None:
+    try:
+        return rows.select(F.expr(expression)).write.format("noop").mode("overwrite").save()
+    except Exception as error:  # whatever it is, it is what is looked for
+        return error
+
+
+def _example(rows: DataFrame, expression: str, key: str) -> str:
+    """A row that the expression fails for, found by halving."""
+    keys = sorted(row[0] for row in rows.select(key).collect()) if key in rows.columns else []
+    while len(keys) > 1:
+        half = keys[: len(keys) // 2]
+        keys = half if _failure(rows.where(F.col(key).between(half[0], half[-1])), expression) else keys[len(half) :]
+    row = rows.where(F.col(key) == keys[0]).select(F.to_json(F.struct("*"))).first() if keys else None
+    return f", such as for {row[0]}" if row else ""
 
 
 def _said(error: Exception) -> str:
     """The condition of an error of Spark, without what it repeats and without frames."""
-    text = str(error)
-    condition = re.search(r"\[[A-Z][A-Z0-9_.]+\][^\n]*", text)
-    return condition.group() if condition else f"{type(error).__name__}: {(text.splitlines() or [''])[0]}"
-
-
-def _evaluate(rows: DataFrame) -> None:
-    rows.write.format("noop").mode("overwrite").save()
-
-
-def _example(rows: DataFrame, expression: str, key: str) -> str:
-    """A row that the expression fails for, found by halving; nothing where it is wrong for any row."""
-
-    def fails(first: Any, last: Any) -> bool:
-        try:
-            _evaluate(rows.where(F.col(key).between(first, last)).select(F.expr(expression)))
-        except Exception:
-            return True
-        return False
-
-    try:
-        rows.select(F.expr(expression))
-    except Exception:  # of the expression itself, whatever the rows hold
-        return ""
-    keys = sorted(row[0] for row in rows.select(key).collect())
-    while len(keys) > 1:
-        half = keys[: len(keys) // 2]
-        keys = half if fails(half[0], half[-1]) else keys[len(keys) // 2 :]
-    row = rows.where(F.col(key) == keys[0]).select(F.to_json(F.struct("*"))).first() if keys else None
-    return f", such as for {row[0]}" if row else ""
+    condition = re.search(r"\[[A-Z][A-Z0-9_.]+\][^\n]*", str(error))
+    return condition.group() if condition else str(error).partition("\n")[0]
 
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plan", required=True, help="the plan file that `pipelines.features.features.plan` wrote")
-    options = parser.parse_args(argv)
-    spark = SparkSession.builder.appName("build_features").getOrCreate()
-    # A failure is explained below, in one line: nobody has to look for it among the frames of every attempt.
+    options, spark = parser.parse_args(argv), SparkSession.builder.appName("build_features").getOrCreate()
+    # A failure is explained in one line: nobody has to look for it among the frames of every attempt.
     spark.sparkContext.setLogLevel("OFF")
     try:
-        text = spark.read.text(options.plan, wholetext=True).first()
-        assert text is not None
-        plan = json.loads(text[0])
+        plan = json.loads(spark.read.text(options.plan, wholetext=True).collect()[0][0])
+        tables = {name: read(spark, source) for name, source in plan["inputs"].items()}
+        entities = read(spark, plan["inputs"][plan["features"]["entity"]], [plan["partition"]])
         try:
-            run(spark, plan)
+            run(spark, plan, tables, entities)
         except Exception as error:
-            sys.exit(WHY + explained(spark, plan, error))
+            sys.exit(WHY + explained(tables, entities, plan, error))
     finally:
         spark.stop()
 

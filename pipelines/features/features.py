@@ -69,6 +69,7 @@ def plan(run: StageRun) -> FeaturePlan:
         "features": run.use_case.features.model_dump(mode="json"),
         "label": run.use_case.label.model_dump(mode="json"),
         "inputs": inputs,
+        "rows": rows,
         "output": f"{run.lake.uri(table)}/{area}",
     }
     uri = f"{run.lake.uri(table)}/plans/{run.key}-{area.rsplit('/', 1)[-1]}.json"
@@ -80,15 +81,13 @@ def _input(workspace: Workspace, use_case: UseCase, table: str, keys: list[str])
     """Published files of a table, by partition key; keys that were never published are left out."""
     name = source_table(use_case, table)
     found: dict[str, list[str]] = {}
-    rows: dict[str, list[int]] = {}
     for file in workspace.lake.files(name, keys):
         found.setdefault(file.partition, []).append(file.uri)
-        rows.setdefault(file.partition, []).append(file.rows)
     columns = {
         column: {"type": SPARK_TYPES[declared.type], "default": value_text(declared.default), "nullable": declared.nullable}
         for column, declared in use_case.contract[table].columns.items()
     }
-    return {"version": workspace.lake.version(name), "files": found, "rows": rows, "columns": columns}
+    return {"version": workspace.lake.version(name), "files": found, "columns": columns}
 
 
 def build(workspace: Workspace, plan: FeaturePlan) -> None:
