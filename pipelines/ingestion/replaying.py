@@ -79,11 +79,11 @@ def rejected_rows(
     for name in _sources(use_case, source):
         table = quarantine_table(source_table(use_case, name))
         keys = [key for key, rows in workspace.lake.partitions(table).items() if rows and partition in (None, key)]
-        found += _quarantined(workspace.lake, table, keys) if keys else []
+        found += quarantined_rows(workspace.lake, table, keys) if keys else []
     return sorted(found, key=lambda r: (r["source"], r["partition"], r["row"]))
 
 
-def _quarantined(lake: Lake, table: str, keys: list[str]) -> list[QuarantinedRow]:
+def quarantined_rows(lake: Lake, table: str, keys: list[str]) -> list[QuarantinedRow]:
     """Rows as they are, also where the table is of before it kept headers."""
     return [cast(QuarantinedRow, {"header": None, **row}) for row in lake.read(table, keys).to_pylist()]
 
@@ -139,7 +139,7 @@ def _judge_anew(arrival: Arrival) -> None:
     lake, table, quarantine, key = arrival.lake, arrival.table, arrival.quarantine, arrival.key
     seen, seen_quarantine = lake.seen(table, key), lake.seen(quarantine, key)
     published = lake.read(table, [key]).drop_columns([PARTITION])
-    before = _quarantined(lake, quarantine, [key])
+    before = quarantined_rows(lake, quarantine, [key])
     there = set(published[ROW].to_pylist())
     waiting = [r for r in before if r["row"] not in there]
     record = _one_file(arrival, len(there) + len(waiting))

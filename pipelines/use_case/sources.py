@@ -53,7 +53,7 @@ class Source(Section):
     @classmethod
     def _known_encoding(cls, encoding: str) -> str:
         try:
-            b"".decode(encoding)
+            "a".encode(encoding)
         except (LookupError, UnicodeError):
             raise ValueError(f"unknown encoding '{encoding}': use a Python name such as utf-8 or latin-1") from None
         return encoding

@@ -16,7 +16,7 @@ from pipelines.workspace.commits import Commit
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-_OUR_MISTAKES = (TypeError, AttributeError, NameError, AssertionError)
+_NOT_THE_STORAGE = (TypeError, AttributeError, NameError, AssertionError, MemoryError)
 _Step = TypeVar("_Step", bound=Callable[..., Any])
 
 
@@ -29,11 +29,11 @@ def storage_errors(table: str, partition: str = "") -> Iterator[None]:
     where = f"{table} {partition}".rstrip()
     try:
         yield
-    except (PermanentError, TransientError, CommitFailedError, *_OUR_MISTAKES):
-        raise
-    except (OSError, MemoryError, pa.ArrowMemoryError) as error:
+    except (OSError, pa.ArrowMemoryError) as error:
         why = "the storage failed; free space or mend it, then run again"
         raise TransientError(f"{where}: {why} ({error})") from error
+    except (PermanentError, TransientError, CommitFailedError, *_NOT_THE_STORAGE):
+        raise
     except BaseException as error:
         lasting = isinstance(error, DeltaProtocolError | SchemaMismatchError | TableNotFoundError)
         if isinstance(error, DeltaError) and not lasting:
