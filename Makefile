@@ -12,7 +12,7 @@ export GX_ANALYTICS_ENABLED := False
 # Where it is set (many images do), every process compiles its libraries anew, and every task is a process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test unit lint airflow docs lock clean
+.PHONY: help setup demo test test-long unit lint airflow docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,8 +36,11 @@ airflow: setup ## look again: Airflow and MLflow on the present state, until Ctr
 
 test: setup lint schema-is-fresh ## lint, types, import contracts, unit tests, DAG tests, one end-to-end run in real Airflow
 	@bash infra/check_machine.sh "$(PY)"
-	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not e2e"
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not e2e and not long"
 	@$(PY) -m pytest -q -m e2e
+
+test-long: setup ## what takes longer than a change should wait for: ten thousand files in all dialects
+	@$(PY) -m pytest -q -n $(WORKERS) -m long
 
 unit: setup ## only the tests without Airflow
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests/pipelines tests/spark_jobs

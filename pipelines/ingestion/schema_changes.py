@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pipelines.errors import PermanentError
-from pipelines.use_case import Contract, History, Join, UseCase
+from pipelines.use_case import Contract, History, Join, UseCase, fold
 
 LABEL = "the label"
 _MAX_CHANGES_SHOWN = 8
@@ -82,9 +82,12 @@ def judge_table(
 
     `older`: whether that one holds other partitions, which do not have what is new.
     """
-    changes = []
+    changes, folded = [], {fold(name): name for name in published}
     for name, kind in wanted.items():
-        if published.get(name, kind) != kind:
+        if folded.get(fold(name), name) != name:
+            sentence = f"{name}: the published table has it as {folded[fold(name)]}, and capitals are not told apart"
+            changes.append(Change(Judgement.BREAKING, name, sentence, _MIGRATE))
+        elif published.get(name, kind) != kind:
             sentence = f"{name}: its type in contract is {kind} by now, the published table has {published[name]}"
             changes.append(Change(Judgement.BREAKING, name, sentence, _MIGRATE))
         elif older and published and name not in published and not _may_be_new(contract, name):

@@ -16,6 +16,10 @@ from typing import Any, cast
 from pipelines.errors import PermanentError, TransientError
 
 
+class NoSuchFileError(PermanentError):
+    """There is no object at the address."""
+
+
 def read_bytes(uri: str) -> bytes:
     """The whole object.
 
@@ -149,7 +153,7 @@ def _local_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise PermanentError(f"{uri}: no such file") from None
+        raise NoSuchFileError(f"{uri}: no such file") from None
     except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
         raise PermanentError(f"{uri}: {error.strerror or error}; mend what is in the way, then run again") from error
     except OSError as error:
@@ -181,7 +185,7 @@ def _s3_errors(uri: str) -> Iterator[None]:
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in ("NoSuchKey", "NoSuchBucket", "404"):
-            raise PermanentError(f"{uri}: no such {'bucket' if code == 'NoSuchBucket' else 'object'}") from None
+            raise NoSuchFileError(f"{uri}: no such {'bucket' if code == 'NoSuchBucket' else 'object'}") from None
         raise TransientError(f"{uri}: {error}") from error
     except BotoCoreError as error:
         raise TransientError(f"{uri}: {error}") from error
@@ -194,7 +198,7 @@ def _gs_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except NotFound:
-        raise PermanentError(f"{uri}: no such object or bucket") from None
+        raise NoSuchFileError(f"{uri}: no such object or bucket") from None
     except GoogleAPIError as error:
         raise TransientError(f"{uri}: {error}") from error
 

@@ -101,11 +101,12 @@ class LakeLog:
         """
         for number in range(self.version(table) if version is None else version, -1, -1):
             try:
-                lines = files.read_bytes(f"{self.uri(table)}/_delta_log/{number:020d}.json").splitlines()
-            except PermanentError:  # older than what is kept of the log
+                with storage_errors(table):
+                    lines = files.read_bytes(f"{self.uri(table)}/_delta_log/{number:020d}.json").splitlines()
+                    actions = [json.loads(line) for line in lines]
+            except files.NoSuchFileError:  # older than what is kept of the log
                 return
             with storage_errors(table):
-                actions = [json.loads(line) for line in lines]
                 found = [Commit.of(number, action["commitInfo"]) for action in actions if "commitInfo" in action]
             yield from found
 
