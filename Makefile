@@ -12,7 +12,7 @@ export GX_ANALYTICS_ENABLED := False
 # Where it is set (many images do), every process compiles its libraries anew, and every task is a process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test image test-compose unit lint airflow docs lock clean
+.PHONY: help setup demo test test-long image test-compose unit lint airflow docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,8 +36,11 @@ airflow: setup ## look again: Airflow and MLflow on the present state, until Ctr
 
 test: setup lint schema-is-fresh ## lint, types, import contracts, unit tests, DAG tests, one end-to-end run in real Airflow
 	@bash infra/check_machine.sh "$(PY)"
-	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not e2e and not compose"
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not e2e and not long and not compose"
 	@$(PY) -m pytest -q -m e2e
+
+test-long: setup ## what takes longer than a change should wait for: ten thousand files in all dialects
+	@$(PY) -m pytest -q -n $(WORKERS) -m long
 
 image: ## build the image of docker-compose.yaml, which then knows its commit
 	@TRAINYARD_COMMIT=$$(git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null) docker compose build
@@ -47,7 +50,7 @@ test-compose: setup ## build and run the containers for real: two months, a trai
 	@$(PY) -m pytest -v -s -m compose tests/infra/test_containers.py
 
 unit: setup ## only the tests without Airflow
-	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not e2e" $(foreach each,dags plugins infra docs e2e,--ignore tests/$(each)) tests
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not e2e and not long" $(foreach each,dags plugins infra docs e2e,--ignore tests/$(each)) tests
 
 lint: setup ## ruff, mypy, import contracts
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet .

@@ -62,8 +62,10 @@ def _column_rules(name: str, column: Column) -> Iterator[Rule]:
 
 def _bound(column: Column, value: float | str | None) -> float | str | None:
     """A bound as GX takes it: it would cut a moment that is not text down to its date."""
-    if value is None or column.type in (ColumnType.INTEGER, ColumnType.NUMBER):
-        return None if value is None else float(value)
+    if value is None or column.type is ColumnType.INTEGER:
+        return value  # a float would change an integer of 17 digits
+    if column.type is ColumnType.NUMBER:
+        return float(value)
     moment = typed(column.type, value)
     assert isinstance(moment, date), "a contract has bounds for numbers and times only"
     return moment.isoformat()

@@ -16,12 +16,13 @@ from pipelines.workspace.environment import (
     state_folder,
     usable_use_cases,
 )
-from pipelines.workspace.files import file_exists, list_files, read_bytes, write_bytes
+from pipelines.workspace.files import digest_of, file_exists, list_files, open_stream, read_bytes, write_bytes
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.lake_log import PARTITION
 from pipelines.workspace.lake_reading import DataFile
 from pipelines.workspace.ledger import Champion, Decision, Kind, Ledger
 from pipelines.workspace.model import Model, ModelMeta
+from pipelines.workspace.publications import Publications, taken_back_on_failure
 from pipelines.workspace.registry import CHALLENGER, CHAMPION, Registry
 from pipelines.workspace.restoring import restorable, restore, use_case_of
 from pipelines.workspace.stage_run import StageRun
@@ -45,6 +46,7 @@ __all__ = [
     "Model",
     "ModelMeta",
     "ModelVersion",
+    "Publications",
     "Registry",
     "RegistrySettings",
     "RunTags",
@@ -55,16 +57,19 @@ __all__ = [
     "approvers_of",
     "check_alias",
     "dependents",
+    "digest_of",
     "file_exists",
     "first_unscored",
     "list_files",
     "load_environment",
+    "open_stream",
     "open_workspace",
     "read_bytes",
     "restorable",
     "restore",
     "stages_to_recompute",
     "state_folder",
+    "taken_back_on_failure",
     "usable_use_cases",
     "use_case_of",
     "write_bytes",

@@ -22,6 +22,7 @@ class CommitRecord:
     rows_in: int | None = None
     rows_quarantined: int | None = None
     warnings: str | None = None
+    unmatched: str | None = None  # per join of the features: rows that found no partner
     plan: str | None = None  # address of the plan that a Spark job worked by
     model: int | None = None  # version that predicted
     replayed: int | None = None  # rows that came out of quarantine

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
+from pipelines.use_case import decisions_table
 from pipelines.workspace.commits import CommitRecord
 from pipelines.workspace.lake import Lake
 
@@ -144,7 +145,7 @@ class Ledger:
 
 
 def _table(use_case: str) -> str:
-    return f"{use_case}/decisions"
+    return decisions_table(use_case)
 
 
 def _v(version: int | None) -> str:
