@@ -53,7 +53,7 @@ def classified(
     """A step on a table, whose errors are one of the two kinds and name the table, and the partition if it takes one."""
 
     @wraps(step)
-    def call(self: _Lake, table: str, *arguments: _Named.args, **named: _Named.kwargs) -> _Found:
+    def call(self: _Lake, table: str, /, *arguments: _Named.args, **named: _Named.kwargs) -> _Found:
         partition = arguments[0] if arguments and isinstance(arguments[0], str) else ""
         with storage_errors(table, partition):
             return step(self, table, *arguments, **named)
