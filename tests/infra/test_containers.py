@@ -143,6 +143,8 @@ def test_every_service_is_up_healthy_and_not_root(up: Stack) -> None:
     assert up.container("init")["State"]["ExitCode"] == 0
     for service in up.services:
         found = up.container(service)
+        # Health checks and `exec` run as this user too.
+        assert found["Config"]["User"] == ("postgres" if service == "postgres" else "trainyard"), service
         assert found["State"]["Health"]["Status"] == "healthy", service
         _, *processes = run("docker", "top", found["Id"], "-eo", "pid,uid,args").splitlines()
         assert [line for line in processes if line.split()[1] == "0"] == [], service
