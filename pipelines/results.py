@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from pipelines.errors import redact
+
 T = TypeVar("T")
 
 
@@ -77,6 +79,9 @@ class Verdict:
     sentence: str
     numbers: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sentence", redact(self.sentence))
+
 
 def guarded(name: str, gate: Callable[[Any, Any], Verdict], evidence: Any, settings: Any) -> Verdict:
     """The gate's verdict; an answer that is not yes or no, or not finite, or a crash, is a no."""
@@ -111,7 +116,9 @@ def _plain(value: Any, where: str) -> Any:
         return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{where} is {value}: a result holds finite numbers or None")
-    if value is None or isinstance(value, str | bool | int | float):
+    if isinstance(value, str):
+        return redact(value)
+    if value is None or isinstance(value, bool | int | float):
         return value
     raise TypeError(f"{where} is a {type(value).__name__}: a result holds plain data only")
 

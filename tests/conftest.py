@@ -126,8 +126,12 @@ def _two_champions(_one_champion: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def _copied(source: Path, target: Path) -> Path:
-    """Lake and MLflow's database are copied; the models stay where they were logged, as their addresses say."""
-    shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("artifacts"))
+    """A whole copy; MLflow's database is told that the models lie here now."""
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    database = make_workspace(target).registry.database
+    assert database
+    if database.recorded_places():
+        database.relocate(f"file://{source}/mlflow/artifacts")
     return target
 
 

@@ -18,6 +18,7 @@ from pipelines.metrics import scores
 from pipelines.results import Verdict
 from pipelines.training import Trained, TrainingRun
 from pipelines.use_case import money
+from pipelines.workspace import refuse_other_definitions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,6 +140,7 @@ def _champion_scores(training: TrainingRun) -> tuple[Array | None, str | None]:
         model = training.registry.load(training.use_case.name, plan.champion)
         if model.meta["trained_through"] >= plan.holdout_from:
             return None, f"v{plan.champion} was trained through {model.meta['trained_through']}, so it has seen the holdout"
+        refuse_other_definitions(training.registry, training.use_case, model, {plan.partition: plan.definitions})
         return model.predict(training.rows.holdout), None
     # What the version itself lacks is evidence, and fails the gate; a registry that does not answer is asked again.
     except (PermanentError, ValueError, TypeError, LookupError, ArithmeticError) as error:

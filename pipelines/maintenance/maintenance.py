@@ -11,7 +11,7 @@ from pipelines.errors import PermanentError
 from pipelines.promotion import earlier_champions
 from pipelines.scoring import predict
 from pipelines.use_case import UseCase, features_table, quarantine_table, source_table, unknown_columns_table
-from pipelines.workspace import Workspace, check_alias, restorable
+from pipelines.workspace import Workspace, check_alias, feature_rows, restorable
 
 _log = logging.getLogger(__name__)
 
@@ -51,9 +51,10 @@ def drill_rollback(workspace: Workspace, use_case: UseCase) -> Drill:
         return Drill(now.version if now else None, None, None, 0, "There is no earlier champion to go back to yet.")
     target = earlier[-1]
     newest = list(workspace.lake.partitions(features_table(use_case)))[-1]
-    rows = workspace.lake.read(features_table(use_case), [newest]).to_pandas()
     try:
-        scored = predict(workspace.registry.load(use_case.name, target), use_case, rows)
+        model = workspace.registry.load(use_case.name, target)
+        rows = feature_rows(workspace, use_case, model, [newest])
+        scored = predict(model, use_case, rows)
     except Exception as error:
         why = f"{use_case.name}: a rollback from v{now.version} to v{target} would fail now: {error}; train a new model"
         raise PermanentError(why) from error

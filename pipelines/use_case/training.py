@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from typing import Literal
@@ -41,6 +42,22 @@ class Candidate(Section):
     calibrate: Literal["sigmoid", "isotonic"] | None = Field(
         None, description="probabilities are calibrated on newer rows than the estimator was fitted on"
     )
+
+    @field_validator("params")
+    @classmethod
+    def _can_be_kept(cls, params: dict[str, object]) -> dict[str, object]:
+        """A version keeps them as JSON and is reproduced from it: what JSON would change is refused."""
+        for name, value in params.items():
+            try:
+                same = json.loads(json.dumps(value, allow_nan=False)) == value
+            except (TypeError, ValueError):
+                same = False
+            if not same:
+                raise ValueError(
+                    f"'{name}: {value}' cannot be kept with the model as it is: JSON has texts as keys, and no dates, sets or "
+                    "infinities; say it otherwise (class_weight: balanced)"
+                )
+        return params
 
     @field_validator("estimator")
     @classmethod

@@ -18,12 +18,20 @@ from pipelines.workspace.environment import (
     state_folder,
     usable_use_cases,
 )
+from pipelines.workspace.feature_rows import (
+    feature_rows,
+    model_definitions,
+    published_definitions,
+    refuse_mixed_definitions,
+    refuse_other_definitions,
+)
 from pipelines.workspace.files import file_exists, list_files, read_bytes, write_bytes
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.lake_log import PARTITION
 from pipelines.workspace.lake_reading import DataFile
 from pipelines.workspace.ledger import Champion, Decision, Kind, Ledger
-from pipelines.workspace.registry import CHALLENGER, CHAMPION, Model, Registry
+from pipelines.workspace.model_files import Model, kept_and_loaded
+from pipelines.workspace.registry import CHALLENGER, CHAMPION, CONFIGURATION_FILE, Registry
 from pipelines.workspace.restoring import restorable, restore, use_case_of
 from pipelines.workspace.stage_run import StageRun
 from pipelines.workspace.tags import ModelVersion, RunTags, VersionTags
@@ -31,6 +39,7 @@ from pipelines.workspace.tags import ModelVersion, RunTags, VersionTags
 __all__ = [
     "CHALLENGER",
     "CHAMPION",
+    "CONFIGURATION_FILE",
     "PARTITION",
     "Champion",
     "Commit",
@@ -54,12 +63,18 @@ __all__ = [
     "approvers_of",
     "check_alias",
     "dependents",
+    "feature_rows",
     "file_exists",
     "first_unscored",
+    "kept_and_loaded",
     "list_files",
     "load_environment",
+    "model_definitions",
     "open_workspace",
+    "published_definitions",
     "read_bytes",
+    "refuse_mixed_definitions",
+    "refuse_other_definitions",
     "restorable",
     "restore",
     "stages_to_recompute",
