@@ -90,8 +90,14 @@ def arrive(workspace: Workspace, partition: Partition, **how: Any) -> None:
 
 def publish(workspace: Workspace, use_case: UseCase, partition: Partition, **how: Any) -> None:
     """Features and labels of one partition straight into the lake, without ingestion and without Spark."""
-    shipments, deliveries = parcels(partition, **how)
+    shipments, _ = parcels(partition, **how)
     publish_features(workspace, use_case, partition, features(partition, shipments, **how))
+    publish_labels(workspace, use_case, partition, **how)
+
+
+def publish_labels(workspace: Workspace, use_case: UseCase, partition: Partition, **how: Any) -> None:
+    """Labels of one partition."""
+    _, deliveries = parcels(partition, **how)
     labels = to_labels(deliveries.assign(delivered_at=pd.to_datetime(deliveries.delivered_at)), use_case)
     _publish(workspace, labels_table(use_case), partition, labels)
 

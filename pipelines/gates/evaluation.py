@@ -13,7 +13,7 @@ from pipelines.errors import PermanentError
 from pipelines.gates.choice import Scorer, plainest, scorer, settle
 from pipelines.gates.evidence import Array, Challenger, Evidence
 from pipelines.gates.inference_server import warm_up
-from pipelines.gates.judgement import MEASURES, judge
+from pipelines.gates.judgement import MEASURES, details, judge
 from pipelines.metrics import scores
 from pipelines.results import Verdict
 from pipelines.training import Trained, TrainingRun
@@ -94,6 +94,8 @@ def evaluate_candidates(training: TrainingRun, trained: list[Trained], assessed:
         assessment=assessed,
     )
     _log_in_mlflow(training, result)
+    for gate, found in details(evidence, use_case.gates).items():
+        training.registry.client.log_dict(chosen.run_id, found, f"gates/{gate}.json")
     return result
 
 

@@ -28,6 +28,8 @@ class Search(Section):
             raise ValueError("a categorical search needs 'choices'")
         if self.type != "categorical" and (self.low is None or self.high is None or self.low >= self.high):
             raise ValueError(f"a search over {self.type} needs 'low' below 'high'")
+        for choice in self.choices:
+            _refuse_unkeepable("choices", choice)
         return self
 
 
@@ -46,17 +48,8 @@ class Candidate(Section):
     @field_validator("params")
     @classmethod
     def _can_be_kept(cls, params: dict[str, object]) -> dict[str, object]:
-        """A version keeps them as JSON and is reproduced from it: what JSON would change is refused."""
         for name, value in params.items():
-            try:
-                same = json.loads(json.dumps(value, allow_nan=False)) == value
-            except (TypeError, ValueError):
-                same = False
-            if not same:
-                raise ValueError(
-                    f"'{name}: {value}' cannot be kept with the model as it is: JSON has texts as keys, and no dates, sets or "
-                    "infinities; say it otherwise (class_weight: balanced)"
-                )
+            _refuse_unkeepable(name, value)
         return params
 
     @field_validator("estimator")
@@ -88,6 +81,19 @@ class Training(Section):
         if not any(c.simple for c in candidates.values()):
             raise ValueError("one candidate must be 'simple: true' (a plain LogisticRegression): complex ones have to beat it")
         return candidates
+
+
+def _refuse_unkeepable(name: str, value: object) -> None:
+    """A version keeps its parameters as JSON and is reproduced from them: what JSON would change is refused."""
+    try:
+        same = json.loads(json.dumps(value, allow_nan=False)) == value
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise ValueError(
+            f"'{name}: {value}' cannot be kept with the model as it is: JSON has texts as keys, and no dates, sets or "
+            "infinities; say it otherwise (class_weight: balanced)"
+        )
 
 
 def _module_has(module: str, name: str) -> bool:

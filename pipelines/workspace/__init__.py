@@ -18,19 +18,19 @@ from pipelines.workspace.environment import (
     state_folder,
     usable_use_cases,
 )
-from pipelines.workspace.feature_rows import (
-    feature_rows,
-    model_definitions,
-    published_definitions,
-    refuse_mixed_definitions,
-    refuse_other_definitions,
-)
 from pipelines.workspace.files import file_exists, list_files, read_bytes, write_bytes
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.lake_log import PARTITION
 from pipelines.workspace.lake_reading import DataFile
 from pipelines.workspace.ledger import Champion, Decision, Kind, Ledger
 from pipelines.workspace.model_files import Model, kept_and_loaded
+from pipelines.workspace.model_rows import (
+    feature_rows,
+    model_definitions,
+    published_definitions,
+    refuse_mixed_definitions,
+    refuse_other_definitions,
+)
 from pipelines.workspace.registry import CHALLENGER, CHAMPION, CONFIGURATION_FILE, Registry
 from pipelines.workspace.restoring import restorable, restore, use_case_of
 from pipelines.workspace.stage_run import StageRun

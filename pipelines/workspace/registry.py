@@ -101,15 +101,15 @@ class Registry:
         import skops.io
         from mlflow.models import infer_signature
 
-        example = _with_nulls(example)
+        with_nulls = _with_nulls(example)
         untrusted = check_types(skops.io.get_untrusted_types(data=skops.io.dumps(pipeline)), "the trained pipeline")
         info = self.mlflow.sklearn.log_model(
             pipeline,
             name="model",
             serialization_format="skops",
             skops_trusted_types=untrusted,
-            signature=infer_signature(example, pipeline.predict_proba(example)[:, 1]),
-            input_example=example,
+            signature=infer_signature(with_nulls, pipeline.predict_proba(example)[:, 1]),
+            input_example=with_nulls,
             pip_requirements=requirements(),
             pyfunc_predict_fn="predict_proba",
             metadata={"trainyard": json.dumps(meta, sort_keys=True)},
@@ -214,6 +214,13 @@ class Registry:
         address = f"{self.client.get_run(run_id).info.artifact_uri}/{CONFIGURATION_FILE}"
         return str(self.mlflow.artifacts.load_text(address))
 
+    def run_is_gone(self, run_id: str) -> bool:
+        """Whether the run was deleted, for good or not."""
+        try:
+            return bool(self.client.get_run(run_id).info.lifecycle_stage == "deleted")
+        except PermanentError:
+            return True
+
     def _logged_digest(self, use_case: str, model_uri: str) -> str:
         model = self.client.get_logged_model(model_uri.removeprefix("models:/"))
         digest: str | None = model.tags.get(DIGEST_TAG)
@@ -245,4 +252,5 @@ def _known(versions: list[int]) -> str:
 def _with_nulls(example: pd.DataFrame) -> pd.DataFrame:
     """Numbers as doubles, missing in the first row."""
     numbers = example.select_dtypes("number").astype(float)
-    return example.assign(**numbers.mask(numbers.index == numbers.index[0]))
+    numbers.iloc[0] = float("nan")
+    return example.assign(**numbers)
