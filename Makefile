@@ -12,7 +12,7 @@ export GX_ANALYTICS_ENABLED := False
 # Where it is set (many images do), every process compiles its libraries anew, and every task is a process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test unit lint airflow docs lock clean
+.PHONY: help setup demo test test-long image test-compose unit lint airflow docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,11 +36,21 @@ airflow: setup ## look again: Airflow and MLflow on the present state, until Ctr
 
 test: setup lint schema-is-fresh ## lint, types, import contracts, unit tests, DAG tests, one end-to-end run in real Airflow
 	@bash infra/check_machine.sh "$(PY)"
-	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not e2e"
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not e2e and not long and not compose"
 	@$(PY) -m pytest -q -m e2e
 
+test-long: setup ## what takes longer than a change should wait for: ten thousand files in all dialects
+	@$(PY) -m pytest -q -n $(WORKERS) -m long
+
+image: ## build the image of docker-compose.yaml, which then knows its commit
+	@TRAINYARD_COMMIT=$$(git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null) docker compose build
+
+test-compose: setup ## build and run the containers for real: two months, a training, kills, down and up; needs an engine
+	@docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1 || { echo "test-compose: no container engine answers here: NOTHING WAS TESTED" >&2; exit 1; }
+	@$(PY) -m pytest -v -s -m compose tests/infra/test_containers.py
+
 unit: setup ## only the tests without Airflow
-	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests/pipelines tests/spark_jobs
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not e2e and not long" $(foreach each,dags plugins infra docs e2e,--ignore tests/$(each)) tests
 
 lint: setup ## ruff, mypy, import contracts
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet .
@@ -54,8 +64,8 @@ schema-is-fresh: setup
 docs: setup ## write the generated files: conf/use_case.schema.json
 	@$(PY) -m pipelines schema > conf/use_case.schema.json
 
-lock: setup ## resolve requirements.txt into requirements.lock
-	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock" requirements.txt -o requirements.lock
+lock: setup ## resolve requirements-dev.txt (all) into requirements.lock
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock" requirements-dev.txt -o requirements.lock
 
 clean: ## stop what was left running and remove var/
 	@if [ -x $(PY) ]; then $(PY) -m pipelines clean; else rm -rf var; fi

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 _EDGE = 1e-6
+Floats = NDArray[np.float64]
 
 
-def scores(label: NDArray[Any], probability: NDArray[Any]) -> dict[str, float | int | None]:
+def scores(label: ArrayLike, probability: ArrayLike) -> dict[str, float | int | None]:
     """AUC, log loss, calibration error and shares. None where a score is not defined, as with one class only."""
     from sklearn.metrics import log_loss, roc_auc_score
 
@@ -27,19 +26,19 @@ def scores(label: NDArray[Any], probability: NDArray[Any]) -> dict[str, float | 
     return found
 
 
-def clip(probability: NDArray[Any]) -> NDArray[Any]:
-    clipped: NDArray[Any] = np.clip(np.asarray(probability, dtype=float), _EDGE, 1 - _EDGE)
+def clip(probability: ArrayLike) -> Floats:
+    clipped: Floats = np.clip(np.asarray(probability, dtype=float), _EDGE, 1 - _EDGE)
     return clipped
 
 
-def losses(label: NDArray[Any], probability: NDArray[Any]) -> NDArray[Any]:
+def losses(label: Floats, probability: Floats) -> Floats:
     """Log loss of each row."""
     p = clip(probability)
-    found: NDArray[Any] = -(label * np.log(p) + (1 - label) * np.log(1 - p))
+    found: Floats = -(label * np.log(p) + (1 - label) * np.log(1 - p))
     return found
 
 
-def calibration_error(label: NDArray[Any], probability: NDArray[Any], bins: int = 10) -> float:
+def calibration_error(label: Floats, probability: Floats, bins: int = 10) -> float:
     """Expected calibration error over bins of equal size: the weighted mean of |predicted - observed| share.
 
     Source: Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", 2015.

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar, overload
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from pydantic import TypeAdapter
 
 from pipelines.errors import redact
 
 T = TypeVar("T")
+E = TypeVar("E")
+S = TypeVar("S")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,13 +84,13 @@ class Verdict:
     gate: str
     passed: bool
     sentence: str
-    numbers: dict[str, Any] = dataclasses.field(default_factory=dict)
+    numbers: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sentence", redact(self.sentence))
 
 
-def guarded(name: str, gate: Callable[[Any, Any], Verdict], evidence: Any, settings: Any) -> Verdict:
+def guarded(name: str, gate: Callable[[E, S], Verdict], evidence: E, settings: S) -> Verdict:
     """The gate's verdict; an answer that is not yes or no, or not finite, or a crash, is a no."""
     try:
         verdict = gate(evidence, settings)
@@ -97,7 +104,11 @@ def guarded(name: str, gate: Callable[[Any, Any], Verdict], evidence: Any, setti
         return Verdict(name, False, f"The gate crashed ({type(error).__name__}: {error}), so nothing is known: counted as no.")
 
 
-def to_json(result: Any) -> Any:
+@overload
+def to_json(result: DataclassInstance) -> dict[str, object]: ...
+@overload
+def to_json(result: object) -> object: ...
+def to_json(result: object) -> object:
     """Return `result` as JSON-safe values.
 
     Raises:
@@ -107,7 +118,7 @@ def to_json(result: Any) -> Any:
     return _plain(result, "result")
 
 
-def _plain(value: Any, where: str) -> Any:
+def _plain(value: object, where: str) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: _plain(getattr(value, f.name), f"{where}.{f.name}") for f in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -123,8 +134,14 @@ def _plain(value: Any, where: str) -> Any:
     raise TypeError(f"{where} is a {type(value).__name__}: a result holds plain data only")
 
 
-def from_json(kind: type[T], value: Any) -> T:
+def from_json(kind: type[T], value: object) -> T:
     """The `kind` of result that `to_json` made `value` of; pydantic checks it."""
+    checked: T = _adapter(kind).validate_python(value)  # type: ignore[arg-type]  # a class is hashable
+    return checked
+
+
+@cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind).validate_python(value)
+    return TypeAdapter(kind)

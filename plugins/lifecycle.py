@@ -2,9 +2,17 @@
 
 # Without `from __future__ import annotations`: FastAPI reads the annotations of the routes, which name local imports.
 import logging
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 from airflow.plugins_manager import AirflowPlugin
+
+if TYPE_CHECKING:
+    from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+    from fastapi import FastAPI, Request, Response
+
+    from pipelines.pages import Lifecycle, Unreadable
+    from pipelines.use_case import UseCase
 
 PREFIX = "/lifecycle"
 # The pages tell what these DAGs did: who may not see one of them does not see the use case.
@@ -34,11 +42,11 @@ class LifecyclePlugin(AirflowPlugin):
     ]
 
     @property
-    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
+    def fastapi_apps(self) -> list[dict[str, object]]:  # type: ignore[override]
         return [{"app": build_app(), "url_prefix": PREFIX, "name": "ML lifecycle"}]
 
 
-def build_app() -> Any:
+def build_app() -> "FastAPI":
     """The FastAPI application. It has no documentation pages: they would be public."""
     from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
     from airflow.api_fastapi.core_api.security import requires_access_view
@@ -51,7 +59,7 @@ def build_app() -> Any:
     return app
 
 
-def _add_routes(app: Any) -> None:
+def _add_routes(app: "FastAPI") -> None:
     from airflow.api_fastapi.core_api.security import GetUserDep
     from fastapi import Depends, Response
 
@@ -83,7 +91,7 @@ def _add_routes(app: Any) -> None:
         return _report(use_case, kind, name)
 
 
-def visible(user: Any) -> list[Any]:
+def visible(user: "BaseUser") -> "list[UseCase]":
     """The use cases of which `user` may see every DAG that the pages tell of."""
     from pipelines.use_case import load_use_cases
 
@@ -91,18 +99,20 @@ def visible(user: Any) -> list[Any]:
     return [u for u in load_use_cases()[0] if {f"{u.name}.{stage}" for stage in SHOWN} <= may_see]
 
 
-def _dags_of(user: Any) -> set[str]:
+def _dags_of(user: "BaseUser") -> set[str]:
     from airflow.api_fastapi.app import get_auth_manager
 
     return set(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
 
 
-def allowed() -> Any:
+def allowed() -> "Callable[..., UseCase]":
     """The dependency that turns the name in the address into a use case; a hidden one and none look the same."""
     from airflow.api_fastapi.core_api.security import GetUserDep
     from fastapi import HTTPException
 
-    def find(use_case: str, user: GetUserDep) -> Any:  # type: ignore[valid-type]
+    from pipelines.use_case import UseCase
+
+    def find(use_case: str, user: GetUserDep) -> UseCase:  # type: ignore[valid-type]
         found = next((u for u in visible(user) if u.name == use_case), None)
         if found is None:
             raise HTTPException(404, "There is no such use case, or you may not see all of its DAGs.")
@@ -111,19 +121,21 @@ def allowed() -> Any:
     return find
 
 
-def allowed_dag() -> Any:
+def allowed_dag() -> "Callable[..., UseCase]":
     """The same for a DAG's name; whoever may see the use case has to be allowed to see this DAG too."""
     from airflow.api_fastapi.core_api.security import GetUserDep
 
+    from pipelines.use_case import UseCase
+
     find = allowed()
 
-    def of_dag(dag_id: str, user: GetUserDep) -> Any:  # type: ignore[valid-type]
+    def of_dag(dag_id: str, user: GetUserDep) -> UseCase:  # type: ignore[valid-type]
         return find(dag_id.partition(".")[0] if dag_id in _dags_of(user) else "", user)
 
     return of_dag
 
 
-def _summary(use_case: Any) -> Any:
+def _summary(use_case: "UseCase") -> "Lifecycle | Unreadable":
     from pipelines.pages import Unreadable, lifecycle
     from pipelines.workspace import open_workspace
 
@@ -131,10 +143,10 @@ def _summary(use_case: Any) -> Any:
         return lifecycle(open_workspace("page"), use_case, decisions=1)
     except Exception as error:
         _log.exception("the state of %s could not be read", use_case.name)
-        return Unreadable(use_case.name, use_case.title, _words(error))
+        return Unreadable(use_case=use_case.name, title=use_case.title, message=_words(error))
 
 
-def _use_case(use_case: Any, decisions: int) -> str:
+def _use_case(use_case: "UseCase", decisions: int) -> str:
     from pipelines.pages import cards, lifecycle, use_case_page
     from pipelines.workspace import open_workspace
 
@@ -143,7 +155,7 @@ def _use_case(use_case: Any, decisions: int) -> str:
     return use_case_page(lifecycle(workspace, use_case, decisions), models, cards(workspace, use_case.name))
 
 
-def _run(use_case: Any, dag_id: str, run_id: str) -> str:
+def _run(use_case: "UseCase", dag_id: str, run_id: str) -> str:
     from pipelines.pages import decisions_of_run, run_page
     from pipelines.workspace import open_workspace
 
@@ -151,7 +163,7 @@ def _run(use_case: Any, dag_id: str, run_id: str) -> str:
     return run_page(use_case.title, stage, run_id, decisions_of_run(open_workspace("page"), use_case, stage, run_id))
 
 
-def _reports(use_case: Any, partition: str | None) -> str:
+def _reports(use_case: "UseCase", partition: str | None) -> str:
     from pipelines.pages import known_reports, reports_page
     from pipelines.workspace import open_workspace
 
@@ -160,7 +172,7 @@ def _reports(use_case: Any, partition: str | None) -> str:
     return reports_page(use_case.title, use_case.name, shown, partition)
 
 
-def _report(use_case: Any, kind: str, name: str) -> Any:
+def _report(use_case: "UseCase", kind: str, name: str) -> "Response":
     from fastapi import HTTPException, Response
 
     from pipelines.errors import PermanentError
@@ -174,7 +186,7 @@ def _report(use_case: Any, kind: str, name: str) -> Any:
     return Response(page, media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
 
 
-def _html(page: str, status: int = 200) -> Any:
+def _html(page: str, status: int = 200) -> "Response":
     from fastapi import Response
 
     from pipelines.pages import HEADERS
@@ -182,24 +194,24 @@ def _html(page: str, status: int = 200) -> Any:
     return Response(page, status, HEADERS, "text/html; charset=utf-8")
 
 
-def _add_problems(app: Any) -> None:
+def _add_problems(app: "FastAPI") -> None:
     """Errors as pages for people; who is not signed in gets Airflow's plain 401 or 403."""
     from fastapi import HTTPException
     from fastapi.exception_handlers import http_exception_handler
 
-    async def not_found(request: Any, error: Any) -> Any:
+    async def not_found(request: "Request", error: HTTPException) -> "Response":
         if error.status_code != 404:
             return await http_exception_handler(request, error)
         return _problem(request, 404, "Not here", str(error.detail))
 
-    async def unreadable(request: Any, error: Exception) -> Any:
+    async def unreadable(request: "Request", error: Exception) -> "Response":
         return _problem(request, 503, "The state could not be read", _words(error))
 
-    app.add_exception_handler(HTTPException, not_found)
+    app.add_exception_handler(HTTPException, not_found)  # type: ignore[arg-type]
     app.add_exception_handler(Exception, unreadable)
 
 
-def _problem(request: Any, status: int, title: str, message: str) -> Any:
+def _problem(request: "Request", status: int, title: str, message: str) -> "Response":
     from pipelines.pages import problem
 
     return _html(problem(title, message, back=f"{request.scope['root_path']}/"), status)

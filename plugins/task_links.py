@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from typing import TYPE_CHECKING
 
 from airflow.plugins_manager import AirflowPlugin
+
+if TYPE_CHECKING:
+    from airflow.models.taskinstancekey import TaskInstanceKey
 
 # Which reports a task writes, by stage and task.
 _REPORTS = {("ingestion", "audit"): "contracts", ("training", "assess"): "assessment", ("monitoring", "drift"): "drift"}
@@ -22,14 +25,14 @@ class Link:
 
     name: str
 
-    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+    def get_link(self, operator: object, *, ti_key: TaskInstanceKey) -> str:
         try:
             return self.address(ti_key, *_split(ti_key.dag_id)) or ""
         except Exception:
             _log.exception("no link '%s' for %s", self.name, ti_key)
             return ""
 
-    def address(self, ti_key: Any, use_case: str, stage: str) -> str | None:
+    def address(self, ti_key: TaskInstanceKey, use_case: str, stage: str) -> str | None:
         raise NotImplementedError
 
 
@@ -38,12 +41,12 @@ class MlflowRun(Link):
 
     name = "MLflow run"
 
-    def address(self, ti_key: Any, use_case: str, stage: str) -> str | None:
+    def address(self, ti_key: TaskInstanceKey, use_case: str, stage: str) -> str | None:
         from pipelines.workspace import load_environment
 
         if (stage, ti_key.task_id) != ("training", "train"):
             return None
-        run = (_result(ti_key) or {}).get("run_id")
+        run = _result(ti_key).get("run_id")
         return f"{load_environment().registry.page}/#/runs/{run}" if run else None
 
 
@@ -52,7 +55,7 @@ class Reports(Link):
 
     name = "Report"
 
-    def address(self, ti_key: Any, use_case: str, stage: str) -> str | None:
+    def address(self, ti_key: TaskInstanceKey, use_case: str, stage: str) -> str | None:
         from pipelines.pages import reports_of
         from pipelines.workspace import open_workspace
 
@@ -73,7 +76,7 @@ class Decision(Link):
 
     name = "Decision"
 
-    def address(self, ti_key: Any, use_case: str, stage: str) -> str | None:
+    def address(self, ti_key: TaskInstanceKey, use_case: str, stage: str) -> str | None:
         from urllib.parse import quote
 
         if ti_key.task_id not in _DECIDING.get(stage, ()):
@@ -88,9 +91,9 @@ class TaskLinksPlugin(AirflowPlugin):
     global_operator_extra_links = [MlflowRun(), Reports(), Decision()]  # noqa: RUF012
 
 
-def _card(ti_key: Any, use_case: str) -> str | None:
+def _card(ti_key: TaskInstanceKey, use_case: str) -> str | None:
     """The card of the version that the task registered."""
-    version = (_result(ti_key) or {}).get("version")
+    version = _result(ti_key).get("version")
     return _below_the_page(f"reports/{use_case}/models/v{version}.html") if version else None
 
 
@@ -109,8 +112,8 @@ def _below_the_page(path: str) -> str:
     return f"{base}/lifecycle/{path}"
 
 
-def _result(ti_key: Any) -> Any:
-    """What the task returned, or None."""
+def _result(ti_key: TaskInstanceKey) -> dict[str, object]:
+    """What the task returned; nothing where it has not."""
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
 
@@ -123,10 +126,10 @@ def _result(ti_key: Any) -> Any:
     )
     with create_session() as session:
         found = session.scalars(wanted.with_only_columns(XComModel.value)).first()
-    return json.loads(found) if isinstance(found, str) else found
+    return (json.loads(found) if isinstance(found, str) else found) or {}
 
 
-def _partition(ti_key: Any) -> str | None:
+def _partition(ti_key: TaskInstanceKey) -> str | None:
     """The run's partition key; a training's stands in its conf."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session

@@ -2,27 +2,30 @@
 
     spark-submit spark_jobs/build_features.py --plan PLAN.json
 
-The plan (written by `pipelines.features.features.plan`) names the input files, the features and the output folder. A history
-feature of a row uses only outcomes known at 00:00 local time of the row's date: an outcome counts from the first
-midnight at or after the moment it became known.
+A history feature of a row uses only outcomes known at 00:00 local time of the row's date: an outcome counts from the
+first midnight at or after the moment it became known.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+from collections.abc import Callable, Iterator
 from functools import reduce
+from itertools import zip_longest
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-KNOWN_DAY = "_known_day"
-POSITIVE = "_positive"
-DAY = "_day"
-HISTORY, GROUP = "_history", "_group"
+WHY, JOINS = "build_features failed: ", "_joins"
+KNOWN_DAY, POSITIVE, DAY, HISTORY, GROUP, FOUND = "_known_day", "_positive", "_day", "_history", "_group", "_found"
 _SEPARATOR = "\u0001"
+Tables = dict[str, DataFrame]
+Watch = Callable[[DataFrame], DataFrame]
 
 
 def read(spark: SparkSession, source: dict[str, Any], partitions: list[str] | None = None) -> DataFrame:
@@ -125,52 +128,118 @@ def _drawn(which: str, weight: float, prior: Column) -> Column:
     return (positive + weight * prior) / (count + weight)
 
 
-def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any]) -> DataFrame:
-    """Add columns of another table by equal keys; a row without a match gets nulls."""
+def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any], watch: Watch = lambda rows: rows) -> DataFrame:
+    """Add columns of another table by equal keys; a row without a match gets nulls. `watch` sees which ones were `_found`."""
+    for column, expression in join["match"].items():
+        mine, theirs = (f.select(F.expr(e)).schema[0].dataType for f, e in ((rows, expression), (table, f"`{column}`")))
+        if mine != theirs:
+            types = f"'{expression}' is a {mine.simpleString()}, {join['table']}.{column} a {theirs.simpleString()}"
+            raise SystemExit(f"{WHY}join {join['table']}: {types}; cast one of them in features.joins")
     keys = {column: f"_key_{column}" for column in join["match"]}
-    right = table.selectExpr(
-        *[f"{column} as {alias}" for column, alias in keys.items()],
-        *[f"{expression} as {name}" for name, expression in join["columns"].items()],
-    )
+    columns = {**{key: f"`{column}`" for column, key in keys.items()}, **join["columns"], FOUND: "true"}
+    right = table.select(*[F.expr(expression).alias(name) for name, expression in columns.items()])
     matches = [F.expr(expression) == F.col(keys[column]) for column, expression in join["match"].items()]
-    return rows.join(F.broadcast(right), on=reduce(lambda a, b: a & b, matches), how="left").drop(*keys.values())
+    joined = rows.join(F.broadcast(right), on=reduce(lambda a, b: a & b, matches), how="left")
+    return watch(joined).drop(FOUND, *keys.values())
 
 
-def build(tables: dict[str, DataFrame], entities: DataFrame, past_entities: DataFrame, plan: dict[str, Any]) -> DataFrame:
-    """One row per entity: key, date and every declared feature, in the declared order."""
+def build(tables: Tables, entities: DataFrame, past: DataFrame, plan: dict[str, Any], *watches: Watch) -> DataFrame:
+    """One row per entity: key, date and every declared feature, in the declared order. A join may be watched by its own."""
     spec, label = plan["features"], plan["label"]
     rows = entities
-    for join in spec["joins"]:
-        rows = look_up(rows, tables[join["table"]], join)
-    past = known_outcomes(past_entities, tables[label["source"]], label, spec["key"], plan["timezone"])
+    for join, watch in zip_longest(spec["joins"], watches):
+        rows = look_up(rows, tables[join["table"]], join, *filter(None, [watch]))
+    past = known_outcomes(past, tables[label["source"]], label, spec["key"], plan["timezone"])
     specs = spec["history"]
     if specs:
         known = history(entities, past, specs, spec["key"], spec["date"])
         rows = rows.join(known, on=spec["key"], how="left").withColumns(shares(specs, spec["prior_weight"]))
     names = [f"{item['name']}_late_{days}d" for item in specs for days in item["windows"]]
-    declared = [f"{expression} as {name}" for name, expression in spec["expressions"].items()]
+    declared = [F.expr(expression).alias(name) for name, expression in spec["expressions"].items()]
     # Windowed expressions see every row of the partition; the closing select is the schema.
-    return rows.selectExpr(spec["key"], spec["date"], *declared, *names)
+    return rows.select(spec["key"], spec["date"], *declared, *names)
 
 
-def run(spark: SparkSession, plan: dict[str, Any]) -> None:
-    """Read what the plan names, build, write Parquet to the staging area."""
-    inputs, spec = plan["inputs"], plan["features"]
-    tables = {name: read(spark, source) for name, source in inputs.items()}
-    entities = read(spark, inputs[spec["entity"]], [plan["partition"]])
-    rows = build(tables, entities, tables[spec["entity"]], plan)
+def run(spark: SparkSession, plan: dict[str, Any], tables: Tables, entities: DataFrame) -> None:
+    """Build, write Parquet to the staging area, and beside it how many rows found no partner, per join."""
+    spec = plan["features"]
+    seen = [Observation(f"join {number}") for number, _ in enumerate(spec["joins"])]
+    counts = (F.count(F.lit(1)).alias("rows"), F.count_if(F.col(FOUND).isNull()).alias("unmatched"))
+    watches = [lambda rows, one=one: rows.observe(one, *counts) for one in seen]
+    rows = build(tables, entities, tables[spec["entity"]], plan, *watches)
     rows.coalesce(1).sortWithinPartitions(spec["key"]).write.mode("errorifexists").parquet(plan["output"])
+    for join, one in zip(spec["joins"], seen, strict=True):
+        if one.get["rows"] > plan["rows"]:
+            raise SystemExit(WHY + _multiplied(tables[join["table"]], join))
+    found = json.dumps([one.get["unmatched"] for one in seen])
+    spark.range(1).select(F.lit(found)).coalesce(1).write.text(f"{plan['output']}/{JOINS}")
+
+
+def _multiplied(table: DataFrame, join: dict[str, Any]) -> str:
+    """Which join finds several partners, by which key, with an example."""
+    doubled = table.groupBy(*join["match"]).agg(F.count(F.lit(1)).alias("_rows")).where("_rows > 1").first()
+    example = ", ".join(f"{column}={doubled[column]}" for column in join["match"]) if doubled else "none found any more"
+    name, key = join["table"], ", ".join(join["match"])
+    return f"join {name} multiplies rows: its key {key} is there more than once, such as {example}; mend {name} or the match"
+
+
+def explained(tables: Tables, entities: DataFrame, plan: dict[str, Any], error: Exception) -> str:
+    """The error in a line, the feature and its expression that raises it, and a row for which it does."""
+    spec = plan["features"]
+    for what, rows, expression in _expressions(tables, entities, spec):
+        if found := _failure(rows, expression):
+            example = "" if isinstance(found, AnalysisException) else _example(rows, expression, spec["key"])
+            return f"{what} = {expression}: {_said(found)}{example}"
+    return _said(error)
+
+
+def _expressions(tables: Tables, rows: DataFrame, spec: dict[str, Any]) -> Iterator[tuple[str, DataFrame, str]]:
+    """Every declared expression with what it is and the rows that it is of, in the order in which they are needed."""
+    for join in spec["joins"]:
+        name = join["table"]
+        yield from ((f"join {name}, column {alias}", tables[name], text) for alias, text in join["columns"].items())
+        yield from ((f"join {name}, match {column}", rows, text) for column, text in join["match"].items())
+        rows = look_up(rows, tables[name], join)
+    yield from ((f"feature {name}", rows, text) for name, text in spec["expressions"].items())
+
+
+def _failure(rows: DataFrame, expression: str) -> Exception | None:
+    try:
+        return rows.select(F.expr(expression)).write.format("noop").mode("overwrite").save()
+    except Exception as error:  # whatever it is, it is what is looked for
+        return error
+
+
+def _example(rows: DataFrame, expression: str, key: str) -> str:
+    """A row that the expression fails for, found by halving."""
+    keys = sorted(row[0] for row in rows.select(key).collect()) if key in rows.columns else []
+    while len(keys) > 1:
+        half = keys[: len(keys) // 2]
+        keys = half if _failure(rows.where(F.col(key).between(half[0], half[-1])), expression) else keys[len(half) :]
+    row = rows.where(F.col(key) == keys[0]).select(F.to_json(F.struct("*"))).first() if keys else None
+    return f", such as for {row[0]}" if row else ""
+
+
+def _said(error: Exception) -> str:
+    """The condition of an error of Spark, without what it repeats and without frames."""
+    condition = re.search(r"\[[A-Z][A-Z0-9_.]+\][^\n]*", str(error))
+    return condition.group() if condition else str(error).partition("\n")[0]
 
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plan", required=True, help="the plan file that `pipelines.features.features.plan` wrote")
-    options = parser.parse_args(argv)
-    spark = SparkSession.builder.appName("build_features").getOrCreate()
+    options, spark = parser.parse_args(argv), SparkSession.builder.appName("build_features").getOrCreate()
+    # A failure is explained in one line: nobody has to look for it among the frames of every attempt.
+    spark.sparkContext.setLogLevel("OFF")
     try:
-        text = spark.read.text(options.plan, wholetext=True).first()
-        assert text is not None
-        run(spark, json.loads(text[0]))
+        plan = json.loads(spark.read.text(options.plan, wholetext=True).collect()[0][0])
+        tables = {name: read(spark, source) for name, source in plan["inputs"].items()}
+        entities = read(spark, plan["inputs"][plan["features"]["entity"]], [plan["partition"]])
+        try:
+            run(spark, plan, tables, entities)
+        except Exception as error:
+            sys.exit(WHY + explained(tables, entities, plan, error))
     finally:
         spark.stop()
 

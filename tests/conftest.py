@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from pipelines.commands import stages
 from pipelines.training import TrainingRun, plan_training
@@ -28,6 +29,10 @@ from pipelines.workspace import (
     Workspace,
 )
 from tests import synthetic
+
+# The same cases each time, and no folder of cases that failed before; `make test-long` draws others.
+settings.register_profile("trainyard", derandomize=True, database=None, deadline=None)
+settings.load_profile("trainyard")
 
 USE_CASES = Path(__file__).parent / "use_cases"
 

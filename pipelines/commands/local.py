@@ -6,19 +6,17 @@ from typing import Annotated
 
 from typer import Exit, Option
 
-from pipelines.commands.program import PartitionKey, progress, verb
+from pipelines.commands.program import PartitionKey, opened, progress, verb
 
 
 @verb("This machine", "arrive", "2013-05")
 def arrive(partition: PartitionKey) -> None:
     """Put the reference use case's files of one partition into the landing zone."""
     from pipelines import local
-    from pipelines.use_case import load_use_case
-    from pipelines.workspace import open_workspace
 
-    use_case = load_use_case(local.REFERENCE)
+    workspace, use_case = opened(local.REFERENCE)
     with progress(f"files of {partition}"):
-        addresses = local.arrive(open_workspace(), use_case, use_case.partition(partition))
+        addresses = local.arrive(workspace, use_case, use_case.partition(partition))
     print("\n".join(addresses))
 
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typer import Option
 
-from pipelines.commands.program import Table, UseCaseName, verb
-
-if TYPE_CHECKING:
-    from pipelines.workspace import Decision
+from pipelines.commands.program import Table, UseCaseName, opened, verb
 
 
 @verb("Look", "status", "flight_delay")
 def status(use_case: UseCaseName) -> None:
     """The champion, the last partition per stage, quality per partition."""
     from pipelines.pages import lifecycle
-    from pipelines.use_case import load_use_case
-    from pipelines.workspace import open_workspace
 
-    found = lifecycle(open_workspace(), load_use_case(use_case))
+    found = lifecycle(*opened(use_case))
     champion = found.champion
     print(f"{found.title} ({found.use_case})")
     if champion:
@@ -47,22 +42,16 @@ def decisions(
     use_case: UseCaseName, as_json: Annotated[bool, Option("--json", help="One JSON document instead of text.")] = False
 ) -> None:
     """Every decision, in plain words."""
-    from pipelines.use_case import load_use_case
-    from pipelines.workspace import open_workspace
-
-    found = open_workspace().ledger.decisions(load_use_case(use_case).name)
+    workspace, named = opened(use_case)
+    found = workspace.ledger.decisions(named.name)
     if as_json:
         print(json.dumps([asdict(d) for d in found], indent=1))
         return
-    for decision in found:
-        print(_in_words(decision))
+    for d in found:
+        worth = f"  ({d.effect:,.0f} {d.effect_unit})" if d.effect is not None else ""
+        print(f"{d.at[:19]}  {d.partition:<10} {d.kind:<14} by {d.actor}{worth}\n    {d.why}")
     if not found:
         print("no decisions yet")
-
-
-def _in_words(d: Decision) -> str:
-    worth = f"  ({d.effect:,.0f} {d.effect_unit})" if d.effect is not None else ""
-    return f"{d.at[:19]}  {d.partition:<10} {d.kind:<14} by {d.actor}{worth}\n    {d.why}"
 
 
 @verb("Look", "show", "flight_delay/weather --partition 2013-02 --limit 1")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
 
-from pipelines.commands.program import Table, UseCaseName, new_run_name, progress, verb
+from pipelines.commands.program import Table, UseCaseName, new_run_name, opened, progress, verb
 from pipelines.commands.stages import STAGES
 from pipelines.errors import PermanentError
 
@@ -29,10 +29,7 @@ def quarantine(
     recompute: Annotated[bool, Option("--recompute", help="replay: run the stages that depend on it as well.")] = False,
 ) -> None:
     """Rejected rows: list, show, replay those that pass by now."""
-    from pipelines.use_case import load_use_case
-    from pipelines.workspace import open_workspace
-
-    workspace, found = open_workspace(new_run_name()), load_use_case(use_case)
+    workspace, found = opened(use_case, new_run_name())
     if action == "list":
         _list(workspace, found, source)
     elif action == "show":

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Argument, BadParameter, Exit, Option
 
-from pipelines.commands.program import UseCaseName, progress, verb
+from pipelines.commands.program import UseCaseName, opened, progress, verb
 
 
 def version_number(text: str) -> int:
@@ -27,10 +27,8 @@ def rollback(
 ) -> None:
     """Let an earlier champion serve again."""
     from pipelines import promotion
-    from pipelines.use_case import load_use_case
-    from pipelines.workspace import open_workspace
 
-    print(promotion.rollback(open_workspace("cli"), load_use_case(use_case), to, reason, getpass.getuser()).why)
+    print(promotion.rollback(*opened(use_case), to, reason, getpass.getuser()).why)
 
 
 @verb("Models", "card", "flight_delay 2 --html card.html")
@@ -46,12 +44,11 @@ def card(
     from pathlib import Path
 
     from pipelines.pages import read_card
-    from pipelines.use_case import load_use_case
-    from pipelines.workspace import open_workspace
 
     if markdown and html:
         raise BadParameter("--markdown or --html, not both")
-    found = read_card(open_workspace(), load_use_case(use_case).name, version)
+    workspace, named = opened(use_case)
+    found = read_card(workspace, named.name, version)
     if html or markdown:
         Path(html or markdown or "").write_text(found.page if html else found.markdown)
     else:
@@ -66,11 +63,10 @@ def reproduce(
 ) -> None:
     """Train a version again from its record, and compare to the last bit."""
     from pipelines import training
-    from pipelines.use_case import load_use_case
-    from pipelines.workspace import open_workspace
 
-    with progress(f"reproducing {use_case} v{version}"):
-        done = training.reproduce(open_workspace(), load_use_case(use_case).name, version)
+    workspace, named = opened(use_case)
+    with progress(f"reproducing {named.name} v{version}"):
+        done = training.reproduce(workspace, named.name, version)
     print(done)
     if not done.identical:
         raise Exit(1)

@@ -11,11 +11,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated, ParamSpec
+from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 
 from pipelines.errors import PermanentError, TransientError
+
+if TYPE_CHECKING:
+    from pipelines.use_case import UseCase
+    from pipelines.workspace import Workspace
 
 P = ParamSpec("P")
 NAME = "python -m pipelines"
@@ -74,20 +78,27 @@ def progress(doing: str) -> Iterator[None]:
         yield
 
 
-def use_cases() -> list[str]:
+def opened(use_case: str, run: str = "cli") -> tuple[Workspace, UseCase]:
+    """The workspace, which `run` names in commits and decisions, and the use case of that name."""
+    from pipelines.use_case import load_use_case
+    from pipelines.workspace import open_workspace
+
+    return open_workspace(run), load_use_case(use_case)
+
+
+def new_run_name() -> str:
+    return f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+
+
+def _use_cases() -> list[str]:
     """The names to choose from, for completion."""
     from pipelines.use_case import use_case_folder
 
     return sorted(file.stem for file in use_case_folder().glob("*.yaml"))
 
 
-def new_run_name() -> str:
-    """What commits and decisions say that they come from."""
-    return f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-
-
 UseCaseName = Annotated[
-    str, typer.Argument(metavar="USE_CASE", autocompletion=use_cases, help="Its file's name in conf/use_cases.")
+    str, typer.Argument(metavar="USE_CASE", autocompletion=_use_cases, help="Its file's name in conf/use_cases.")
 ]
 PartitionKey = Annotated[
     str, typer.Argument(metavar="PARTITION", help="Such as 2013-05, 2013-W20 or 2013-05-14, by the grain.")

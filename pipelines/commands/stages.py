@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.program import PartitionKey, UseCaseName, new_run_name, progress, verb
+from pipelines.commands.program import PartitionKey, UseCaseName, new_run_name, opened, progress, verb
 from pipelines.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -107,13 +107,12 @@ StageName = Annotated[str, typer.Argument(metavar="STAGE", autocompletion=lambda
 def run(stage: StageName, use_case: UseCaseName, partition: PartitionKey) -> None:
     """Run one stage for one partition, and print its result as JSON."""
     from pipelines.results import to_json
-    from pipelines.use_case import load_use_case
-    from pipelines.workspace import StageRun, open_workspace
+    from pipelines.workspace import StageRun
 
     if stage not in STAGES:
         raise PermanentError(f"no stage '{stage}'; there are {_NAMES}")
-    found = load_use_case(use_case)
-    at_work = StageRun(open_workspace(new_run_name()), found, found.partition(partition))
+    workspace, found = opened(use_case, new_run_name())
+    at_work = StageRun(workspace, found, found.partition(partition))
     with progress(f"{stage} of {at_work}"):
         result = STAGES[stage](at_work)
     print(json.dumps(to_json(result), indent=1))

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PermanentError
 from pipelines.features.feature_types import as_features
@@ -28,8 +28,12 @@ from pipelines.use_case import (
     source_table,
     value_text,
 )
-from pipelines.workspace import CommitRecord, StageRun, Workspace, read_bytes, write_bytes
+from pipelines.workspace import CommitRecord, StageRun, Workspace, list_files, read_bytes, write_bytes
 
+if TYPE_CHECKING:
+    from pyarrow import ChunkedArray, Table
+
+WHY, JOINS = "build_features failed: ", "_joins"  # as spark_jobs/build_features.py has them
 JOB = ROOT / "spark_jobs" / "build_features.py"
 SPARK_TYPES = {
     ColumnType.STRING: "string",
@@ -76,6 +80,7 @@ def plan(run: StageRun) -> FeaturePlan:
         "features": run.use_case.features.model_dump(mode="json"),
         "label": run.use_case.label.model_dump(mode="json"),
         "inputs": inputs,
+        "rows": rows,
         "output": f"{run.lake.uri(table)}/{area}",
     }
     uri = f"{run.lake.uri(table)}/plans/{run.key}-{area.rsplit('/', 1)[-1]}.json"
@@ -115,7 +120,7 @@ def build(workspace: Workspace, plan: FeaturePlan) -> None:
     ]
     done = subprocess.run(command, env=spark_environment(), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise PermanentError(f"{plan.uri}: the Spark job failed: {_last_words(done.stderr)}")
+        raise PermanentError(f"{plan.uri}: the Spark job failed: {_why(done.stderr)}")
 
 
 def publish(run: StageRun, plan: FeaturePlan) -> TableSlice:
@@ -132,11 +137,38 @@ def publish(run: StageRun, plan: FeaturePlan) -> TableSlice:
     _audit(rows, run.use_case, run.partition, plan.rows_expected)
     typed = as_features(rows, run.use_case, f"{table} {run.key}")
     staged = staged if typed is rows else [run.lake.stage(table, run.key, typed)]
-    record = CommitRecord(run=run.id, plan=plan.uri, definitions=definitions_in_plan(json.loads(read_bytes(plan.uri))))
+    record = CommitRecord(
+        run=run.id,
+        plan=plan.uri,
+        definitions=definitions_in_plan(json.loads(read_bytes(plan.uri))),
+        unmatched=_unmatched(run, plan),
+    )
     return run.lake.publish(table, run.key, staged, record)
 
 
-def _audit(rows: Any, use_case: UseCase, partition: Partition, expected: int) -> None:
+def _unmatched(run: StageRun, plan: FeaturePlan) -> str | None:
+    """How many rows found no partner, per join, as the job counted them.
+
+    Raises:
+        PermanentError: more than a join allows, or the job left no counts.
+    """
+    joins, where = run.use_case.features.joins, f"{features_table(run.use_case)} {run.key}"
+    folder = f"{run.lake.uri(features_table(run.use_case))}/{plan.area}/{JOINS}"
+    found = [uri for uri, _ in list_files(folder) if uri.endswith(".txt")] if joins else []
+    counts: list[int] = json.loads(read_bytes(found[0])) if found else []
+    if len(counts) != len(joins):
+        raise PermanentError(f"{where}: the Spark job left no count of rows without a partner; read its log, and run it again")
+    for join, count in zip(joins, counts, strict=True):
+        most = join.max_unmatched_share
+        if most is not None and count > most * plan.rows_expected:
+            raise PermanentError(
+                f"{where}: {count} of {plan.rows_expected} rows find no partner in {join.table}, more than {most:.1%}: look at "
+                "what the source sends, or raise max_unmatched_share of the join"
+            )
+    return "; ".join(f"{j.table}: {n} of {plan.rows_expected}" for j, n in zip(joins, counts, strict=True)) or None
+
+
+def _audit(rows: Table, use_case: UseCase, partition: Partition, expected: int) -> None:
     where = f"{features_table(use_case)} {partition.key}"
     wanted = [use_case.features.key, use_case.features.date, *use_case.features.names]
     if sorted(rows.column_names) != sorted(wanted):
@@ -145,9 +177,28 @@ def _audit(rows: Any, use_case: UseCase, partition: Partition, expected: int) ->
         raise PermanentError(f"{where}: {rows.num_rows} feature rows for {expected} rows of {use_case.features.entity}")
     if len(rows[use_case.features.key].unique()) != rows.num_rows:
         raise PermanentError(f"{where}: {use_case.features.key} is there more than once; a join multiplies rows")
-    empty = [name for name in use_case.features.names if rows[name].null_count == rows.num_rows]
+    numbers = {name: _nothing(rows[name]) for name in use_case.features.names}
+    for name, (_, infinite) in numbers.items():
+        if infinite:
+            key = use_case.features.key
+            raise PermanentError(
+                f"{where}: {name} is infinite in {len(infinite)} rows, such as {key} {rows[key][infinite[0]]}; guard the "
+                f"division in features.expressions.{name}, such as by nullif"
+            )
+    empty = [name for name, (count, _) in numbers.items() if count == rows.num_rows]
     if empty:
         raise PermanentError(f"{where}: no value at all in {', '.join(empty)}; look at its source and its join")
+
+
+def _nothing(values: ChunkedArray) -> tuple[int, list[int]]:
+    """How many values are none (null, not a number, infinite), and where the infinite ones are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_floating(values.type):
+        return values.null_count, []
+    finite, infinite = pc.is_finite(values), pc.indices_nonzero(pc.is_inf(values))
+    return len(values) - (pc.sum(finite).as_py() or 0), infinite.to_pylist()
 
 
 def spark_submit() -> str:
@@ -163,6 +214,7 @@ def spark_environment() -> dict[str, str]:
     return found
 
 
-def _last_words(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if "Error" in line or "Exception" in line]
-    return " | ".join(lines[-3:]) or text[-500:]
+def _why(text: str) -> str:
+    """The job's own explanation; without one, it did not come that far."""
+    _, found, why = text.rpartition(WHY)
+    return why.splitlines()[0].strip() if found else text[-500:]

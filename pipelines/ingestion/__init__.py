@@ -8,5 +8,6 @@ from pipelines.ingestion.auditing import audit_all
 from pipelines.ingestion.landing import land
 from pipelines.ingestion.publishing import ingest, publish_all, reconcile
 from pipelines.ingestion.replaying import held, rejected_rows, replay
+from pipelines.ingestion.retention import forget_rejected
 
-__all__ = ["audit_all", "held", "ingest", "land", "publish_all", "reconcile", "rejected_rows", "replay"]
+__all__ = ["audit_all", "forget_rejected", "held", "ingest", "land", "publish_all", "reconcile", "rejected_rows", "replay"]

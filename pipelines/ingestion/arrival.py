@@ -51,7 +51,9 @@ class Arrival:
 
     @property
     def contract_digest(self) -> str:
-        return hashlib.sha256(self.contract.model_dump_json().encode()).hexdigest()[:16]
+        """Of all that decides what is made of a file: what is declared of the source, and the contract."""
+        declared = self.declared.model_dump_json() + self.contract.model_dump_json()
+        return hashlib.sha256(declared.encode()).hexdigest()[:16]
 
     @property
     def uri(self) -> str:

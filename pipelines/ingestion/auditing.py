@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
 from pipelines.ingestion.arrival import Arrival
-from pipelines.ingestion.quarantining import quarantined, rejected, staged_rejects, stop_at_counts, without
+from pipelines.ingestion.quarantining import (
+    QuarantinedRow,
+    Reject,
+    quarantine_rows,
+    quarantined,
+    rejected,
+    stop_at_counts,
+    without,
+)
+from pipelines.ingestion.reading import UNKNOWN, open_source, unknown_schema
 from pipelines.results import Audited, Landed
-from pipelines.use_case import ROW, Reject, Severity
+from pipelines.use_case import ROW, Severity
 from pipelines.validation import Check, Failure, broken_invariants, check_staged, stop_at_stale
 from pipelines.workspace import StageRun, write_bytes
 
@@ -36,22 +46,23 @@ def audit(arrival: Arrival, landed: Landed) -> Audited:
     """
     run, contract = arrival.run, arrival.contract
     split = split_rows(arrival, landed.staged)
-    rejects = staged_rejects(arrival, landed) + split.rejects
-    stop_at_counts(landed.rows_in, split.good.num_rows, rejects, arrival.declaration)
+    unread = arrival.lake.read_staged(arrival.table, [landed.rejects])
+    broken = Counter([*unread["rule"].to_pylist(), *(reject.rule for reject in split.rejects)])
+    stop_at_counts(landed.rows_in, split.good.num_rows, broken, arrival.declaration)
     stop_at_stale(split.good, contract, run.partition, run.use_case.timezone, arrival.where)
     warnings = split.warnings + landed.schema_changes
     return Audited(
         table=arrival.table,
         partition=arrival.key,
         staged=split.staged,
-        quarantine=_stage_quarantine(arrival, landed, rejects),
+        quarantine=_stage_quarantine(arrival, unread, _with_texts(arrival, landed, split.rejects)),
         rows_in=landed.rows_in,
         rows_accepted=split.good.num_rows,
-        rows_quarantined=len(rejects),
+        rows_quarantined=broken.total(),
         warnings=(*warnings, *broken_invariants(arrival.lake, arrival.table, arrival.key, split.good, contract)),
         report=split.report,
         source_digest=landed.source_digest,
-        unknown_columns=_stage_unknown_columns(arrival, landed, split.good),
+        unknown_columns=_stage_unknown(arrival, landed, split.good),
     )
 
 
@@ -125,29 +136,50 @@ def _stop_at_flood(failures: Sequence[Failure], rows: int, arrival: Arrival, rep
         )
 
 
-def _stage_quarantine(arrival: Arrival, landed: Landed, rejects: list[Reject]) -> tuple[str, ...]:
+def _with_texts(arrival: Arrival, landed: Landed, rejects: Sequence[Reject]) -> list[QuarantinedRow]:
+    """Rejects as the quarantine keeps them, with the text that the very file has for them.
+
+    Raises:
+        PermanentError: the file was sent again since it was landed.
+    """
+    if not rejects:
+        return []
+    with open_source(arrival.uri, arrival.declaration) as reading:
+        if reading.digest != landed.source_digest:
+            raise PermanentError(f"{arrival.where}: {arrival.uri} was sent again since it was landed; run ingestion again")
+        texts = reading.texts({reject.row for reject in rejects})
+    return quarantined(arrival, rejects, texts, reading.header, reading.digest)
+
+
+def _stage_quarantine(arrival: Arrival, unread: Table, rejects: Sequence[QuarantinedRow]) -> tuple[str, ...]:
     """Rejected rows as a staged file. An empty one is staged too where an earlier run had left rows."""
-    if not rejects and not arrival.lake.partitions(arrival.quarantine).get(arrival.key):
+    import pyarrow as pa
+
+    rows = pa.concat_tables([unread, quarantine_rows(rejects)])
+    if not rows.num_rows and not arrival.lake.partitions(arrival.quarantine).get(arrival.key):
         return ()
-    rows = quarantined(arrival, rejects, landed.source_digest)
     return (arrival.lake.stage(arrival.quarantine, arrival.key, rows),)
 
 
-def _stage_unknown_columns(arrival: Arrival, landed: Landed, good: Table) -> tuple[str, ...]:
-    """Columns that the contract does not know, as text, by the key of the published rows.
+def _stage_unknown(arrival: Arrival, landed: Landed, good: Table) -> tuple[str, ...]:
+    """Columns that the contract does not know, by the key of the published rows.
 
     An empty file is staged where an earlier run had left some.
     """
+    if landed.unknown_columns:
+        found = arrival.lake.read_staged(arrival.table, landed.unknown_columns)
+    elif arrival.lake.partitions(arrival.unknown_columns).get(arrival.key):
+        found = unknown_schema().empty_table()
+    else:
+        return ()
+    return (stage_unknown(arrival, found, good),)
+
+
+def stage_unknown(arrival: Arrival, found: Table, good: Table) -> str:
+    """Columns that the contract does not know, found by line number, of good rows."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = good.select([*arrival.contract.key, ROW])
-    if landed.unknown_columns:
-        found = arrival.lake.read_staged(arrival.unknown_columns, landed.unknown_columns)
-        found = found.take(pc.index_in(good[ROW], value_set=found[ROW])).drop_columns([ROW])
-        rows = pa.table([*rows.columns, *found.columns], names=[*rows.column_names, *found.column_names])
-    elif arrival.lake.partitions(arrival.unknown_columns).get(arrival.key):
-        rows = rows.slice(0, 0)
-    else:
-        return ()
-    return (arrival.lake.stage(arrival.unknown_columns, arrival.key, rows),)
+    rows = good.select([*arrival.contract.key, ROW]).filter(pc.is_in(good[ROW], value_set=found[ROW]))
+    texts = found[UNKNOWN].take(pc.index_in(rows[ROW], value_set=found[ROW]))
+    return arrival.lake.stage(arrival.unknown_columns, arrival.key, rows.append_column(pa.field(UNKNOWN, pa.string()), texts))

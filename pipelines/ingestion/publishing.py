@@ -8,7 +8,7 @@ from pipelines.ingestion.auditing import audit_all
 from pipelines.ingestion.landing import land
 from pipelines.results import Audited, Published
 from pipelines.use_case import quarantine_table
-from pipelines.workspace import CommitRecord, StageRun, Workspace
+from pipelines.workspace import CommitRecord, Publications, StageRun, Workspace, taken_back_on_failure
 
 
 def ingest(run: StageRun) -> list[Published]:
@@ -17,15 +17,26 @@ def ingest(run: StageRun) -> list[Published]:
 
 
 def publish_all(run: StageRun, audited: list[Audited]) -> list[Published]:
-    """Publish every audited source.
+    """Publish every audited source: all that can be refused is refused first, and after a failure nothing stays.
 
     Raises:
         PermanentError, TransientError: as in `publish`.
     """
-    return [publish(Arrival.into(run, item.table), item) for item in audited]
+    arrivals = [(Arrival.into(run, item.table), item) for item in audited]
+    for arrival, item in arrivals:
+        for table, staged in _tables(arrival, item):
+            run.lake.stop_at_unpublishable(table, item.partition, staged)
+    with taken_back_on_failure(run.lake) as publications:
+        return [publish(arrival, item, publications) for arrival, item in arrivals]
 
 
-def publish(arrival: Arrival, audited: Audited, replayed: int | None = None) -> Published:
+def _tables(arrival: Arrival, audited: Audited) -> list[tuple[str, tuple[str, ...]]]:
+    """The tables that are published, in their order, with the files."""
+    sides = ((arrival.quarantine, audited.quarantine), (arrival.unknown_columns, audited.unknown_columns))
+    return [*((table, staged) for table, staged in sides if staged), (arrival.table, audited.staged)]
+
+
+def publish(arrival: Arrival, audited: Audited, publications: Publications, replayed: int | None = None) -> Published:
     """Make audited rows visible, and the rejected ones too, in the quarantine. `replayed`: how many came out of it.
 
     Raises:
@@ -41,16 +52,13 @@ def publish(arrival: Arrival, audited: Audited, replayed: int | None = None) -> 
         warnings="; ".join(audited.warnings) or None,
         replayed=replayed,
     )
-    for table, staged in ((arrival.quarantine, audited.quarantine), (arrival.unknown_columns, audited.unknown_columns)):
-        if staged:
-            arrival.lake.publish(table, audited.partition, staged, record)
-    published = arrival.lake.publish(audited.table, audited.partition, audited.staged, record)
+    published = [publications.publish(table, audited.partition, staged, record) for table, staged in _tables(arrival, audited)]
     result = Published(
         table=audited.table,
         partition=audited.partition,
-        version=published.version,
+        version=published[-1].version,
         rows_in=audited.rows_in,
-        rows_published=published.rows,
+        rows_published=published[-1].rows,
         rows_quarantined=audited.rows_quarantined,
     )
     reconcile(arrival.run.workspace, result)

@@ -7,7 +7,6 @@ row number in the same file and adds none twice.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,24 +14,27 @@ from typing import TYPE_CHECKING, cast
 
 from pipelines.errors import PermanentError
 from pipelines.ingestion.arrival import Arrival
-from pipelines.ingestion.auditing import Split, audit, split_rows
+from pipelines.ingestion.auditing import Split, audit, split_rows, stage_unknown
 from pipelines.ingestion.landing import land
 from pipelines.ingestion.publishing import publish, reconcile
-from pipelines.ingestion.quarantining import QuarantinedRow, quarantine_rows, stop_at_counts, taken, within, without
-from pipelines.ingestion.reading import reread
+from pipelines.ingestion.quarantining import QuarantinedRow, Reject, quarantine_rows, stop_at_counts, taken, within, without
+from pipelines.ingestion.reading import NOT_AS_DECLARED, reread
 from pipelines.results import Published
-from pipelines.use_case import ROW, Reject, UseCase, as_declared, quarantine_table, source_table
+from pipelines.use_case import ROW, UseCase, as_declared, quarantine_table, source_table
 from pipelines.validation import broken_invariants
 from pipelines.workspace import (
     PARTITION,
     CommitRecord,
     Decision,
     Kind,
+    Lake,
     StageRun,
     Workspace,
     dependents,
+    digest_of,
     file_exists,
-    read_bytes,
+    open_stream,
+    taken_back_on_failure,
 )
 
 if TYPE_CHECKING:
@@ -77,8 +79,13 @@ def rejected_rows(
     for name in _sources(use_case, source):
         table = quarantine_table(source_table(use_case, name))
         keys = [key for key, rows in workspace.lake.partitions(table).items() if rows and partition in (None, key)]
-        found += cast(list[QuarantinedRow], workspace.lake.read(table, keys).to_pylist()) if keys else []
+        found += quarantined_rows(workspace.lake, table, keys) if keys else []
     return sorted(found, key=lambda r: (r["source"], r["partition"], r["row"]))
+
+
+def quarantined_rows(lake: Lake, table: str, keys: list[str]) -> list[QuarantinedRow]:
+    """Rows as they are, also where the table is of before it kept headers."""
+    return [cast(QuarantinedRow, {"header": None, **row}) for row in lake.read(table, keys).to_pylist()]
 
 
 def replay(run: StageRun, source: str | None = None) -> list[Replayed]:
@@ -118,26 +125,30 @@ def _sent_again(arrival: Arrival, table: str) -> bool:
     published = arrival.lake.published(table, arrival.key)
     if not file_exists(arrival.uri) or not published:
         return False
-    return hashlib.sha256(read_bytes(arrival.uri)).hexdigest() != published.record.source_digest
+    with open_stream(arrival.uri) as stream:
+        return digest_of(stream) != published.record.source_digest
 
 
 def _ingest_again(arrival: Arrival, waiting: int) -> None:
     audited = audit(arrival, land(arrival.run, arrival.source))
-    publish(arrival, audited, max(waiting - audited.rows_quarantined, 0))
+    with taken_back_on_failure(arrival.lake) as publications:
+        publish(arrival, audited, publications, max(waiting - audited.rows_quarantined, 0))
 
 
 def _judge_anew(arrival: Arrival) -> None:
     lake, table, quarantine, key = arrival.lake, arrival.table, arrival.quarantine, arrival.key
     seen, seen_quarantine = lake.seen(table, key), lake.seen(quarantine, key)
     published = lake.read(table, [key]).drop_columns([PARTITION])
-    before = cast(list[QuarantinedRow], lake.read(quarantine, [key]).to_pylist())
+    before = quarantined_rows(lake, quarantine, [key])
     there = set(published[ROW].to_pylist())
     waiting = [r for r in before if r["row"] not in there]
     record = _one_file(arrival, len(there) + len(waiting))
-    split, left = _judge(arrival, published, waiting)
+    split, left, unknown = _judge(arrival, published, waiting)
     moved = split.good.num_rows - published.num_rows
     record = replace(record, run=arrival.run.id, contract=arrival.contract_digest, rows_quarantined=len(left), replayed=moved)
     if moved:
+        for path in unknown:
+            lake.publish(arrival.unknown_columns, key, [path], record)
         lake.publish(table, key, split.staged, record, seen)
     if left != before:
         lake.publish(quarantine, key, [lake.stage(quarantine, key, quarantine_rows(left))], record, seen_quarantine)
@@ -159,28 +170,45 @@ def _one_file(arrival: Arrival, rows: int) -> CommitRecord:
     return record
 
 
-def _judge(arrival: Arrival, published: Table, waiting: list[QuarantinedRow]) -> tuple[Split, list[QuarantinedRow]]:
-    """Published rows with those that pass by now, and the quarantine's rows that still fail, with the rule they fail now."""
+def _judge(
+    arrival: Arrival, published: Table, waiting: list[QuarantinedRow]
+) -> tuple[Split, list[QuarantinedRow], tuple[str, ...]]:
+    """Published rows with those that pass by now, the quarantine's rows that still fail, with the rule they fail now, and
+    the staged unknown columns of both."""
     import pyarrow as pa
 
-    run, declared, contract = arrival.run, arrival.declared, arrival.contract
-    rejects = [Reject(row=r["row"], rule=r["rule"], value=r["value"], text=r["text"]) for r in waiting]
-    candidates, unreadable = reread(rejects, arrival.declaration)
-    candidates, misplaced = within(candidates, declared, run.partition, run.use_case.timezone)
+    contract = arrival.contract
+    batch = reread(waiting, arrival.declaration)
+    candidates, misplaced = within(batch.rows, arrival)
     known = taken(candidates, published, contract.key)
     candidates = without(candidates, {r.row for r in known})
     together = pa.concat_tables([as_declared(published, contract), candidates]).sort_by(ROW)
     split = split_rows(arrival, (arrival.lake.stage(arrival.table, arrival.key, together),))
     _stop_at_published(split.rejects, published, arrival.where)
-    failing = {r.row: r for r in [*unreadable, *misplaced, *known, *split.rejects]}
+    failing = {r.row: r for r in [*batch.rejects, *misplaced, *known, *split.rejects]}
     left = [_with_rule(r, failing[r["row"]]) for r in waiting if r["row"] in failing]
-    stop_at_counts(published.num_rows + len(waiting), split.good.num_rows, list(failing.values()), arrival.declaration)
+    broken = Counter(row["rule"] for row in left)
+    stop_at_counts(published.num_rows + len(waiting), split.good.num_rows, broken, arrival.declaration)
     broken_invariants(arrival.lake, arrival.table, arrival.key, split.good, contract)
-    return split, left
+    return split, left, _stage_unknown(arrival, batch.unknown_columns, split.good)
 
 
 def _with_rule(row: QuarantinedRow, reject: Reject) -> QuarantinedRow:
-    return {**row, "rule": reject.rule, "value": reject.value}
+    """The row with the rule that it breaks now; what nobody can parse any more keeps its own."""
+    unreadable = row["header"] is None and reject.rule == NOT_AS_DECLARED
+    return row if unreadable else {**row, "rule": reject.rule, "value": reject.value}
+
+
+def _stage_unknown(arrival: Arrival, found: Table, good: Table) -> tuple[str, ...]:
+    """Unknown columns of the published rows, with those that were found in replayed ones."""
+    import pyarrow as pa
+
+    if not found.num_rows:
+        return ()
+    table, key = arrival.unknown_columns, arrival.key
+    known = arrival.lake.read(table, [key], columns=found.column_names) if arrival.lake.partitions(table).get(key) else None
+    parts = [known.select(found.column_names), found] if known is not None else [found]
+    return (stage_unknown(arrival, pa.concat_tables(parts), good),)
 
 
 def _stop_at_published(rejects: Sequence[Reject], published: Table, where: str) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from pipelines.errors import PermanentError
-from pipelines.use_case import Contract, History, Join, UseCase
+from pipelines.use_case import Contract, History, Join, UseCase, fold
 
 LABEL = "the label"
 _MAX_CHANGES_SHOWN = 8
@@ -82,9 +82,12 @@ def judge_table(
 
     `older`: whether that one holds other partitions, which do not have what is new.
     """
-    changes = []
+    changes, folded = [], {fold(name): name for name in published}
     for name, kind in wanted.items():
-        if published.get(name, kind) != kind:
+        if folded.get(fold(name), name) != name:
+            sentence = f"{name}: the published table has it as {folded[fold(name)]}, and capitals are not told apart"
+            changes.append(Change(Judgement.BREAKING, name, sentence, _MIGRATE))
+        elif published.get(name, kind) != kind:
             sentence = f"{name}: its type in contract is {kind} by now, the published table has {published[name]}"
             changes.append(Change(Judgement.BREAKING, name, sentence, _MIGRATE))
         elif older and published and name not in published and not _may_be_new(contract, name):
@@ -115,10 +118,10 @@ def judge_dropped(use_case: UseCase, source: str, published: Sequence[str]) -> l
     return changes
 
 
-def judge_values(broken: Iterable[str], rows_in: int, contract: Contract) -> list[Change]:
-    """Columns of which so many values were rejected, each by one of the `broken` rules, that they must have changed."""
+def judge_values(broken: Counter[str], rows_in: int, contract: Contract) -> list[Change]:
+    """Columns of which so many values were rejected, counted by rule, that they must have changed."""
     changes = []
-    for rule, count in Counter(broken).most_common():
+    for rule, count in broken.most_common():
         column, _, what = rule.partition(".")
         if column in contract.columns and count > contract.max_rejected_share * rows_in:
             kind = "type" if what == "type" else "meaning (unit, codes, time zone)"

@@ -1,128 +1,129 @@
-"""Airflow's REST API, the few calls that the replay needs."""
+"""Airflow's REST API through Airflow's own client: signed in, patient, and with the two kinds of error.
+
+It takes a second to import, so this module is imported where it is used (the linter refuses it at a module's top).
+"""
 
 from __future__ import annotations
 
 import json
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+
+from airflow_client.client import (
+    ApiClient,
+    Configuration,
+    DAGApi,
+    DagRunApi,
+    DagRunMutableStates,
+    DAGRunPatchBody,
+    DAGRunResponse,
+    ImportErrorApi,
+    MonitorApi,
+    TaskInstanceApi,
+    TriggerDAGRunPostBody,
+)
+from airflow_client.client.rest import RESTResponse
+from urllib3 import Retry
+from urllib3.exceptions import HTTPError
 
 from pipelines.errors import PermanentError, TransientError
 
 _TIMEOUT = 30
-_TRIES = 5
-# Loopback only: a proxy of the environment has no business between this process and its own children.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_TRIES_AGAIN = 5
 
 
-@dataclass(frozen=True)
-class Run:
-    """One DAG run."""
+class Airflow(ApiClient):
+    """A client of one Airflow; `DagRunApi(airflow)` and its siblings have every call, the methods those of the replay.
 
-    dag: str
-    id: str
-    state: str
-    partition: str | None
-    seconds: float | None
-    queued_at: str
+    Raises, at every call:
+        PermanentError: Airflow refuses; its words are in the message.
+        TransientError: no answer, or a server's error, though a busy server (SQLite has one writer) was asked again.
+    """
 
-    @property
-    def stage(self) -> str:
-        return self.dag.rpartition(".")[2]
-
-    @property
-    def active(self) -> bool:
-        return self.state in ("queued", "running")
-
-
-class Airflow:
-    """A signed-in client. The token is fetched at first use and again when it has expired."""
-
-    def __init__(self, address: str, user: str, password: str) -> None:
-        self.address, self.user, self.password = address, user, password
+    def __init__(self, address: str, user: str, password: str, tries_again: int = _TRIES_AGAIN) -> None:
+        again = Retry(
+            tries_again, status_forcelist=range(500, 600), allowed_methods=None, backoff_factor=0.5, raise_on_status=False
+        )
+        # Loopback only: a proxy of the environment has no business between this process and its own children.
+        super().__init__(Configuration(host=address, no_proxy="*", retries=again))
+        self.address = address
+        self._who = {"username": user, "password": password}
         self._token: str | None = None
+
+    def call_api(
+        self,
+        method: str,
+        url: str,
+        header_params: Mapping[str, str] | None = None,
+        body: object = None,
+        post_params: object = None,
+        _request_timeout: object = None,
+    ) -> RESTResponse:
+        """Every request of the client comes by here. A token is fetched at first use, and again when it has expired."""
+        headers = dict(header_params or {})
+        answer = self._ask(method, url, headers | {"Authorization": f"Bearer {self.token()}"}, body)
+        if answer.status == 401:
+            self._token = None
+            answer = self._ask(method, url, headers | {"Authorization": f"Bearer {self.token()}"}, body)
+        return _accepted(method, url, answer)
+
+    def token(self) -> str:
+        if self._token is None:
+            url = f"{self.address}/auth/token"
+            answer = _accepted("POST", url, self._ask("POST", url, {"Content-Type": "application/json"}, self._who))
+            self._token = str(json.loads(_body(answer))["access_token"])
+        return self._token
+
+    def _ask(self, method: str, url: str, headers: Mapping[str, str], body: object) -> RESTResponse:
+        try:
+            answer = super().call_api(method, url, headers, body, _request_timeout=_TIMEOUT)
+            _body(answer)  # here, so that an answer that breaks off is known as such
+        except HTTPError as error:
+            raise TransientError(f"Airflow did not answer {method} {url}: {error}") from None
+        return answer
 
     def healthy(self) -> bool:
         """Whether API server, scheduler, DAG processor and triggerer all report themselves healthy."""
         try:
-            with _OPENER.open(f"{self.address}/api/v2/monitor/health", timeout=5) as answer:
-                parts = json.load(answer)
-        except (urllib.error.URLError, ConnectionError, TimeoutError, json.JSONDecodeError):
+            health = MonitorApi(self).get_health()
+        except TransientError:
             return False
-        return all(part.get("status") in ("healthy", None) for part in parts.values()) and _all_known(parts)
+        parts = (health.metadatabase, health.scheduler, health.dag_processor, health.triggerer)
+        return all(part is not None and part.status == "healthy" for part in parts)
 
-    def trigger(self, dag: str, run_id: str, partition: str | None = None, conf: dict[str, Any] | None = None) -> None:
-        body = {"dag_run_id": run_id, "logical_date": None, "partition_key": partition, "conf": conf or {}}
-        self._call("POST", f"dags/{dag}/dagRuns", body)
+    def trigger(self, dag: str, run_id: str, partition: str | None = None, conf: dict[str, str] | None = None) -> None:
+        body = TriggerDAGRunPostBody(dag_run_id=run_id, partition_key=partition, conf=conf or {})
+        DagRunApi(self).trigger_dag_run(dag, body)
 
-    def runs(self, dag: str = "~") -> list[Run]:
+    def runs(self, dag: str = "~") -> list[DAGRunResponse]:
         """The newest 40 runs of a DAG, or of all, newest first."""
-        found = self._call("GET", f"dags/{dag}/dagRuns?limit=40&order_by=-id")
-        return [_run(r) for r in found["dag_runs"]]
+        return DagRunApi(self).get_dag_runs(dag, limit=40, order_by=["-id"]).dag_runs
 
-    def failed_tasks(self, run: Run) -> list[str]:
-        found = self._call("GET", f"dags/{run.dag}/dagRuns/{urllib.parse.quote(run.id, safe='')}/taskInstances")
-        return [t["task_id"] for t in found["task_instances"] if t["state"] == "failed"]
+    def failed_tasks(self, run: DAGRunResponse) -> list[str]:
+        found = TaskInstanceApi(self).get_task_instances(run.dag_id, run.dag_run_id, state=["failed"])
+        return [task.task_id for task in found.task_instances]
 
-    def discard_run(self, run: Run) -> None:
+    def discard_run(self, run: DAGRunResponse) -> None:
         """Stop a run and forget it."""
-        path = f"dags/{run.dag}/dagRuns/{urllib.parse.quote(run.id, safe='')}"
-        self._call("PATCH", path, {"state": "failed"})
-        self._call("DELETE", path)
+        runs = DagRunApi(self)
+        runs.patch_dag_run(run.dag_id, run.dag_run_id, DAGRunPatchBody(state=DagRunMutableStates.FAILED))
+        runs.delete_dag_run(run.dag_id, run.dag_run_id)
 
     def dags(self) -> set[str]:
-        return {d["dag_id"] for d in self._call("GET", "dags?limit=500")["dags"]}
+        return {dag.dag_id for dag in DAGApi(self).get_dags(limit=500).dags}
 
     def import_errors(self) -> list[str]:
-        return [f"{e['filename']}: {e['stack_trace']}" for e in self._call("GET", "importErrors")["import_errors"]]
-
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """One request; a busy server (SQLite has one writer) is asked again."""
-        for attempt in range(_TRIES):
-            try:
-                return self._request(method, f"{self.address}/api/v2/{path}", body)
-            except urllib.error.HTTPError as error:
-                text = error.read().decode(errors="replace")[:500]
-                if error.code == 401 and attempt == 0:
-                    self._token = None
-                elif error.code < 500:
-                    raise PermanentError(f"Airflow refused {method} {path} ({error.code}): {text}") from None
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                pass
-            time.sleep(attempt)
-        raise TransientError(f"Airflow did not answer {method} {path} in {_TRIES} tries")
-
-    def _request(self, method: str, url: str, body: dict[str, Any] | None) -> Any:
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._sign_in()}"}
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, headers, method=method)
-        with _OPENER.open(request, timeout=_TIMEOUT) as answer:
-            text = answer.read()
-        return json.loads(text) if text else None
-
-    def _sign_in(self) -> str:
-        if self._token is None:
-            body = json.dumps({"username": self.user, "password": self.password}).encode()
-            request = urllib.request.Request(f"{self.address}/auth/token", body, {"Content-Type": "application/json"})
-            with _OPENER.open(request, timeout=_TIMEOUT) as answer:
-                self._token = str(json.load(answer)["access_token"])
-        return self._token
+        found = ImportErrorApi(self).get_import_errors()
+        return [f"{each.filename}: {each.stack_trace}" for each in found.import_errors]
 
 
-def _all_known(parts: dict[str, Any]) -> bool:
-    wanted = ("metadatabase", "scheduler", "dag_processor", "triggerer")
-    return all(parts.get(name, {}).get("status") == "healthy" for name in wanted)
+def _accepted(method: str, url: str, answer: RESTResponse) -> RESTResponse:
+    if answer.status >= 500:
+        raise TransientError(f"Airflow failed at {method} {url} ({answer.status})")
+    if answer.status >= 400:
+        text = _body(answer).decode(errors="replace")[:500]
+        raise PermanentError(f"Airflow refused {method} {url} ({answer.status}): {text}")
+    return answer
 
 
-def _run(record: dict[str, Any]) -> Run:
-    return Run(
-        record["dag_id"],
-        record["dag_run_id"],
-        record["state"],
-        record.get("partition_key"),
-        record.get("duration"),
-        record.get("queued_at") or record.get("run_after") or "",
-    )
+def _body(answer: RESTResponse) -> bytes:
+    return bytes(answer.response.data)

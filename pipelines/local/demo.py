@@ -8,15 +8,19 @@ import time
 from dataclasses import asdict
 from statistics import mean
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
 from pipelines.local import services, summary
-from pipelines.local.api import Airflow
 from pipelines.local.feeds import USE_CASE
 from pipelines.local.replay import CHAIN, Replay
-from pipelines.use_case import load_use_case
+from pipelines.use_case import load_use_case, span
 from pipelines.workspace import Kind, Workspace, open_workspace, state_folder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
 
 HISTORY = ("2013-01", "2013-03")
 LIVE = ("2013-04", "2013-12")
@@ -27,29 +31,43 @@ def run_demo(history: tuple[str, str] = HISTORY, live: tuple[str, str] = LIVE) -
     """Replay and summarise; the exit status is 0 only if every run succeeded and the tables reconcile."""
     from rich.console import Console
 
-    console = Console(soft_wrap=True)
-    started = time.monotonic()
+    console, started, use_case = Console(soft_wrap=True), time.monotonic(), load_use_case(USE_CASE)
     signal.signal(signal.SIGTERM, _interrupt)
+    months = [month.key for month in span(use_case.partition(history[0]), use_case.partition(live[1]))]
+    with _bar(console) as bar:
+        task = bar.add_task("", total=len(months))
 
-    def report(partition: str, stage: str, state: str, seconds: float | None) -> None:
-        clock = time.strftime("%M:%S", time.gmtime(time.monotonic() - started))
-        took = f"{seconds:5.1f} s" if seconds is not None else " " * 7
-        console.print(f"{clock}  {partition:<8} {stage:<11} {took}  {state}", highlight=False, markup=False)
+        def report(partition: str, stage: str, state: str, seconds: float | None) -> None:
+            clock = time.strftime("%M:%S", time.gmtime(time.monotonic() - started))
+            took = f"{seconds:5.1f} s" if seconds is not None else " " * 7
+            console.print(f"{clock}  {partition:<8} {stage:<11} {took}  {state}", highlight=False, markup=False)
+            if partition in months:
+                bar.update(task, completed=months.index(partition), description=partition)
 
-    report("", "services", "starting Airflow and MLflow on loopback", None)
-    with services.running() as addresses:
-        os.environ["MLFLOW_PAGE"] = addresses.mlflow
-        report("", "services", f"Airflow {addresses.airflow}  MLflow {addresses.mlflow}  (sign in: see the end)", None)
-        workspace, use_case = open_workspace("demo"), load_use_case(USE_CASE)
-        client = Airflow(addresses.airflow, addresses.user, addresses.password)
-        replay = Replay(workspace, use_case, client, report)
-        replay.prepare(STAGES)
-        replay.history(*history)
-        replay.live(*live)
+        report("", "services", "starting Airflow and MLflow on loopback", None)
+        with services.running() as addresses:
+            os.environ["MLFLOW_PAGE"] = addresses.mlflow
+            report("", "services", f"Airflow {addresses.airflow}  MLflow {addresses.mlflow}  (sign in: see the end)", None)
+            workspace = open_workspace("demo")
+            from pipelines.local.api import Airflow
+
+            airflow = Airflow(addresses.airflow, addresses.user, addresses.password)
+            replay = Replay(workspace, use_case, airflow, report)
+            replay.prepare(STAGES)
+            replay.history(*history)
+            replay.live(*live)
     return summarise(console, workspace, time.monotonic() - started)
 
 
-def summarise(console: Any, workspace: Workspace, seconds: float) -> int:
+def _bar(console: Console) -> Progress:
+    """How many months are done, below the lines, on a terminal only."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def summarise(console: Console, workspace: Workspace, seconds: float) -> int:
     use_case = load_use_case(USE_CASE)
     for table in (_counts_table(workspace), _champions_table(workspace), _months_table(workspace)):
         console.print(table)
@@ -64,7 +82,7 @@ def summarise(console: Any, workspace: Workspace, seconds: float) -> int:
     return 1 if found else 0
 
 
-def _counts_table(workspace: Workspace) -> Any:
+def _counts_table(workspace: Workspace) -> Table:
     from rich.table import Table
 
     table = Table("source", "rows in", "published", "quarantined", title="Data", title_justify="left")
@@ -73,7 +91,7 @@ def _counts_table(workspace: Workspace) -> Any:
     return table
 
 
-def _champions_table(workspace: Workspace) -> Any:
+def _champions_table(workspace: Workspace) -> Table:
     from rich.table import Table
 
     table = Table("version", "from", "why it came", title="Champions", title_justify="left")
@@ -83,7 +101,7 @@ def _champions_table(workspace: Workspace) -> Any:
     return table
 
 
-def _months_table(workspace: Workspace) -> Any:
+def _months_table(workspace: Workspace) -> Table:
     from rich.table import Table
 
     rows = summary.months(workspace, load_use_case(USE_CASE))

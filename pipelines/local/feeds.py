@@ -10,11 +10,15 @@ import gzip
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
 from pipelines.use_case import Partition, UseCase
 from pipelines.workspace import Workspace, write_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pandas import DataFrame, Series
 
 USE_CASE = "flight_delay"
 SNAPSHOTS = ("planes", "airports", "airlines")
@@ -47,7 +51,7 @@ def _place(workspace: Workspace, folder: str, name: str, data: bytes) -> str:
 
 
 @cache
-def schedule() -> Any:
+def schedule() -> DataFrame:
     """336,776 rows known before departure; dates as ISO text, `scheduled_departure` in UTC."""
     flights = _flights()
     columns = ["carrier", "flight", "tailnum", "origin", "dest", "distance"]
@@ -60,7 +64,7 @@ def schedule() -> Any:
 
 
 @cache
-def outcomes() -> Any:
+def outcomes() -> DataFrame:
     """336,776 rows known after arrival; a cancelled or diverted flight has no `arr_delay`."""
     import pandas as pd
 
@@ -79,7 +83,7 @@ def outcomes() -> Any:
 
 
 @cache
-def weather() -> Any:
+def weather() -> DataFrame:
     """26,115 hourly rows of the three airports, `hour_utc` in UTC, `local_date` in New York."""
     import pandas as pd
 
@@ -94,7 +98,7 @@ def weather() -> Any:
 
 
 @cache
-def _flights() -> Any:
+def _flights() -> DataFrame:
     import pandas as pd
 
     flights = pd.read_csv(_package_file("flights.csv.zip"))
@@ -104,7 +108,7 @@ def _flights() -> Any:
     return flights.assign(flight_date=day, scheduled_departure=_iso(departure), flight_id=key)
 
 
-def _arrivals(flights: Any, departed: Any) -> Any:
+def _arrivals(flights: DataFrame, departed: Series[pd.Timestamp]) -> Series[pd.Timestamp]:
     """Touch-down in UTC: the first moment after departure and air time at which the local clock shows `arr_time`."""
     import pandas as pd
 
@@ -120,7 +124,7 @@ def _arrivals(flights: Any, departed: Any) -> Any:
     return pd.concat(parts).sort_index()
 
 
-def _iso(times: Any) -> Any:
+def _iso(times: Series[pd.Timestamp]) -> Series[str]:
     return times.dt.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

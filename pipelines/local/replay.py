@@ -11,13 +11,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, TransientError
-from pipelines.local.api import Airflow, Run
 from pipelines.local.feeds import arrive
 from pipelines.monitoring import latest
 from pipelines.use_case import Partition, UseCase, features_table, labels_table, predictions_table, span
 from pipelines.workspace import Kind, Workspace
+
+if TYPE_CHECKING:
+    from airflow_client.client import DAGRunResponse
+
+    from pipelines.local.api import Airflow
 
 CHAIN = ("ingestion", "features", "scoring", "labels", "monitoring")
 _POLL = 0.5
@@ -47,8 +52,8 @@ class Replay:
         self._stop_at_import_errors()
         for dag in sorted(wanted):
             for run in self.airflow.runs(dag):
-                if run.active and not run.id.startswith("scheduled__"):
-                    self.report(run.partition or "", run.stage, "cleared: left over from a run that was cut off", None)
+                if _is_active(run) and not run.dag_run_id.startswith("scheduled__"):
+                    self.report(run.partition_key or "", _stage(run), "cleared: left over from a run that was cut off", None)
                     self.airflow.discard_run(run)
 
     def history(self, first: str, last: str) -> None:
@@ -59,7 +64,7 @@ class Replay:
             if partition not in missing:
                 self.report(partition.key, "history", "complete already", None)
         # History is there all at once: the months are let in together, and the DAGs take them in order.
-        since = datetime.now(UTC).isoformat()
+        since = datetime.now(UTC)
         for partition in missing:
             self._let_in(partition)
         for partition in missing:
@@ -78,7 +83,7 @@ class Replay:
             self._decide(partition)
 
     def _ingest(self, partition: Partition) -> None:
-        since = datetime.now(UTC).isoformat()
+        since = datetime.now(UTC)
         self._let_in(partition)
         self._watch(partition, CHAIN, since, self._is_settled)
 
@@ -89,7 +94,7 @@ class Replay:
         self.airflow.trigger(self._dag("ingestion"), f"replay__{partition.key}__{_stamp()}", partition.key)
 
     def _decide(self, partition: Partition) -> None:
-        since = datetime.now(UTC).isoformat()
+        since = datetime.now(UTC)
         if self._decision(partition) is None:
             self.airflow.trigger(self._dag("retraining"), f"replay__{partition.key}__{_stamp()}", partition.key)
             self._watch(partition, ("retraining",), since, lambda p: self._decision(p) is not None)
@@ -98,7 +103,7 @@ class Replay:
         self.report(partition.key, "decision", decision[1], None)
         if decision[0] and not self._is_trained(partition):
             run_id = f"retraining__{partition.key}"
-            if not any(r.id == run_id for r in self.airflow.runs(self._dag("training"))):
+            if not any(r.dag_run_id == run_id for r in self.airflow.runs(self._dag("training"))):
                 run_id = f"resumed__{partition.key}__{_stamp()}"
             self._train(partition, run_id)
 
@@ -106,8 +111,8 @@ class Replay:
         if not run_id.startswith("retraining__"):
             self.airflow.trigger(self._dag("training"), run_id, conf={"partition": partition.key})
 
-        def started() -> list[Run]:
-            return [r for r in self.airflow.runs(self._dag("training")) if r.id == run_id]
+        def started() -> list[DAGRunResponse]:
+            return [r for r in self.airflow.runs(self._dag("training")) if r.dag_run_id == run_id]
 
         for run in self._until_done(partition, started):
             self._report_run(partition, run)
@@ -119,41 +124,43 @@ class Replay:
             )
         self.report(partition.key, "champion", f"{made[-1].kind}: {made[-1].why}", None)
 
-    def _watch(self, partition: Partition, stages: tuple[str, ...], since: str, settled: Callable[[Partition], bool]) -> None:
+    def _watch(
+        self, partition: Partition, stages: tuple[str, ...], since: datetime, settled: Callable[[Partition], bool]
+    ) -> None:
         """Report each run of the stages as it ends, until the state is there and nothing is under way any more."""
         seen: set[str] = set()
         deadline = time.monotonic() + _PATIENCE
         while True:
             wanted = {self._dag(stage) for stage in stages}
-            runs = [r for r in reversed(self.airflow.runs()) if r.dag in wanted and self._is_ours(r, partition, since)]
+            runs = [r for r in reversed(self.airflow.runs()) if r.dag_id in wanted and self._is_ours(r, partition, since)]
             for run in runs:
-                if not run.active and run.dag + run.id not in seen:
-                    seen.add(run.dag + run.id)
+                if not _is_active(run) and run.dag_id + run.dag_run_id not in seen:
+                    seen.add(run.dag_id + run.dag_run_id)
                     self._report_run(partition, run)
-            if not any(r.active for r in runs) and settled(partition):
+            if not any(_is_active(r) for r in runs) and settled(partition):
                 return
             if time.monotonic() > deadline:
                 late = ", ".join(stages)
                 raise TransientError(f"{partition.key}: {late} did not settle in {_PATIENCE} s; look at Airflow's pages")
             time.sleep(_POLL)
 
-    def _until_done(self, partition: Partition, find: Callable[[], list[Run]]) -> Iterator[Run]:
+    def _until_done(self, partition: Partition, find: Callable[[], list[DAGRunResponse]]) -> Iterator[DAGRunResponse]:
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
             runs = find()
-            if runs and not any(r.active for r in runs):
+            if runs and not any(_is_active(r) for r in runs):
                 yield from runs
                 return
             time.sleep(_POLL)
         raise TransientError(f"{partition.key}: training did not end in {_PATIENCE} s; look at Airflow's pages")
 
-    def _report_run(self, partition: Partition, run: Run) -> None:
-        self.report(partition.key, run.stage, run.state, run.seconds)
+    def _report_run(self, partition: Partition, run: DAGRunResponse) -> None:
+        self.report(partition.key, _stage(run), run.state.value, run.duration)
         if run.state == "failed":
             tasks = ", ".join(self.airflow.failed_tasks(run))
             raise PermanentError(
-                f"{run.dag} failed for {partition.key} at {tasks}; its log: "
-                f"{self.airflow.address}/dags/{run.dag}/runs/{run.id} or below var/airflow/logs"
+                f"{run.dag_id} failed for {partition.key} at {tasks}; its log: "
+                f"{self.airflow.address}/dags/{run.dag_id}/runs/{run.dag_run_id} or below var/airflow/logs"
             )
 
     def _stop_at_import_errors(self) -> None:
@@ -161,8 +168,8 @@ class Replay:
         if errors:
             raise PermanentError("Airflow could not load a DAG file:\n" + "\n".join(errors))
 
-    def _is_ours(self, run: Run, partition: Partition, since: str) -> bool:
-        return run.partition == partition.key and run.queued_at.replace("Z", "+00:00") >= since[:19]
+    def _is_ours(self, run: DAGRunResponse, partition: Partition, since: datetime) -> bool:
+        return run.partition_key == partition.key and (run.queued_at or run.run_after) >= since.replace(microsecond=0)
 
     def _is_settled(self, partition: Partition) -> bool:
         if self.workspace.ledger.champion(self.use_case.name, partition.key) is None:
@@ -196,6 +203,14 @@ class Replay:
 
     def _dag(self, stage: str) -> str:
         return f"{self.use_case.name}.{stage}"
+
+
+def _is_active(run: DAGRunResponse) -> bool:
+    return run.state in ("queued", "running")
+
+
+def _stage(run: DAGRunResponse) -> str:
+    return run.dag_id.rpartition(".")[2]
 
 
 def _stamp() -> str:

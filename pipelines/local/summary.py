@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from pipelines.errors import PermanentError
 from pipelines.use_case import UseCase, features_table, labels_table, predictions_table, quarantine_table, source_table
-from pipelines.workspace import Kind, Workspace
+from pipelines.workspace import Kind, Model, Workspace
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def months(workspace: Workspace, use_case: UseCase) -> list[Month]:
     return [_month(workspace, use_case, key, never) for key in keys]
 
 
-def _month(workspace: Workspace, use_case: UseCase, key: str, never: Any) -> Month:
+def _month(workspace: Workspace, use_case: UseCase, key: str, never: Model) -> Month:
     from pipelines.metrics import scores
 
     champion = workspace.ledger.champion(use_case.name, as_of=key)
@@ -61,7 +60,15 @@ def _month(workspace: Workspace, use_case: UseCase, key: str, never: Any) -> Mon
     if any(n is None for n in numbers):
         raise PermanentError(f"{use_case.name} {key}: quality cannot be computed; one class only, or no outcomes")
     auc, log_loss, never_auc, never_log_loss = (float(n) for n in numbers if n is not None)
-    return Month(key, champion.version, len(served), auc, log_loss, never_auc, never_log_loss)
+    return Month(
+        partition=key,
+        version=champion.version,
+        labels=len(served),
+        auc=auc,
+        log_loss=log_loss,
+        never_auc=never_auc,
+        never_log_loss=never_log_loss,
+    )
 
 
 def counts(workspace: Workspace, use_case: UseCase) -> list[Count]:
@@ -69,10 +76,10 @@ def counts(workspace: Workspace, use_case: UseCase) -> list[Count]:
     found = []
     for source in use_case.sources:
         table = source_table(use_case, source)
-        published, aside = workspace.lake.partitions(table), workspace.lake.partitions(quarantine_table(table))
+        published, quarantined = workspace.lake.partitions(table), workspace.lake.partitions(quarantine_table(table))
         commits = [workspace.lake.published(table, key) for key in published]
         came = sum(commit.record.rows_in or 0 for commit in commits if commit)
-        found.append(Count(source, came, sum(published.values()), sum(aside.values())))
+        found.append(Count(source, rows_in=came, published=sum(published.values()), quarantined=sum(quarantined.values())))
     return found
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipelines.errors import PermanentError
+from pipelines.ingestion import forget_rejected
 from pipelines.promotion import earlier_champions
 from pipelines.scoring import predict
 from pipelines.use_case import UseCase, features_table, labels_table, quarantine_table, source_table, unknown_columns_table
@@ -68,8 +69,12 @@ def drill_rollback(workspace: Workspace, use_case: UseCase) -> Drill:
 def sweep(workspace: Workspace, use_case: UseCase) -> Swept:
     """Remove files that no version within `keep_versions_for` needs: replaced ones, and those that were never published.
 
+    The quarantine's text is erased first where it has been kept for `keep_quarantine_for`.
+
     Versions that a registered model was trained on stay: it could not be reproduced without them.
     """
+    for table, count in forget_rejected(workspace, use_case).items():
+        _log.info("%s: the text of %d rows was erased", table, count)
     sources = [source_table(use_case, source) for source in use_case.sources]
     more = [side(table) for table in sources for side in (quarantine_table, unknown_columns_table)]
     trained_on, skipped = _trained_on(workspace, use_case)

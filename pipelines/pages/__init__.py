@@ -1,20 +1,19 @@
 """What people look at: escaped, without scripts, without anything from elsewhere.
 
-In: what steps have written, and the ledger of now. Out: HTML and Markdown.
+In: what steps have written, and the ledger of now. Out: HTML and Markdown, by the templates of `templates/`.
 """
 
-from pipelines.pages.markup import HEADERS, problem
 from pipelines.pages.model_card import Card, read_card
-from pipelines.pages.overview import Unreadable, overview
-from pipelines.pages.reports import REPORT_HEADERS, cards, known_reports, read_report, reports_of
-from pipelines.pages.run import run_page
-from pipelines.pages.use_case import reports_page, use_case_page
-from pipelines.pages.view import decisions_of_run, lifecycle
+from pipelines.pages.rendering import HEADERS
+from pipelines.pages.reports import REPORT_HEADERS, cards, known_reports, read_report, reports_of, reports_page
+from pipelines.pages.site import Unreadable, overview, problem, run_page, use_case_page
+from pipelines.pages.view import Lifecycle, decisions_of_run, lifecycle
 
 __all__ = [
     "HEADERS",
     "REPORT_HEADERS",
     "Card",
+    "Lifecycle",
     "Unreadable",
     "cards",
     "decisions_of_run",

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.errors import PermanentError
-from pipelines.pages.assessment import assessment_page
 from pipelines.pages.model_card import read_card
+from pipelines.pages.rendering import render
+from pipelines.pages.site import assessment_page
 from pipelines.use_case import SNAPSHOT
 from pipelines.workspace import Workspace, list_files, read_bytes
 
@@ -27,12 +28,6 @@ REPORT_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-# Great Expectations' pages fetch their style sheets from elsewhere, which they may not do here.
-_PLAIN = b"""<style>
-body { max-width: 960px; margin: 24px auto; padding: 0 20px; font: 15px/1.5 system-ui, sans-serif; color: #16202b; }
-table { border-collapse: collapse; } td, th { padding: 3px 12px 3px 0; text-align: left; vertical-align: top; }
-h5, h6 { font-size: 16px; margin: 20px 0 6px; } ul { padding-left: 20px; } img, footer, .navbar ol { display: none; }
-</style>"""
 # Of a JSON file the page is drawn when somebody looks.
 _NAMES = {
     "contracts": re.compile(rf"(?P<subject>\w+)-(?P<partition>\d[\w-]*|{SNAPSHOT})\.html"),
@@ -58,6 +53,13 @@ class Report:
     @property
     def path(self) -> str:
         return f"{self.use_case}/{self.kind}/{self.name}"
+
+    @property
+    def about(self) -> str:
+        if self.kind == "assessment":
+            return "assessment before training"
+        names = {"contracts": "contract of", "models": "model card of", "drift": "drift against"}
+        return f"{names[self.kind]} {self.subject}"
 
 
 def known_reports(workspace: Workspace, use_case: str, kinds: Iterable[str] = _NAMES) -> list[Report]:
@@ -90,7 +92,12 @@ def read_report(workspace: Workspace, use_case: str, kind: str, name: str) -> by
     place = f"{workspace.environment.reports}/{found.path}"
     if kind == "assessment":
         return assessment_page(json.loads(read_bytes(f"{place.removesuffix('.html')}.json"))).encode()
-    return read_bytes(place) + (_PLAIN if kind == "contracts" else b"")
+    return read_bytes(place) + (render("great_expectations.html").encode() if kind == "contracts" else b"")
+
+
+def reports_page(title: str, use_case: str, reports: Sequence[Report], partition: str | None) -> str:
+    """The list of a use case's reports, of one partition or of all."""
+    return render("reports.html", title=title, use_case=use_case, reports=reports, partition=partition)
 
 
 def _names(workspace: Workspace, folder: str) -> list[str]:
@@ -101,4 +108,8 @@ def _names(workspace: Workspace, folder: str) -> list[str]:
 def _parsed(use_case: str, kind: str, name: str) -> Report | None:
     match = _NAMES[kind].fullmatch(name)
     page = f"{name.rpartition('.')[0]}.html"
-    return Report(match["partition"], kind, match["subject"], use_case, page) if match else None
+    return (
+        Report(partition=match["partition"], kind=kind, subject=match["subject"], use_case=use_case, name=page)
+        if match
+        else None
+    )

@@ -58,19 +58,24 @@ class Lifecycle:
     quality: tuple[Quality, ...]
     decisions: tuple[Decision, ...]
 
+    @property
+    def judged(self) -> Quality | None:
+        """The newest partition whose outcomes are known."""
+        return next((q for q in reversed(self.quality) if q.auc is not None), None)
+
 
 def lifecycle(workspace: Workspace, use_case: UseCase, decisions: int = 20) -> Lifecycle:
     """Champion, last partition per stage, quality per partition, and the newest decisions first."""
     return Lifecycle(
-        use_case.name,
-        use_case.title,
-        use_case.owner,
-        use_case.purpose,
-        use_case.value.unit if use_case.value else "",
-        _champion(workspace, use_case),
-        _last_partitions(workspace, use_case),
-        tuple(_quality(m) for m in latest(workspace, use_case).values()),
-        tuple(workspace.ledger.decisions(use_case.name)[::-1][:decisions]),
+        use_case=use_case.name,
+        title=use_case.title,
+        owner=use_case.owner,
+        purpose=use_case.purpose,
+        unit=use_case.value.unit if use_case.value else "",
+        champion=_champion(workspace, use_case),
+        last_partitions=_last_partitions(workspace, use_case),
+        quality=tuple(_quality(m) for m in latest(workspace, use_case).values()),
+        decisions=tuple(workspace.ledger.decisions(use_case.name)[::-1][:decisions]),
     )
 
 
@@ -85,7 +90,9 @@ def _champion(workspace: Workspace, use_case: UseCase) -> ChampionView | None:
     champion = workspace.ledger.champion(use_case.name)
     if champion is None:
         return None
-    return ChampionView(champion.version, champion.effective_from, _age(champion.at), champion.why)
+    return ChampionView(
+        version=champion.version, effective_from=champion.effective_from, age=_age(champion.at), why=champion.why
+    )
 
 
 def _age(at: str) -> str:
@@ -110,12 +117,12 @@ def _last_partitions(workspace: Workspace, use_case: UseCase) -> dict[str, str |
 def _quality(monitored: Monitored) -> Quality:
     drift, performance = monitored.drift, monitored.performance
     return Quality(
-        monitored.partition,
-        monitored.model_version,
-        performance.labels if performance else None,
-        performance.auc if performance else None,
-        performance.log_loss if performance else None,
-        drift.drifted_share if drift else None,
-        performance.worth if performance else None,
-        drift.report if drift else None,
+        partition=monitored.partition,
+        model_version=monitored.model_version,
+        labels=performance.labels if performance else None,
+        auc=performance.auc if performance else None,
+        log_loss=performance.log_loss if performance else None,
+        drifted_share=drift.drifted_share if drift else None,
+        worth=performance.worth if performance else None,
+        report=drift.report if drift else None,
     )

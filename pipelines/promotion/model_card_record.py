@@ -104,7 +104,8 @@ def _metrics(evaluation: Evaluation, found: dict[str, tuple[float, float] | None
 
 def _slices(evaluation: Evaluation) -> list[dict[str, Any]]:
     """The table that the gate looked at."""
-    return list(next((v.numbers.get("slices") or [] for v in evaluation.verdicts if v.gate == "slices"), []))
+    slices: Any = next((v.numbers.get("slices") or [] for v in evaluation.verdicts if v.gate == "slices"), [])
+    return list(slices)
 
 
 def _worth(use_case: UseCase, evaluation: Evaluation) -> dict[str, Any] | None:

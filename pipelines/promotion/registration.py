@@ -71,7 +71,8 @@ def refit(judged: Judged) -> Challenger:
         if evaluation.assessment:
             log_report(training.workspace, evaluation.assessment, run_id)
         pipeline = fit(use_case, use_case.training.candidates[chosen.candidate], chosen.params, rows)
-        meta = model_meta(training, chosen.candidate, chosen.params) | {"holdout": evaluation.holdout}
+        meta = model_meta(training, chosen.candidate, chosen.params)
+        meta["holdout"] = evaluation.holdout
         registry.mlflow.log_dict(use_case.model_dump(mode="json"), CONFIGURATION_FILE)
         uri = registry.log_model(pipeline, example(use_case, rows), meta)
 

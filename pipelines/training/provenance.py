@@ -9,12 +9,13 @@ from typing import Any
 
 from pipelines.training.plan import TrainingRun
 from pipelines.use_case import ROOT, UseCase
-from pipelines.workspace import RunTags
+from pipelines.workspace import ModelMeta, RunTags
 
 
-def model_meta(training: TrainingRun, candidate: str, params: dict[str, Any]) -> dict[str, Any]:
+def model_meta(training: TrainingRun, candidate: str, params: dict[str, Any]) -> ModelMeta:
     """What a version must carry to be served, judged and rebuilt."""
     use_case, plan = training.use_case, training.plan
+    made_with = _made_with(use_case)
     return {
         "use_case": use_case.name,
         "features": list(use_case.features.names),
@@ -27,7 +28,9 @@ def model_meta(training: TrainingRun, candidate: str, params: dict[str, Any]) ->
         "holdout_from": plan.holdout_from,
         "trained_through": plan.trained_through,
         "seed": use_case.training.seed,
-        **_made_with(use_case),
+        "configuration": made_with["configuration"],
+        "code": made_with["code"],
+        "lock": made_with["lock"],
     }
 
 

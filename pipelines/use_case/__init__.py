@@ -5,7 +5,7 @@ A section of the file is a module here: `gates:` is `gates.py`. What stands at t
 """
 
 from pipelines.use_case.assessment import Assessment, Question
-from pipelines.use_case.column_types import ROW, Reject, arrow_type, as_declared, as_text, cast_rows, value_text
+from pipelines.use_case.column_types import ROW, arrow_type, as_declared, as_text, cast_rows, row_schema, value_text
 from pipelines.use_case.contract import Column, ColumnType, Contract, Invariant, Severity
 from pipelines.use_case.definitions import Definitions, definitions_in_plan, feature_definitions
 from pipelines.use_case.features import History, Join
@@ -13,10 +13,11 @@ from pipelines.use_case.gates import Gates
 from pipelines.use_case.loader import ROOT, load_use_case, load_use_cases, read_use_case, use_case_folder
 from pipelines.use_case.partitions import Grain, Partition, span
 from pipelines.use_case.row_rules import Rule, rules
-from pipelines.use_case.section import nearest
+from pipelines.use_case.section import PARTITION, fold, nearest
 from pipelines.use_case.sources import Source
 from pipelines.use_case.tables import (
     SNAPSHOT,
+    decisions_table,
     features_table,
     key_of,
     labels_table,
@@ -31,6 +32,7 @@ from pipelines.use_case.use_case import UseCase
 from pipelines.use_case.value import Value, money
 
 __all__ = [
+    "PARTITION",
     "ROOT",
     "ROW",
     "SNAPSHOT",
@@ -47,7 +49,6 @@ __all__ = [
     "Join",
     "Partition",
     "Question",
-    "Reject",
     "Rule",
     "Severity",
     "Source",
@@ -57,9 +58,11 @@ __all__ = [
     "as_declared",
     "as_text",
     "cast_rows",
+    "decisions_table",
     "definitions_in_plan",
     "feature_definitions",
     "features_table",
+    "fold",
     "key_of",
     "labels_table",
     "load_use_case",
@@ -70,6 +73,7 @@ __all__ = [
     "predictions_table",
     "quarantine_table",
     "read_use_case",
+    "row_schema",
     "rules",
     "source_table",
     "span",

@@ -1,52 +1,68 @@
-"""Text to typed columns. A value that does not cast rejects its row, which stays readable as JSON text."""
+"""Text to typed columns: a value is what its text says, or it is not cast."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from pipelines.use_case.contract import Column, ColumnType, Contract
+from pipelines.use_case.contract import FIRST_DAY, LAST_DAY, Column, ColumnType, Contract
 
 if TYPE_CHECKING:
-    from pyarrow import Table
+    from pyarrow import Array, DataType, Schema, Table
 
 ROW = "_row"
+_INTEGER = r"^-?[0-9]+(\.0*)?$"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reject:
-    """A row that goes to quarantine: its number in the file, the first rule that it breaks, by which value, and its text."""
+def cast_rows(texts: Mapping[str, Array], numbers: Array, contract: Contract) -> tuple[Table, dict[int, tuple[str, str]]]:
+    """Typed columns in the contract's order, with the rows' numbers; a column without texts is its default.
 
-    row: int
-    rule: str
-    value: str
-    text: str = ""
-
-
-def cast_rows(rows: Table, header: list[str], contract: Contract) -> tuple[Table, list[Reject]]:
-    """Typed columns in the contract's order. A value that does not cast rejects its row, once, by its first rule."""
+    Rows with a value that does not cast are left out; by their number: the first rule that they break, and the value.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    columns: dict[str, Any] = {}
-    bad: dict[int, tuple[str, Any]] = {}
+    columns: dict[str, Array] = {}
+    bad: dict[int, tuple[str, str]] = {}
     for name, column in contract.columns.items():
-        if name not in header:
-            columns[name] = _default(column, rows.num_rows)
+        if name not in texts:
+            columns[name] = _default(column, len(numbers))
             continue
-        text = rows[name].combine_chunks()
-        columns[name] = _typed(text, column.type)
-        failed = pc.and_(pc.is_valid(text), pc.is_null(columns[name])).to_pylist()
-        for index in (i for i, wrong in enumerate(failed) if wrong):
-            bad.setdefault(index, (f"{name}.type", text[index].as_py()))
-    keep = pa.array([i for i in range(rows.num_rows) if i not in bad], pa.int64())
-    numbers = rows[ROW].to_pylist()
-    rejects = [Reject(row=numbers[i], rule=rule, value=value, text=as_text(rows, i)) for i, (rule, value) in bad.items()]
-    return pa.table({**columns, ROW: rows[ROW].combine_chunks()}).take(keep), rejects
+        text = texts[name]
+        cast = _typed(text, column.type)
+        columns[name] = _in_calendar(cast)
+        for values, rule in ((cast, f"{name}.type"), (columns[name], f"{name}.far")):
+            failed = pc.indices_nonzero(pc.and_(pc.is_valid(text), pc.is_null(values)))
+            for index in failed.to_pylist():
+                bad.setdefault(index, (rule, text[index].as_py()))
+    keep = pa.array([i for i in range(len(numbers)) if i not in bad], pa.int64())
+    broken = {numbers[i].as_py(): found for i, found in bad.items()}
+    return pa.table({**columns, ROW: numbers}).take(keep), broken
 
 
-def _default(column: Column, count: int) -> Any:
+def row_schema(contract: Contract) -> Schema:
+    """Of the table that `cast_rows` makes."""
+    import pyarrow as pa
+
+    return pa.schema([*((name, arrow_type(column.type)) for name, column in contract.columns.items()), (ROW, pa.int64())])
+
+
+def _in_calendar(values: Array) -> Array:
+    """Null where a date or time is so far away that pandas, or a day added to it, would overflow in a later stage."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_temporal(values.type):
+        return values
+    inside = pc.and_(
+        pc.greater_equal(values, pa.scalar(FIRST_DAY).cast(values.type)),
+        pc.less_equal(values, pa.scalar(LAST_DAY).cast(values.type)),
+    )
+    return values if pc.all(inside).as_py() is not False else pc.if_else(inside, values, pa.scalar(None, values.type))
+
+
+def _default(column: Column, count: int) -> Array:
     """The column's default in every row: as YAML has it, or its text cast as a source's would be."""
     import pyarrow as pa
 
@@ -55,7 +71,7 @@ def _default(column: Column, count: int) -> Any:
     return pa.repeat(_typed(pa.array([value_text(column.default)]), column.type)[0], count)
 
 
-def as_declared(rows: Any, contract: Contract) -> Any:
+def as_declared(rows: Table, contract: Contract) -> Table:
     """Published rows with the contract's columns as it has them now: what is new since is its default, or null."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -68,20 +84,20 @@ def as_declared(rows: Any, contract: Contract) -> Any:
     return pa.table({**columns, ROW: rows[ROW]})
 
 
-def value_text(value: Any) -> str | None:
+def value_text(value: object) -> str | None:
     """A value as a source writes it."""
     if value is None or isinstance(value, str):
         return value
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def as_text(rows: Any, index: int) -> str:
+def as_text(rows: Table, index: int) -> str:
     """One row as JSON text, for the quarantine."""
     row = {name: rows[name][index].as_py() for name in rows.column_names if name != ROW}
     return json.dumps(row, default=str)
 
 
-def arrow_type(kind: ColumnType) -> Any:
+def arrow_type(kind: ColumnType) -> DataType:
     import pyarrow as pa
 
     return {
@@ -94,7 +110,7 @@ def arrow_type(kind: ColumnType) -> Any:
     }[kind]
 
 
-def _typed(text: Any, kind: ColumnType) -> Any:
+def _typed(text: Array, kind: ColumnType) -> Array:
     """Cast text; null where it does not cast. The fast path casts the whole column at once."""
     import pyarrow as pa
 
@@ -107,25 +123,28 @@ def _typed(text: Any, kind: ColumnType) -> Any:
         return pa.array([_one(v, kind) for v in text.to_pylist()], target)
 
 
-def _plain(text: Any, kind: ColumnType) -> Any:
-    """Integers may arrive as '5.0'; times without a zone are refused, as nobody knows which one is meant."""
+def _plain(text: Array, kind: ColumnType) -> Array:
+    """Text that Arrow casts to just what it says.
+
+    An integer may be written as '5.0', but has no exponent, which would have lost digits, and never goes through a float.
+    A time has a zone: of one without, nobody knows which one is meant. Arrow raises.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if kind is ColumnType.INTEGER:
-        numbers = pc.cast(text, pa.float64())
-        largest = pc.max(pc.abs(numbers)).as_py()
-        # Beyond 2**53 a float is no longer every integer, so an id of 17 digits would change.
-        return numbers.cast(pa.int64()) if largest is None or largest < 2**53 else text.cast(pa.int64())
+        if pc.all(pc.match_substring_regex(text, _INTEGER)).as_py() is False:
+            raise pa.ArrowInvalid("not an integer")
+        return pc.replace_substring_regex(text, r"\.0*$", "")
     if kind is ColumnType.NUMBER:
         numbers = pc.cast(text, pa.float64())
-        if not pc.all(pc.is_finite(numbers)).as_py() and pc.any(pc.invert(pc.is_finite(numbers))).as_py():
+        if pc.all(pc.is_finite(numbers)).as_py() is False:
             raise pa.ArrowInvalid("not finite")
         return numbers
     return text
 
 
-def _one(value: str | None, kind: ColumnType) -> Any:
+def _one(value: str | None, kind: ColumnType) -> object:
     import pyarrow as pa
 
     if value is None:
@@ -136,7 +155,7 @@ def _one(value: str | None, kind: ColumnType) -> Any:
         return None
 
 
-def _without_nul(text: Any) -> Any:
+def _without_nul(text: Array) -> Array:
     """Null where the text holds a NUL byte: no reader downstream agrees on what it means."""
     import pyarrow as pa
     import pyarrow.compute as pc

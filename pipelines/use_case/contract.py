@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from pipelines.use_case.section import Section
+from pipelines.use_case.section import ColumnName, Section, stop_at_same_names
+
+Typed = str | int | float | bool | date | datetime
 
 
 class Severity(StrEnum):
@@ -34,12 +36,12 @@ class Column(Section):
 
     type: ColumnType
     nullable: bool = False
-    min: float | str | None = None
-    max: float | str | None = None
+    min: int | float | str | None = None
+    max: int | float | str | None = None
     values: tuple[str, ...] = Field((), description="the only values allowed")
     pattern: str | None = None
-    max_length: int = 200
-    default: Any = Field(None, description="used where the source lacks the column; null is one, for a nullable column")
+    max_length: int = Field(200, ge=1, description="of a string")
+    default: object = Field(None, description="used where the source lacks the column; null is one, for a nullable column")
     severity: Severity = Severity.REJECT
 
     @property
@@ -54,31 +56,50 @@ class Column(Section):
         bounds = [bound for bound in (self.min, self.max) if bound is not None]
         if bounds and self.type in (ColumnType.STRING, ColumnType.BOOLEAN):
             raise ValueError(f"a {self.type} has no 'min' or 'max'; list its 'values'")
+        if self.type is not ColumnType.STRING and "max_length" in self.model_fields_set:
+            raise ValueError(f"a {self.type} has no 'max_length', only a string does")
         for value in self.values:
             typed(self.type, value)
-        for bound in bounds:
-            typed(ColumnType.NUMBER if self.type is ColumnType.INTEGER else self.type, bound)
+        limits = [typed(ColumnType.NUMBER if self.type is ColumnType.INTEGER else self.type, bound) for bound in bounds]
+        if len(limits) == 2 and limits[0] > limits[1]:  # type: ignore[operator]  # both are of the column's type
+            raise ValueError(f"'min' {self.min} is above 'max' {self.max}: no value would pass")
         return self
 
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"'{pattern}' is no regular expression: {error}") from None
+        return pattern
 
-def typed(kind: ColumnType, value: float | str) -> Any:
+
+# What pandas can count in nanoseconds: later stages would overflow beyond.
+FIRST_DAY, LAST_DAY = date(1678, 1, 1), date(2261, 12, 31)
+
+
+def typed(kind: ColumnType, value: float | str) -> Typed:
     """A bound or allowed value as one of the column's type; a time without a zone is UTC.
 
     Raises:
         ValueError: it is none.
     """
     try:
-        return _TYPED[kind](value)
+        found = _TYPED[kind](value)  # type: ignore[arg-type]  # a number where a time is wanted raises TypeError
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"'{value}' is no {kind}") from None
+    if isinstance(found, date) and not FIRST_DAY.year <= found.year <= LAST_DAY.year:
+        raise ValueError(f"'{value}' is beyond what every stage can carry, {FIRST_DAY} to {LAST_DAY}")
+    return found
 
 
-def _moment(text: Any) -> datetime:
+def _moment(text: str) -> datetime:
     found = datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-_TYPED: dict[ColumnType, Callable[[Any], Any]] = {
+_TYPED: dict[ColumnType, Callable[[str], Typed]] = {
     ColumnType.STRING: str,
     ColumnType.INTEGER: int,
     ColumnType.NUMBER: float,
@@ -111,32 +132,53 @@ class Invariant(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> Invariant:
-        if self.measure == "row_count" and self.max_ratio is None:
-            raise ValueError("a row_count invariant needs 'max_ratio'")
-        if self.measure != "row_count" and (self.max_change is None or self.column is None):
-            raise ValueError(f"a {self.measure} invariant needs 'column' and 'max_change'")
+        counts = self.measure == "row_count"
+        if counts and (self.max_ratio is None or self.max_change is not None or self.column is not None):
+            raise ValueError("a row_count invariant needs 'max_ratio', and nothing looks at 'column' or 'max_change'")
+        if not counts and (self.max_change is None or self.column is None or self.max_ratio is not None):
+            raise ValueError(f"a {self.measure} invariant needs 'column' and 'max_change', and nothing looks at 'max_ratio'")
+        if self.severity is Severity.REJECT:
+            raise ValueError("an invariant is of the whole partition: its severity is fail or warn, no row can be rejected")
         return self
 
 
 class Freshness(Section):
-    """The newest value of `column` lies at most `max_gap` before the partition's end; a date counts until its end."""
+    """The newest values of `column` lie at most `max_gap` before the partition's end; a date counts until its end.
+
+    The newest hundredth of the rows counts, and two rows at least: one row does not vouch for the rest.
+    """
 
     column: str
     max_gap: timedelta = Field(ge=timedelta(0))
+    max_ahead: timedelta = Field(
+        timedelta(0), ge=timedelta(0), description="rows further beyond the partition's end than this are rejected"
+    )
 
 
 class Contract(Section):
     """What the rows of one table must be."""
 
     key: tuple[str, ...]
-    columns: dict[str, Column]
+    columns: dict[ColumnName, Column]
     min_rows: int = Field(1, ge=1)
-    max_rows: int | None = None
+    max_rows: int | None = Field(None, ge=1)
     max_rejected_share: float = Field(0.05, ge=0, le=1)
     spark_above_rows: int = Field(2_000_000, ge=0, description="more rows than these are checked on Spark, fewer on pandas")
     rules: tuple[CrossRule, ...] = ()
     invariants: tuple[Invariant, ...] = ()
     freshness: Freshness | None = None
+
+    @model_validator(mode="after")
+    def _can_act(self) -> Contract:
+        """What is declared and could never act."""
+        stop_at_same_names(self.columns)
+        stop_at_same_names([*(r.id for r in self.rules), *(i.id for i in self.invariants)])
+        if self.max_rows is not None and self.max_rows < self.min_rows:
+            raise ValueError(f"'max_rows' {self.max_rows} is below 'min_rows' {self.min_rows}: no partition would pass")
+        for invariant in (i for i in self.invariants if i.measure == "null_share" and i.column in self.columns):
+            if not self.columns[invariant.column or ""].nullable:
+                raise ValueError(f"invariant {invariant.id}: '{invariant.column}' is not nullable, so its share of nulls is 0")
+        return self
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Contract:

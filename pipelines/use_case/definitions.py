@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from pipelines.use_case.column_types import value_text
 from pipelines.use_case.features import Features, History, Join
@@ -28,10 +28,30 @@ def feature_definitions(use_case: UseCase) -> Definitions:
     return _Meaning(use_case.features, use_case.label, use_case.timezone, columns).definitions()
 
 
-def definitions_in_plan(plan: Mapping[str, Any]) -> Definitions:
+class PlannedColumn(TypedDict):
+    """`type` is Spark's name of it."""
+
+    type: str
+    default: str | None
+
+
+class PlannedInput(TypedDict):
+    columns: dict[str, PlannedColumn]
+
+
+class Planned(TypedDict):
+    """What a features job's plan says of the definitions."""
+
+    features: dict[str, object]
+    label: dict[str, object]
+    timezone: str
+    inputs: dict[str, PlannedInput]
+
+
+def definitions_in_plan(plan: Planned) -> Definitions:
     """The same, of a plan that a features job worked by: rows from before there were digests are told by it."""
     columns = {
-        table: {n: (_TYPE_IN_PLAN.get(c["type"], c["type"]), c["default"]) for n, c in given.get("columns", {}).items()}
+        table: {n: (_TYPE_IN_PLAN.get(c["type"], c["type"]), c["default"]) for n, c in given["columns"].items()}
         for table, given in plan["inputs"].items()
     }
     spec, label = Features.model_validate(plan["features"]), Label.model_validate(plan["label"])

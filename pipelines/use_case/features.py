@@ -6,15 +6,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.use_case.section import Name, Section
+from pipelines.use_case.section import ColumnName, Name, Section
 
 
 class Join(Section):
     """Columns of another table, looked up by equal keys. Expressions are Spark SQL over that table."""
 
     table: str
-    match: dict[str, str]
-    columns: dict[str, str]
+    match: dict[str, str] = Field(description="by column of the table, all of its key: an expression over the row")
+    columns: dict[ColumnName, str]
+    max_unmatched_share: float | None = Field(None, ge=0, le=1, description="of rows without a partner: more are refused")
 
 
 class History(Section):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from pipelines.errors import PermanentError
-from pipelines.use_case.section import nearest
+from pipelines.use_case.section import Section, nearest
 from pipelines.use_case.use_case import UseCase
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +63,7 @@ def load_use_cases() -> tuple[list[UseCase], dict[str, str]]:
     return good, broken
 
 
-def _explain(error: Any) -> str:
+def _explain(error: ErrorDetails) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key{nearest(str(error['loc'][-1]), _keys_at(error['loc'][:-1]))}"
@@ -76,15 +77,17 @@ def _explain(error: Any) -> str:
     return f"{where}: {message}" if where else message
 
 
-def _keys_at(path: tuple[Any, ...]) -> list[str]:
-    """The keys that the model knows at `path`."""
-    model: Any = UseCase
+def _keys_at(path: tuple[int | str, ...]) -> list[str]:
+    """The keys that the section at `path` knows."""
+    section: type[Section] = UseCase
     parts = iter(path)
     for part in parts:
-        model = model.model_fields[part].annotation
-        while not isinstance(model, type):
+        annotation: object = section.model_fields[str(part)].annotation
+        while not isinstance(annotation, type):
             # What follows a mapping or a list is a name of the user's, or a number.
-            if get_origin(model) in (dict, tuple):
+            if get_origin(annotation) in (dict, tuple):
                 next(parts, None)
-            model = next(a for a in reversed(get_args(model)) if a not in (type(None), Ellipsis))
-    return list(model.model_fields)
+            annotation = next(a for a in reversed(get_args(annotation)) if a not in (type(None), Ellipsis))
+        assert issubclass(annotation, Section), "an unknown key stands in a section"
+        section = annotation
+    return list(section.model_fields)

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from typing import TypedDict
 
-from pipelines.use_case.contract import Column, ColumnType, Contract, CrossRule, Severity, typed
+from pipelines.use_case.contract import Column, ColumnType, Contract, CrossRule, Severity, Typed, typed
+
+
+class Arguments(TypedDict, total=False):
+    """What Great Expectations' classes of the rules below take."""
+
+    column: str
+    column_list: list[str]
+    column_A: str
+    column_B: str
+    min_value: float | str | None
+    max_value: float | str | None
+    value_set: list[Typed]
+    regex: str
+    or_equal: bool
+    ignore_row_if: str
 
 
 @dataclass(frozen=True)
@@ -15,7 +31,7 @@ class Rule:
 
     id: str
     expectation: str
-    arguments: dict[str, Any]
+    arguments: Arguments
     severity: Severity
 
 
@@ -26,42 +42,45 @@ def rules(contract: Contract) -> list[Rule]:
 
 
 def _column_rules(name: str, column: Column) -> Iterator[Rule]:
-    def rule(what: str, expectation: str, **arguments: Any) -> Rule:
+    def rule(what: str, expectation: str, arguments: Arguments) -> Rule:
         return Rule(f"{name}.{what}", expectation, {"column": name, **arguments}, column.severity)
 
     if not column.nullable:
-        yield rule("not_null", "ExpectColumnValuesToNotBeNull")
+        yield rule("not_null", "ExpectColumnValuesToNotBeNull", {})
     if column.min is not None or column.max is not None:
-        yield rule(
-            "range", "ExpectColumnValuesToBeBetween", min_value=_bound(column, column.min), max_value=_bound(column, column.max)
-        )
+        bounds: Arguments = {"min_value": _bound(column, column.min), "max_value": _bound(column, column.max)}
+        yield rule("range", "ExpectColumnValuesToBeBetween", bounds)
     if column.values:
         values = [typed(column.type, value) for value in column.values]
-        yield rule("values", "ExpectColumnValuesToBeInSet", value_set=values)
+        yield rule("values", "ExpectColumnValuesToBeInSet", {"value_set": values})
     if column.pattern:
-        yield rule("pattern", "ExpectColumnValuesToMatchRegex", regex=column.pattern)
+        yield rule("pattern", "ExpectColumnValuesToMatchRegex", {"regex": column.pattern})
     if column.type is ColumnType.STRING:
-        yield rule("length", "ExpectColumnValueLengthsToBeBetween", min_value=0, max_value=column.max_length)
+        length: Arguments = {"min_value": 0, "max_value": column.max_length}
+        yield rule("length", "ExpectColumnValueLengthsToBeBetween", length)
 
 
-def _bound(column: Column, value: float | str | None) -> Any:
+def _bound(column: Column, value: float | str | None) -> float | str | None:
     """A bound as GX takes it: it would cut a moment that is not text down to its date."""
-    if value is None or column.type in (ColumnType.INTEGER, ColumnType.NUMBER):
-        return None if value is None else float(value)
-    return typed(column.type, value).isoformat()
+    if value is None or column.type is ColumnType.INTEGER:
+        return value  # a float would change an integer of 17 digits
+    if column.type is ColumnType.NUMBER:
+        return float(value)
+    moment = typed(column.type, value)
+    assert isinstance(moment, date), "a contract has bounds for numbers and times only"
+    return moment.isoformat()
 
 
 def _key_rule(contract: Contract) -> Rule:
     if len(contract.key) == 1:
         return Rule("key.unique", "ExpectColumnValuesToBeUnique", {"column": contract.key[0]}, Severity.REJECT)
-    columns = {"column_list": list(contract.key)}
-    return Rule("key.unique", "ExpectCompoundColumnsToBeUnique", columns, Severity.REJECT)
+    return Rule("key.unique", "ExpectCompoundColumnsToBeUnique", {"column_list": list(contract.key)}, Severity.REJECT)
 
 
 def _cross_rule(rule: CrossRule) -> Rule:
     if rule.operator == "==":
-        equal = {"column_A": rule.left, "column_B": rule.right, "ignore_row_if": "either_value_is_missing"}
+        equal: Arguments = {"column_A": rule.left, "column_B": rule.right, "ignore_row_if": "either_value_is_missing"}
         return Rule(rule.id, "ExpectColumnPairValuesToBeEqual", equal, rule.severity)
-    pair = {"column_A": rule.right, "column_B": rule.left}
-    arguments = {**pair, "or_equal": rule.operator == "<=", "ignore_row_if": "either_value_is_missing"}
-    return Rule(rule.id, "ExpectColumnPairValuesAToBeGreaterThanB", arguments, rule.severity)
+    less: Arguments = {"column_A": rule.right, "column_B": rule.left, "or_equal": rule.operator == "<="}
+    less["ignore_row_if"] = "either_value_is_missing"
+    return Rule(rule.id, "ExpectColumnPairValuesAToBeGreaterThanB", less, rule.severity)

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-import codecs
 import string
 from datetime import timedelta
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pipelines.use_case.section import Section
+
+
+def _one_byte(sign: str) -> str:
+    if len(sign.encode()) != 1 or sign in "\r\n\0":
+        raise ValueError("must be one byte, and no line break")
+    return sign
+
+
+OneByte = Annotated[str, AfterValidator(_one_byte)]
 
 
 class Source(Section):
     """Where rows of one table come from. `{landing}` and `{partition}` in the URI are filled in."""
 
     uri: str
-    delimiter: str = Field(",", min_length=1, max_length=1)
+    delimiter: OneByte = ","
+    quote: OneByte | None = Field('"', description="around values; doubled it is part of one. null: none, quotes are text")
+    escape: OneByte | None = Field(None, description='the character after it is taken as it is, such as \\ in a\\"b')
     encoding: str = "utf-8"
     multiline: bool = Field(False, description="quoted values may hold line breaks")
     null_values: tuple[str, ...] = Field(("",), description="texts that mean: no value")
     snapshot: bool = Field(False, description="reference data: one file that replaces the table, no partitions")
     time_column: str | None = Field(None, description="timestamp or date that must fall into the partition")
     available_after: timedelta = Field(timedelta(0), description="how long after the partition's end rows are complete")
+
+    @model_validator(mode="after")
+    def _signs_differ(self) -> Self:
+        signs = [sign for sign in (self.delimiter, self.quote, self.escape) if sign is not None]
+        if len(set(signs)) < len(signs):
+            raise ValueError("delimiter, quote and escape must differ")
+        return self
 
     @field_validator("uri")
     @classmethod
@@ -35,7 +53,7 @@ class Source(Section):
     @classmethod
     def _known_encoding(cls, encoding: str) -> str:
         try:
-            codecs.lookup(encoding)
-        except LookupError:
+            "a".encode(encoding)
+        except (LookupError, UnicodeError):
             raise ValueError(f"unknown encoding '{encoding}': use a Python name such as utf-8 or latin-1") from None
         return encoding

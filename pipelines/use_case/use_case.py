@@ -19,8 +19,9 @@ from pipelines.use_case.partitions import Grain, Partition
 from pipelines.use_case.retraining import Retraining
 from pipelines.use_case.schedules import Schedules
 from pipelines.use_case.scoring import Scoring
-from pipelines.use_case.section import Name, Section, nearest
+from pipelines.use_case.section import PARTITION, Name, Section, nearest, stop_at_same_names
 from pipelines.use_case.sources import Source
+from pipelines.use_case.tables import stop_at_taken
 from pipelines.use_case.training import Training
 from pipelines.use_case.value import Value
 
@@ -45,6 +46,9 @@ class UseCase(Section):
     schedules: Schedules = Schedules()
     keep_versions_for: timedelta = Field(
         timedelta(days=90), ge=timedelta(days=7), description="how long an older version of a table can be put back"
+    )
+    keep_quarantine_for: timedelta = Field(
+        timedelta(days=365), ge=timedelta(days=1), description="how long the quarantine keeps the text of rejected rows"
     )
     sources: dict[Name, Source]
     contract: dict[Name, Contract]
@@ -101,6 +105,35 @@ class UseCase(Section):
             kind = self.contract[name].columns[source.time_column].type if source.time_column else None
             if kind not in (None, ColumnType.DATE, ColumnType.TIMESTAMP):
                 raise ValueError(f"sources.{name}.time_column: '{source.time_column}' is a {kind}, must be a date or timestamp")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> UseCase:
+        for source in self.sources:
+            stop_at_taken(source)
+        spec = self.features
+        stop_at_same_names([spec.key, spec.date, *spec.names, PARTITION])
+        stop_at_same_names([*self.contract[spec.entity].columns, *(alias for join in spec.joins for alias in join.columns)])
+        return self
+
+    @model_validator(mode="after")
+    def _joins_find_one_partner(self) -> UseCase:
+        mine = self.contract[self.features.entity].columns
+        for number, join in enumerate(self.features.joins):
+            where, theirs = f"features.joins.{number}.match", self.contract[join.table]
+            for column, expression in join.match.items():
+                if column not in theirs.columns:
+                    raise ValueError(f"{where}: '{column}' is no column of {join.table}{nearest(column, theirs.columns)}")
+                here, there = mine.get(expression), theirs.columns[column]
+                if here is not None and here.type is not there.type:
+                    raise ValueError(
+                        f"{where}: '{expression}' is a {here.type}, {join.table}.{column} a {there.type}; cast one"
+                    )
+            for column in theirs.key:
+                if column not in join.match:
+                    raise ValueError(
+                        f"{where}: '{column}' is part of the key of {join.table}, so without it a row finds several partners"
+                    )
         return self
 
     @model_validator(mode="after")

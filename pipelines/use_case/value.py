@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from pipelines.use_case.section import Section
-
-Array = NDArray[Any]
 
 
 class Value(Section):
@@ -22,7 +18,7 @@ class Value(Section):
     true_negative: float = 0.0
 
 
-def money(label: Array, probability: Array, value: Value, threshold: float) -> float:
+def money(label: ArrayLike, probability: ArrayLike, value: Value, threshold: float) -> float:
     """What acting from `threshold` on was worth, against doing nothing, in `value.unit`."""
     act = np.asarray(probability) >= threshold
     positive = np.asarray(label) == 1

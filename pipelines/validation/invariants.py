@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from pipelines.errors import PermanentError
-from pipelines.use_case import Contract, Invariant, Partition, Severity
+from pipelines.use_case import SNAPSHOT, Contract, Invariant, Partition, Severity
 from pipelines.workspace import Lake
 
 if TYPE_CHECKING:
@@ -15,14 +15,20 @@ if TYPE_CHECKING:
 
 
 def broken_invariants(lake: Lake, table: str, partition: str, rows: Table, contract: Contract) -> list[str]:
-    """Sentences about broken `warn` invariants.
+    """Sentences about broken `warn` invariants, and about those that had nothing to compare with.
+
+    A table without partitions is compared with what it holds now.
 
     Raises:
         PermanentError: a broken invariant of severity `fail`.
     """
     warnings = []
-    before = sorted(key for key in lake.partitions(table) if key < partition) if contract.invariants else []
+    known = lake.partitions(table) if contract.invariants else {}
+    before = sorted(key for key, count in known.items() if count and (key < partition or key == SNAPSHOT))
     for invariant in contract.invariants:
+        if not before:
+            warnings.append(f"{invariant.id}: not checked, as nothing is published before {partition} to compare with")
+            continue
         sentence = _judge(lake, table, before[-invariant.partitions :], rows, invariant)
         if sentence and invariant.severity is not Severity.WARN:
             raise PermanentError(f"{table} {partition}: invariant {invariant.id} is broken: {sentence}; nothing was published")
@@ -32,9 +38,7 @@ def broken_invariants(lake: Lake, table: str, partition: str, rows: Table, contr
 
 
 def _judge(lake: Lake, table: str, before: list[str], rows: Table, invariant: Invariant) -> str | None:
-    """What is wrong, or None. Without earlier partitions there is nothing to compare with."""
-    if not before:
-        return None
+    """What is wrong, or None."""
     if invariant.measure == "row_count":
         counts = lake.partitions(table)
         usual = sum(counts[key] for key in before) / len(before)
@@ -64,14 +68,12 @@ def stop_at_stale(rows: Table, contract: Contract, partition: Partition, timezon
     """The contract's bound on freshness.
 
     Raises:
-        PermanentError: the newest row is older than the bound allows.
+        PermanentError: the newest rows are older than the bound allows.
     """
-    import pyarrow.compute as pc
-
     if contract.freshness is None:
         return
     column, end = contract.freshness.column, partition.ends_at(timezone).astimezone(UTC)
-    newest = pc.max(rows[column]).as_py()
+    newest = _newest(rows, column)
     known_until = None if newest is None else _end_of(newest, timezone)
     if known_until is None or end - known_until > contract.freshness.max_gap:
         gap = "there is none" if known_until is None else f"{newest}, {end - known_until} before the partition ends"
@@ -79,6 +81,16 @@ def stop_at_stale(rows: Table, contract: Contract, partition: Partition, timezon
             f"{where}: rule {column}.freshness: the newest {column} is too old ({gap}; at most "
             f"{contract.freshness.max_gap} is allowed); nothing was published: have the rest of the file sent"
         )
+
+
+def _newest(rows: Table, column: str) -> date | None:
+    """The oldest value of the newest hundredth of the rows, and of two rows at least: one does not vouch for the rest."""
+    import pyarrow.compute as pc
+
+    values = rows[column].drop_null()
+    count = min(max(2, len(values) // 100), len(values))
+    newest = values.take(pc.select_k_unstable(values, count, sort_keys=[("", "descending")])) if count else values
+    return pc.min(newest).as_py()
 
 
 def _end_of(newest: date, timezone: str) -> datetime:

@@ -3,7 +3,7 @@
 In: the environment file. Out: a `Workspace`, which every step takes; who is champion; restore.
 """
 
-from pipelines.workspace.champion import check_alias, first_unscored
+from pipelines.workspace.alias import check_alias, first_unscored
 from pipelines.workspace.commits import Commit, CommitRecord
 from pipelines.workspace.downstream import dependents, stages_to_recompute
 from pipelines.workspace.environment import (
@@ -11,19 +11,17 @@ from pipelines.workspace.environment import (
     LakeSettings,
     RegistrySettings,
     SparkSettings,
-    Workspace,
     approvers_of,
     load_environment,
-    open_workspace,
     state_folder,
     usable_use_cases,
 )
-from pipelines.workspace.files import file_exists, list_files, read_bytes, write_bytes
+from pipelines.workspace.files import digest_of, file_exists, list_files, open_stream, read_bytes, write_bytes
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.lake_log import PARTITION
 from pipelines.workspace.lake_reading import DataFile
 from pipelines.workspace.ledger import Champion, Decision, Kind, Ledger
-from pipelines.workspace.model_files import Model, kept_and_loaded
+from pipelines.workspace.model import Model, ModelMeta, kept_and_loaded
 from pipelines.workspace.model_rows import (
     feature_rows,
     model_definitions,
@@ -31,10 +29,12 @@ from pipelines.workspace.model_rows import (
     refuse_mixed_definitions,
     refuse_other_definitions,
 )
+from pipelines.workspace.publications import Publications, taken_back_on_failure
 from pipelines.workspace.registry import CHALLENGER, CHAMPION, CONFIGURATION_FILE, Registry
 from pipelines.workspace.restoring import restorable, restore, use_case_of
 from pipelines.workspace.stage_run import StageRun
 from pipelines.workspace.tags import ModelVersion, RunTags, VersionTags
+from pipelines.workspace.workspace import Workspace, open_workspace
 
 __all__ = [
     "CHALLENGER",
@@ -52,7 +52,9 @@ __all__ = [
     "LakeSettings",
     "Ledger",
     "Model",
+    "ModelMeta",
     "ModelVersion",
+    "Publications",
     "Registry",
     "RegistrySettings",
     "RunTags",
@@ -63,6 +65,7 @@ __all__ = [
     "approvers_of",
     "check_alias",
     "dependents",
+    "digest_of",
     "feature_rows",
     "file_exists",
     "first_unscored",
@@ -70,6 +73,7 @@ __all__ = [
     "list_files",
     "load_environment",
     "model_definitions",
+    "open_stream",
     "open_workspace",
     "published_definitions",
     "read_bytes",
@@ -79,6 +83,7 @@ __all__ = [
     "restore",
     "stages_to_recompute",
     "state_folder",
+    "taken_back_on_failure",
     "usable_use_cases",
     "use_case_of",
     "write_bytes",

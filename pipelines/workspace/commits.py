@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import TypedDict
 
-from pydantic import TypeAdapter
-
 from pipelines.errors import redact
+from pipelines.results import from_json
 from pipelines.use_case import Definitions
 
 _PREFIX = "trainyard_"
@@ -27,6 +25,7 @@ class CommitRecord:
     rows_in: int | None = None
     rows_quarantined: int | None = None
     warnings: str | None = None
+    unmatched: str | None = None  # per join of the features: rows that found no partner
     plan: str | None = None  # address of the plan that a Spark job worked by
     model: int | None = None  # version that predicted
     replayed: int | None = None  # rows that came out of quarantine
@@ -52,18 +51,13 @@ class CommitRecord:
             found["changed"] = tuple(filter(None, str(found["changed"]).split(",")))
         if "definitions" in found:
             found["definitions"] = json.loads(str(found["definitions"]))
-        return _checked().validate_python(found)
+        return from_json(cls, found)
 
 
 def _text(value: object) -> str:
     if isinstance(value, dict):
         return json.dumps(value, sort_keys=True)
     return ",".join(value) if isinstance(value, tuple) else str(value)
-
-
-@cache
-def _checked() -> TypeAdapter[CommitRecord]:
-    return TypeAdapter(CommitRecord)
 
 
 class CommitInfo(TypedDict):

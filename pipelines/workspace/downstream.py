@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipelines.use_case import UseCase, features_table, labels_table, monitoring_table, predictions_table
-from pipelines.workspace.environment import Workspace
 from pipelines.workspace.stage_run import StageRun
+from pipelines.workspace.workspace import Workspace
 
 
 def dependents(run: StageRun, source: str) -> tuple[str, ...]:

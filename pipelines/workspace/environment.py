@@ -1,10 +1,13 @@
-"""Where things are: one file per environment, the same keys in each. The only place that reads environment variables."""
+"""Where things are: one file per environment, the same keys in each.
+
+The only place that fills environment variables into configuration. The folder of the use cases is in use_case/loader.py;
+what a library or a child process gets is set where it is started.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,33 +16,32 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.errors import PermanentError, keep_secret
 from pipelines.use_case import ROOT, UseCase, load_use_cases, nearest
-from pipelines.workspace.lake import Lake
-from pipelines.workspace.ledger import Ledger
-from pipelines.workspace.registry import Registry
 
 
-class Settings(BaseModel):
+class Place(BaseModel):
+    """What every part of an environment's file shares."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LakeSettings(Settings):
+class LakeSettings(Place):
     root: str
     options: dict[str, str] = {}
 
 
-class RegistrySettings(Settings):
+class RegistrySettings(Place):
     tracking_uri: str
     artifacts: str
     page: str
 
 
-class DataprocSettings(Settings):
+class DataprocSettings(Place):
     project: str
     region: str
     jobs: str
 
 
-class SparkSettings(Settings):
+class SparkSettings(Place):
     operator: Literal["spark_submit", "dataproc"]
     connection: str
     driver_memory: str
@@ -47,7 +49,7 @@ class SparkSettings(Settings):
     dataproc: DataprocSettings | None
 
 
-class Environment(Settings):
+class Environment(Place):
     lake: LakeSettings
     landing: str
     reports: str
@@ -59,20 +61,6 @@ class Environment(Settings):
 _VARIABLE = re.compile(r"\$\{([A-Z_]+)(:-([^}]*))?\}")
 _SECRET = re.compile(r"secret|password|token|credential|(access|account|api|private)_?key", re.IGNORECASE)
 _PASSWORD = re.compile(r"\w+://[^/@\s]*?:([^/@\s]+)@")
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """Everything outside the process that a step may touch. Made here, passed in; tests make one in `tmp_path`."""
-
-    environment: Environment
-    lake: Lake
-    registry: Registry
-    ledger: Ledger
-    run: str
-
-    def fill(self, uri: str, **values: str) -> str:
-        return uri.format(landing=self.environment.landing, **values)
 
 
 def state_folder() -> Path:
@@ -159,11 +147,3 @@ def usable_use_cases() -> tuple[list[UseCase], dict[str, str]]:
         except PermanentError as error:
             broken[f"{use_case.name}.yaml"] = str(error)
     return good, broken
-
-
-def open_workspace(run: str = "cli") -> Workspace:
-    """The lake, the registry and the ledger of this environment. `run` names who is at work, in commits and decisions."""
-    environment = load_environment()
-    lake = Lake(environment.lake.root, environment.lake.options)
-    registry = Registry(environment.registry.tracking_uri, environment.registry.artifacts)
-    return Workspace(environment, lake, registry, Ledger(lake), run)

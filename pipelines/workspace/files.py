@@ -1,16 +1,27 @@
-"""Bytes in and out, for local paths and `s3://` (boto3) and `gs://` (google-cloud-storage) addresses alike."""
+"""Bytes in and out, for local paths and `s3://` (boto3) and `gs://` (google-cloud-storage) addresses alike (docs/adr/0014)."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from pipelines.errors import PermanentError, TransientError
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+    from google.cloud import storage
+
+
+class NoSuchFileError(PermanentError):
+    """There is no object at the address."""
 
 
 def read_bytes(uri: str) -> bytes:
@@ -27,10 +38,63 @@ def read_bytes(uri: str) -> bytes:
     if uri.startswith("gs://"):
         with _gs_errors(uri):
             return bytes(_gs_blob(uri).download_as_bytes())
-    try:
+    with _local_errors(uri):
         return Path(_local(uri)).read_bytes()
-    except FileNotFoundError:
-        raise PermanentError(f"{uri}: no such file") from None
+
+
+def open_stream(uri: str) -> BufferedReader:
+    """The object as a file that can be read from the start again: a remote one is copied to this machine first.
+
+    Raises:
+        PermanentError: there is none.
+        TransientError: the store did not answer.
+    """
+    if uri.startswith(("s3://", "gs://")):
+        return _downloaded(uri)
+    with _local_errors(uri):
+        return Path(_local(uri)).open("rb")
+
+
+def _downloaded(uri: str) -> BufferedReader:
+    copy = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
+    try:
+        if uri.startswith("s3://"):
+            with _s3_errors(uri):
+                _s3().download_fileobj(*_split(uri), copy)
+        else:
+            with _gs_errors(uri):
+                _gs_blob(uri).download_to_file(copy)
+    except BaseException:
+        copy.close()
+        raise
+    copy.seek(0)
+    return cast(BufferedReader, copy)
+
+
+def digest_of(stream: BufferedReader) -> str:
+    """SHA-256 of what a file holds from its start; it stands at the start again."""
+    found = hashlib.file_digest(stream, "sha256").hexdigest()
+    stream.seek(0)
+    return found
+
+
+@contextmanager
+def writing(uri: str) -> Iterator[Path]:
+    """A path of this machine to write to; in the end it is the object."""
+    if not uri.startswith(("s3://", "gs://")):
+        path = Path(_local(uri))
+        with _local_errors(uri):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder, "object")
+        if uri.startswith("s3://"):
+            with _s3_errors(uri):
+                _s3().upload_file(f"{folder}/object", *_split(uri))
+        else:
+            with _gs_errors(uri):
+                _gs_blob(uri).upload_from_filename(f"{folder}/object")
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -70,7 +134,8 @@ def list_files(folder: str) -> list[tuple[str, int]]:
         bucket, prefix = _split(folder.rstrip("/") + "/")
         with _gs_errors(folder):
             return sorted((f"gs://{bucket}/{b.name}", b.size) for b in _gs().list_blobs(bucket, prefix=prefix))
-    return sorted((str(f), f.stat().st_size) for f in Path(_local(folder)).rglob("*") if f.is_file())
+    with _local_errors(folder):
+        return sorted((str(f), f.stat().st_size) for f in Path(_local(folder)).rglob("*") if f.is_file())
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -87,6 +152,18 @@ def _replace(path: Path, data: bytes) -> None:
         raise TransientError(f"{path}: could not be written ({error}); free space or mend the disk, then run again") from error
 
 
+@contextmanager
+def _local_errors(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise NoSuchFileError(f"{uri}: no such file") from None
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise PermanentError(f"{uri}: {error.strerror or error}; mend what is in the way, then run again") from error
+    except OSError as error:
+        raise TransientError(f"{uri}: {error}; free space or mend the disk, then run again") from error
+
+
 def _local(uri: str) -> str:
     return uri.removeprefix("file://")
 
@@ -97,7 +174,7 @@ def _split(uri: str) -> tuple[str, str]:
 
 
 @cache
-def _s3() -> Any:
+def _s3() -> BaseClient:
     import boto3
 
     return boto3.client("s3")
@@ -112,7 +189,7 @@ def _s3_errors(uri: str) -> Iterator[None]:
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in ("NoSuchKey", "NoSuchBucket", "404"):
-            raise PermanentError(f"{uri}: no such {'bucket' if code == 'NoSuchBucket' else 'object'}") from None
+            raise NoSuchFileError(f"{uri}: no such {'bucket' if code == 'NoSuchBucket' else 'object'}") from None
         raise TransientError(f"{uri}: {error}") from error
     except BotoCoreError as error:
         raise TransientError(f"{uri}: {error}") from error
@@ -125,18 +202,18 @@ def _gs_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except NotFound:
-        raise PermanentError(f"{uri}: no such object or bucket") from None
+        raise NoSuchFileError(f"{uri}: no such object or bucket") from None
     except GoogleAPIError as error:
         raise TransientError(f"{uri}: {error}") from error
 
 
 @cache
-def _gs() -> Any:
+def _gs() -> storage.Client:
     from google.cloud import storage
 
     return storage.Client()
 
 
-def _gs_blob(uri: str) -> Any:
+def _gs_blob(uri: str) -> storage.Blob:
     bucket, key = _split(uri)
     return _gs().bucket(bucket).blob(key)

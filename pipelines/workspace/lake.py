@@ -10,12 +10,14 @@ from datetime import timedelta
 
 from pipelines.errors import PermanentError, TransientError
 from pipelines.workspace.commits import CommitRecord
+from pipelines.workspace.lake_log import classified
 from pipelines.workspace.lake_publishing import LakePublishing
 
 
 class Lake(LakePublishing):
     """All tables under one root: a local folder, `s3://` or `gs://`."""
 
+    @classified
     def restore(self, table: str, version: int, record: CommitRecord, seen: int | None = None) -> int:
         """Make the content of an older version the current one; a new version, nothing is erased.
 
@@ -44,6 +46,7 @@ class Lake(LakePublishing):
             raise PermanentError(f"{table}: version {version} cannot be put back ({error}); choose a newer one") from None
         return seen + 1
 
+    @classified
     def sweep(self, table: str, keep: timedelta, versions: Iterable[int] = ()) -> int:
         """Remove files that neither `versions` nor any version of the last `keep` needs; return how many.
 

@@ -3,17 +3,65 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from pipelines.errors import PermanentError
+from pipelines.errors import PermanentError, TransientError
+from pipelines.use_case import PARTITION
 from pipelines.workspace import files
 from pipelines.workspace.commits import Commit
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-PARTITION = "partition"
+_NOT_THE_STORAGE = (TypeError, AttributeError, NameError, AssertionError, MemoryError)
+_Lake = TypeVar("_Lake", bound="LakeLog")
+_Named = ParamSpec("_Named")
+_Found = TypeVar("_Found")
+
+
+@contextmanager
+def storage_errors(table: str, partition: str = "") -> Iterator[None]:
+    """What the storage libraries raise, as a PermanentError or a TransientError; a lost commit is the caller's to try again."""
+    import pyarrow as pa
+    from deltalake.exceptions import CommitFailedError, DeltaError, DeltaProtocolError, SchemaMismatchError, TableNotFoundError
+
+    where = f"{table} {partition}".rstrip()
+    try:
+        yield
+    except (OSError, pa.ArrowMemoryError) as error:
+        why = "the storage failed; free space or mend it, then run again"
+        raise TransientError(f"{where}: {why} ({error})") from error
+    except (PermanentError, TransientError, CommitFailedError, *_NOT_THE_STORAGE):
+        raise
+    except BaseException as error:
+        lasting = isinstance(error, DeltaProtocolError | SchemaMismatchError | TableNotFoundError)
+        if isinstance(error, DeltaError) and not lasting:
+            raise TransientError(f"{where}: the table's log could not be read or written; run again ({error})") from error
+        # A panic of a library in Rust is no Exception.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            why = "its files are not as they should be; publish it again, or restore a version (docs/runbooks/restore.md)"
+            raise PermanentError(f"{where}: {why} ({error})") from error
+        raise
+
+
+def classified(
+    step: Callable[Concatenate[_Lake, str, _Named], _Found],
+) -> Callable[Concatenate[_Lake, str, _Named], _Found]:
+    """A step on a table, whose errors are one of the two kinds and name the table, and the partition if it takes one."""
+
+    @wraps(step)
+    def call(self: _Lake, table: str, /, *arguments: _Named.args, **named: _Named.kwargs) -> _Found:
+        partition = arguments[0] if arguments and isinstance(arguments[0], str) else ""
+        with storage_errors(table, partition):
+            return step(self, table, *arguments, **named)
+
+    return call
+
+
+__all__ = ["PARTITION", "LakeLog", "classified", "storage_errors"]
 
 
 class LakeLog:
@@ -31,6 +79,7 @@ class LakeLog:
         log = f"{self.uri(table)}/_delta_log"
         return files.file_exists(f"{log}/{0:020d}.json") or files.file_exists(f"{log}/_last_checkpoint")
 
+    @classified
     def delta(self, table: str, version: int | None = None) -> DeltaTable:
         """The `deltalake.DeltaTable`, for its log; read rows with `read`."""
         from deltalake import DeltaTable
@@ -39,9 +88,11 @@ class LakeLog:
             raise PermanentError(f"{table}: no such table in {self.root}; run the stage that publishes it first")
         return DeltaTable(self.uri(table), version=version, storage_options=self.options)
 
+    @classified
     def version(self, table: str) -> int:
         return self.delta(table).version()
 
+    @classified
     def seen(self, table: str, partition: str) -> int:
         """How often the partition was published or restored: read it before the rows that a new publish stands on."""
         return (self.delta(table).transaction_version(partition) or 0) if self.exists(table) else 0
@@ -54,10 +105,14 @@ class LakeLog:
         """
         for number in range(self.version(table) if version is None else version, -1, -1):
             try:
-                lines = files.read_bytes(f"{self.uri(table)}/_delta_log/{number:020d}.json").splitlines()
-            except PermanentError:  # older than what is kept of the log
+                with storage_errors(table):
+                    lines = files.read_bytes(f"{self.uri(table)}/_delta_log/{number:020d}.json").splitlines()
+                    actions = [json.loads(line) for line in lines]
+            except files.NoSuchFileError:  # older than what is kept of the log
                 return
-            yield from (Commit.of(number, action["commitInfo"]) for action in map(json.loads, lines) if "commitInfo" in action)
+            with storage_errors(table):
+                found = [Commit.of(number, action["commitInfo"]) for action in actions if "commitInfo" in action]
+            yield from found
 
     def published(self, table: str, partition: str, version: int | None = None) -> Commit | None:
         """The commit whose rows the partition holds, now or at a version."""

@@ -10,20 +10,23 @@ import io
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, TransientError
 from pipelines.results import TableSlice
+from pipelines.use_case import fold
 from pipelines.workspace import files
 from pipelines.workspace.commits import CommitRecord
-from pipelines.workspace.lake_log import PARTITION
+from pipelines.workspace.lake_log import PARTITION, classified, storage_errors
 from pipelines.workspace.lake_reading import LakeReading
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from deltalake import DeltaTable
+    import pyarrow.parquet as pq
+    from deltalake import DeltaTable, Field
     from deltalake.transaction import AddAction, RemoveAction
 
     Actions = list[AddAction | RemoveAction]
@@ -42,6 +45,7 @@ class LakePublishing(LakeReading):
         """A fresh folder, relative to the table, that no reader sees until its files are published."""
         return f"data/{partition}/{uuid.uuid4().hex}"
 
+    @classified
     def stage(self, table: str, partition: str, rows: pa.Table) -> str:
         """Write an Arrow table to a staged Parquet file; return its path relative to the table."""
         import pyarrow.parquet as pq
@@ -52,12 +56,25 @@ class LakePublishing(LakeReading):
         files.write_bytes(f"{self.uri(table)}/{path}", buffer.getvalue())
         return path
 
+    @contextmanager
+    def staging(self, table: str, path: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+        """A staged Parquet file, to be written batch by batch; `path` is relative to the table."""
+        import pyarrow.parquet as pq
+
+        with (
+            storage_errors(table),
+            files.writing(f"{self.uri(table)}/{path}") as local,
+            pq.ParquetWriter(local, schema, compression="zstd", coerce_timestamps="us") as writer,
+        ):
+            yield writer
+
     def staged_files(self, table: str, area: str) -> list[str]:
         """The Parquet files that a job left in a staging area."""
         root = self.uri(table)
         found = files.list_files(f"{root}/{area}")
         return [uri.removeprefix(f"{root}/") for uri, _ in found if uri.endswith(".parquet")]
 
+    @classified
     def publish(
         self, table: str, partition: str, staged: Iterable[str], record: CommitRecord, seen: int | None = None
     ) -> TableSlice:
@@ -66,7 +83,6 @@ class LakePublishing(LakeReading):
         `record` is kept in the commit, with the partition. Raises TransientError when another run published the same
         partition since: since this call, or since `seen` (see there) where the files were made from its own rows.
         """
-        staged = list(staged)
         actions, schema, rows = self._adds(table, partition, staged)
         before = self.seen(table, partition) if seen is None else seen
         about = replace(record, partition=partition).metadata()
@@ -81,6 +97,7 @@ class LakePublishing(LakeReading):
         assert version is not None, "only an append may decline to commit"
         return TableSlice(table=table, partition=partition, version=version, rows=rows)
 
+    @classified
     def append(self, table: str, partition: str, rows: pa.Table, record: CommitRecord, check: Callable[[], bool]) -> int | None:
         """Add rows in one transaction, unless `check()`, asked against the latest version each time, says no."""
         actions, schema, _ = self._adds(table, partition, [self.stage(table, partition, rows)])
@@ -93,11 +110,47 @@ class LakePublishing(LakeReading):
 
         return self._transact(table, schema, commit)
 
-    def _adds(self, table: str, partition: str, staged: list[str]) -> tuple[Actions, pa.Schema, int]:
+    @classified
+    def stop_at_unpublishable(self, table: str, partition: str, staged: Iterable[str]) -> None:
+        """What `publish` would refuse, found before anything is published.
+
+        Raises:
+            PermanentError: nothing was staged, or a column is not of the table's type.
+        """
+        _, schema, _ = self._adds(table, partition, staged)
+        if self.exists(table):
+            _new_columns(table, self.delta(table), schema)
+
+    @classified
+    def published_files(self, table: str, partition: str) -> list[str]:
+        """Files of the partition, relative to the table, as `publish` takes them."""
+        found = self.files(table, [partition]) if self.exists(table) else []
+        return [file.uri.removeprefix(f"{self.uri(table)}/") for file in found]
+
+    @classified
+    def put_back(self, table: str, partition: str, staged: Iterable[str], record: CommitRecord, seen: int) -> None:
+        """Take the newest publication of a partition back: it holds the files of before again, or none.
+
+        Raises:
+            TransientError: another run published the partition since `seen`.
+        """
+        if staged := list(staged):
+            self.publish(table, partition, staged, record, seen)
+            return
+        about = replace(record, partition=partition).metadata()
+
+        def commit(delta: DeltaTable) -> bool:
+            self._commit(delta, [], "overwrite", [(PARTITION, "=", partition)], about, (partition, seen + 1))
+            return True
+
+        self._transact(table, None, commit)
+
+    def _adds(self, table: str, partition: str, staged: Iterable[str]) -> tuple[Actions, pa.Schema, int]:
         import pyarrow as pa
         import pyarrow.parquet as pq
         from deltalake.transaction import AddAction
 
+        staged = list(staged)
         if not staged:
             raise PermanentError(f"{table} {partition}: nothing was staged; the job before wrote no file")
         actions: Actions = []
@@ -112,22 +165,19 @@ class LakePublishing(LakeReading):
         assert schema is not None
         return actions, schema.append(pa.field(PARTITION, pa.string())), rows
 
-    def _transact(self, table: str, schema: pa.Schema, commit: Callable[[DeltaTable], bool]) -> int | None:
+    def _transact(self, table: str, schema: pa.Schema | None, commit: Callable[[DeltaTable], bool]) -> int | None:
         """Commit against the latest version until no other writer was faster; None where `commit` declines."""
         from deltalake.exceptions import CommitFailedError
 
         for attempt in range(_TRIES):
             try:
-                delta = self._open_or_create(table, schema)
+                delta = self.delta(table) if schema is None else self._open_or_create(table, schema)
                 if not commit(delta):
                     return None
                 delta.update_incremental()
                 return delta.version()
             except CommitFailedError:
                 time.sleep(0.05 * attempt)
-            except OSError as error:
-                why = "the log could not be written; free space or mend the disk, then run again"
-                raise TransientError(f"{table}: {why} ({error})") from error
         raise TransientError(f"{table}: {_TRIES} commits lost against other writers; run again")
 
     def _commit(
@@ -176,6 +226,11 @@ class LakePublishing(LakeReading):
 
 def _add_columns(table: str, delta: DeltaTable, schema: pa.Schema) -> None:
     """An approved new column of the contract becomes a column of the table; older files read as null."""
+    if new := _new_columns(table, delta, schema):
+        delta.alter.add_columns(new)
+
+
+def _new_columns(table: str, delta: DeltaTable, schema: pa.Schema) -> list[Field]:
     from deltalake import Field, Schema
 
     known = {field.name: field.type for field in delta.schema().fields}
@@ -183,6 +238,8 @@ def _add_columns(table: str, delta: DeltaTable, schema: pa.Schema) -> None:
     changed = [f"{name} was {known[name]}, is {t}" for name, t in fields.items() if known.get(name, t) != t]
     if changed:
         raise PermanentError(f"{table}: a column's type changed ({'; '.join(changed)}); give it a new name, or cast it back")
-    new = [Field(name, t, nullable=True) for name, t in fields.items() if name not in known]
-    if new:
-        delta.alter.add_columns(new)
+    new = [name for name in fields if name not in known]
+    same = [name for name in new if fold(name) in map(fold, known)]
+    if same:
+        raise PermanentError(f"{table}: it has '{same[0]}' in other capitals, which Delta does not tell apart; rename it")
+    return [Field(name, fields[name], nullable=True) for name in new]

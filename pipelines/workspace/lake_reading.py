@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
 from pipelines.workspace import files
-from pipelines.workspace.lake_log import PARTITION, LakeLog
+from pipelines.workspace.lake_log import PARTITION, LakeLog, classified
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +29,7 @@ class DataFile:
 
 
 class LakeReading(LakeLog):
+    @classified
     def files(self, table: str, partitions: Iterable[str] | None = None, version: int | None = None) -> list[DataFile]:
         """The published files, sorted by partition."""
         import pyarrow as pa
@@ -41,6 +42,7 @@ class LakeReading(LakeLog):
         )
         return sorted(file for file in found if wanted is None or file.partition in wanted)
 
+    @classified
     def column_types(self, table: str) -> dict[str, str]:
         """Arrow types of the columns by name; empty where there is no table yet."""
         import pyarrow as pa
@@ -48,6 +50,7 @@ class LakeReading(LakeLog):
         schema = pa.schema(self.delta(table).schema().to_arrow()) if self.exists(table) else ()
         return {field.name: str(field.type) for field in schema}
 
+    @classified
     def partitions(self, table: str, version: int | None = None) -> dict[str, int]:
         """Rows per published partition, in order of the key; empty where there is no table yet."""
         found: dict[str, int] = {}
@@ -55,6 +58,7 @@ class LakeReading(LakeLog):
             found[file.partition] = found.get(file.partition, 0) + file.rows
         return found
 
+    @classified
     def read(
         self,
         table: str,
@@ -77,6 +81,7 @@ class LakeReading(LakeLog):
             raise PermanentError(f"{table}: no rows for {_listed(partitions)}; run the stage that publishes it first")
         return _concatenate(parts)
 
+    @classified
     def read_staged(self, table: str, paths: Iterable[str]) -> pa.Table:
         """Staged files as one Arrow table."""
         return _concatenate([_parquet(f"{self.uri(table)}/{path}") for path in paths])

@@ -11,11 +11,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, redact
+from pipelines.use_case import decisions_table
 from pipelines.workspace.commits import CommitRecord
 from pipelines.workspace.lake import Lake
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Kind(StrEnum):
@@ -50,7 +54,7 @@ class Decision:
     why: str
     actor: str
     run: str
-    evidence: dict[str, Any] = field(default_factory=dict)
+    evidence: dict[str, object] = field(default_factory=dict)
     model_version: int | None = None
     effective_from: str | None = None
     effect: float | None = None
@@ -151,14 +155,14 @@ class Ledger:
 
 
 def _table(use_case: str) -> str:
-    return f"{use_case}/decisions"
+    return decisions_table(use_case)
 
 
 def _v(version: int | None) -> str:
     return "none" if version is None else f"v{version}"
 
 
-def _schema() -> Any:
+def _schema() -> pa.Schema:
     import pyarrow as pa
 
     kinds = {"model_version": pa.int64(), "effect": pa.float64()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from pipelines.errors import PermanentError, TransientError
 
@@ -20,15 +19,15 @@ GONE = "its files are gone from the artifact store: put them back from a backup,
 class Classified:
     """MLflow's client with our two kinds of failure."""
 
-    def __init__(self, client: Any, where: str) -> None:
+    def __init__(self, client: object, where: str) -> None:
         self._client, self._where = client, where
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         found = getattr(self._client, name)
         if not callable(found):
             return found
 
-        def call(*args: Any, **options: Any) -> Any:
+        def call(*args: object, **options: object) -> object:
             with classified(self._where):
                 return found(*args, **options)
 

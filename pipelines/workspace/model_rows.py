@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from pipelines.errors import PermanentError
 from pipelines.use_case import Definitions, UseCase, definitions_in_plan, feature_definitions, features_table
 from pipelines.workspace.commits import CommitRecord
-from pipelines.workspace.environment import Workspace
 from pipelines.workspace.files import file_exists, read_bytes
 from pipelines.workspace.lake import Lake
-from pipelines.workspace.model_files import Model
+from pipelines.workspace.model import Model
 from pipelines.workspace.registry import Registry
+from pipelines.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +28,9 @@ def feature_rows(workspace: Workspace, use_case: UseCase, model: Model, keys: It
         PermanentError: a partition lacks a feature of the model, or has it by another definition.
     """
     keys, table = list(keys), features_table(use_case)
+    rows = workspace.lake.read(table, keys)
     refuse_other_definitions(workspace.registry, use_case, model, published_definitions(workspace.lake, table, keys))
-    return workspace.lake.read(table, keys).to_pandas()
+    return rows.to_pandas()
 
 
 def published_definitions(lake: Lake, table: str, keys: Iterable[str], version: int | None = None) -> Found:
@@ -57,13 +58,7 @@ def model_definitions(registry: Registry, use_case: UseCase, model: Model) -> De
     Raises:
         PermanentError: neither says.
     """
-    known = model.meta.get("definitions")
-    if not known:
-        kept = registry.configuration(registry.version(use_case.name, model.version).run_id) if model.version else None
-        try:
-            known = kept and feature_definitions(UseCase.model_validate(json.loads(kept)))
-        except ValueError:
-            known = None
+    known = model.meta.get("definitions") or _configured(registry, use_case, model)
     if not known:
         raise PermanentError(
             f"{use_case.name} v{model.version}: nobody knows by which definitions its features were made: it was trained "
@@ -71,6 +66,15 @@ def model_definitions(registry: Registry, use_case: UseCase, model: Model) -> De
             f"{_train(use_case)}"
         )
     return {name: known[name] for name in model.meta["features"] if name in known}
+
+
+def _configured(registry: Registry, use_case: UseCase, model: Model) -> Definitions | None:
+    """By the configuration that the version's run kept."""
+    kept = registry.configuration(registry.version(use_case.name, model.version).run_id) if model.version else None
+    try:
+        return feature_definitions(UseCase.model_validate(json.loads(kept))) if kept else None
+    except ValueError:  # a file of then that is not understood any more
+        return None
 
 
 def refuse_other_definitions(registry: Registry, use_case: UseCase, model: Model, found: Found) -> None:

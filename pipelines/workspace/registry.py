@@ -13,16 +13,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 from pipelines.errors import PermanentError
 from pipelines.workspace.mlflow_errors import GONE, Classified, classified
-from pipelines.workspace.model_files import Model, check_types, digest_of_files, load_model, requirements
+from pipelines.workspace.model import Model, ModelMeta, check_types, digest_of_model, load_model, requirements, with_nulls
 from pipelines.workspace.registry_database import RegistryDatabase
 from pipelines.workspace.tags import DIGEST_TAG, ModelVersion, RunTags, VersionTags
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
     from sklearn.pipeline import Pipeline
 
 CHAMPION = "champion"
@@ -40,7 +43,7 @@ class Registry:
         self._opened = False
 
     @property
-    def mlflow(self) -> Any:
+    def mlflow(self) -> ModuleType:
         """The `mlflow` module, pointed at this registry each time: its address is global to the process."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -53,9 +56,9 @@ class Registry:
         return mlflow
 
     @cached_property
-    def client(self) -> Any:
+    def client(self) -> MlflowClient:
         """MLflow's client; its errors are ours."""
-        return Classified(self.mlflow.MlflowClient(self.tracking_uri, self.tracking_uri), "MLflow")
+        return cast("MlflowClient", Classified(self.mlflow.MlflowClient(self.tracking_uri, self.tracking_uri), "MLflow"))
 
     @cached_property
     def database(self) -> RegistryDatabase | None:
@@ -76,11 +79,9 @@ class Registry:
             self._create_experiment(use_case)
         experiment = self.client.get_experiment_by_name(use_case)
         said = tags.tags() if tags else None
-        with classified("MLflow"), self._started(experiment.experiment_id, name, said) as run:
+        start = self.mlflow.start_run
+        with classified("MLflow"), start(experiment_id=experiment.experiment_id, run_name=name, tags=said) as run:
             yield run.info.run_id
-
-    def _started(self, experiment: str, name: str, tags: dict[str, str] | None) -> Any:
-        return self.mlflow.start_run(experiment_id=experiment, run_name=name, tags=tags)
 
     def _create_experiment(self, use_case: str) -> None:
         place = self.artifacts if self.artifacts.startswith("mlflow-artifacts:") else f"{self.artifacts}/{use_case}"
@@ -91,7 +92,7 @@ class Registry:
             if self.client.get_experiment_by_name(use_case) is None:
                 raise
 
-    def log_model(self, pipeline: Pipeline, example: pd.DataFrame, meta: dict[str, Any]) -> str:
+    def log_model(self, pipeline: Pipeline, example: pd.DataFrame, meta: ModelMeta) -> str:
         """Log the pipeline and `meta` in the active run; return the model's address.
 
         The signature says double for every number, and the example has a null: a whole number that is missing is a float.
@@ -101,20 +102,20 @@ class Registry:
         import skops.io
         from mlflow.models import infer_signature
 
-        with_nulls = _with_nulls(example)
+        shown = with_nulls(example)
         untrusted = check_types(skops.io.get_untrusted_types(data=skops.io.dumps(pipeline)), "the trained pipeline")
         info = self.mlflow.sklearn.log_model(
             pipeline,
             name="model",
             serialization_format="skops",
             skops_trusted_types=untrusted,
-            signature=infer_signature(with_nulls, pipeline.predict_proba(example)[:, 1]),
-            input_example=with_nulls,
+            signature=infer_signature(shown, pipeline.predict_proba(example)[:, 1]),
+            input_example=shown,
             pip_requirements=requirements(),
             pyfunc_predict_fn="predict_proba",
             metadata={"trainyard": json.dumps(meta, sort_keys=True)},
         )
-        digest = digest_of_files(self._download(info.model_uri, "the trained pipeline"))
+        digest = digest_of_model(self._download(info.model_uri, "the trained pipeline"))
         self.client.set_logged_model_tags(info.model_id, {DIGEST_TAG: digest})
         return str(info.model_uri)
 
@@ -129,7 +130,7 @@ class Registry:
 
     def versions(self, use_case: str) -> list[ModelVersion]:
         """All versions, oldest first."""
-        found: list[Any] = []
+        found: list[MlflowVersion] = []
         token: str | None = None
         while token != "":
             page = self.client.search_model_versions(f"name='{use_case}'", max_results=_PAGE, page_token=token)
@@ -228,7 +229,7 @@ class Registry:
             raise PermanentError(f"{use_case}: {model_uri} has no tag {DIGEST_TAG}: the training did not log it; train again")
         return digest
 
-    def _download(self, uri: str, where: str) -> Path:
+    def _download(self, uri: str, where: str = "the registry") -> Path:
         with classified(where):
             folder = Path(self.mlflow.artifacts.download_artifacts(uri))
         if not (folder / "MLmodel").is_file():
@@ -236,7 +237,7 @@ class Registry:
         return folder
 
 
-def _model_version(found: Any) -> ModelVersion:
+def _model_version(found: MlflowVersion) -> ModelVersion:
     tags = VersionTags.of(found.tags)
     return ModelVersion(version=int(found.version), run_id=found.run_id, source=found.source, tags=tags)
 
@@ -247,10 +248,3 @@ def _known(versions: list[int]) -> str:
         few = ", ".join(f"v{number}" for number in versions[-_NAMED:])
         return f"{len(versions)}, the newest of them {few}"
     return ", ".join(f"v{number}" for number in versions) or "none"
-
-
-def _with_nulls(example: pd.DataFrame) -> pd.DataFrame:
-    """Numbers as doubles, missing in the first row."""
-    numbers = example.select_dtypes("number").astype(float)
-    numbers.iloc[0] = float("nan")
-    return example.assign(**numbers)

@@ -17,8 +17,8 @@ from pipelines.use_case import (  # fmt: skip
     source_table,
 )
 from pipelines.workspace.commits import CommitRecord
-from pipelines.workspace.environment import Workspace
 from pipelines.workspace.ledger import Decision, Kind
+from pipelines.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,39 @@ def _complete(workspace: Workspace, use_case: UseCase, table: str, reason: str, 
     assert restored is not None, "the last commit is the restore"
     assert changed is not None, "every restore says what it changed"
     source = table.removeprefix(f"{use_case.name}/")
-    quarantine, open_ = _match_quarantine(workspace, table) if source in use_case.sources else (None, ())
+    quarantine, unreconciled = _match_quarantine(workspace, table) if source in use_case.sources else (None, ())
     keys = tuple(key for key in changed if key in workspace.lake.partitions(table))
     why = f"{table} was put back to version {restored} (now {version}); changed: {', '.join(changed) or 'nothing'}. {reason}"
-    if open_:
-        why += f" Run ingestion again for {', '.join(open_)}: no version of the quarantine fits."
-    evidence = {"table": table, "restored": restored, "version": version, "partitions": list(changed), "quarantine": quarantine}
-    newest = max(changed, default="none")
-    identity = f"{Kind.RESTORED}/{table}/{version}"
-    workspace.ledger.record(Decision(identity, use_case.name, Kind.RESTORED, newest, why, actor, workspace.run, evidence))
-    recompute = tuple(k for k in keys if source in use_case.sources and not use_case.sources[source].snapshot)
-    return Restored(table, restored, version, changed, quarantine, open_, recompute, why)
+    if unreconciled:
+        why += f" Run ingestion again for {', '.join(unreconciled)}: no version of the quarantine fits."
+    workspace.ledger.record(
+        Decision(
+            id=f"{Kind.RESTORED}/{table}/{version}",
+            use_case=use_case.name,
+            kind=Kind.RESTORED,
+            partition=max(changed, default="none"),
+            why=why,
+            actor=actor,
+            run=workspace.run,
+            evidence={
+                "table": table,
+                "restored": restored,
+                "version": version,
+                "partitions": list(changed),
+                "quarantine": quarantine,
+            },
+        )
+    )
+    return Restored(
+        table=table,
+        restored=restored,
+        version=version,
+        partitions=changed,
+        quarantine=quarantine,
+        unreconciled=unreconciled,
+        recompute=tuple(k for k in keys if source in use_case.sources and not use_case.sources[source].snapshot),
+        why=why,
+    )
 
 
 def _changed(workspace: Workspace, table: str, now: int, then: int) -> tuple[str, ...]:
@@ -96,28 +118,28 @@ def _changed(workspace: Workspace, table: str, now: int, then: int) -> tuple[str
 
 def _match_quarantine(workspace: Workspace, table: str) -> tuple[int | None, tuple[str, ...]]:
     """Put the newest version of the quarantine back that belongs to the table's rows; and partitions where none does."""
-    aside = quarantine_table(table)
-    if not workspace.lake.exists(aside):
+    quarantine = quarantine_table(table)
+    if not workspace.lake.exists(quarantine):
         return None, _unreconciled(workspace, table, None)
-    now = workspace.lake.version(aside)
+    now = workspace.lake.version(quarantine)
     for version in range(now, -1, -1):
         if not _unreconciled(workspace, table, version):
             if version == now:
                 return None, ()
-            workspace.lake.restore(aside, version, CommitRecord(run=workspace.run, restored_with=table), now)
+            workspace.lake.restore(quarantine, version, CommitRecord(run=workspace.run, restored_with=table), now)
             return version, ()
     return None, _unreconciled(workspace, table, now)
 
 
 def _unreconciled(workspace: Workspace, table: str, version: int | None) -> tuple[str, ...]:
     """Partitions whose quarantine at a version is not the one that their rows were published with."""
-    aside = quarantine_table(table)
-    held = workspace.lake.partitions(aside, version) if version is not None else {}
+    quarantine = quarantine_table(table)
+    held = workspace.lake.partitions(quarantine, version) if version is not None else {}
     wanted = {key: _record(workspace, table, key) for key in workspace.lake.partitions(table)}
     wrong = {key for key, rows in held.items() if rows and key not in wanted}
     for key, record in wanted.items():
         rows = record.rows_quarantined or 0
-        there = _record(workspace, aside, key, version) if rows and version is not None else CommitRecord()
+        there = _record(workspace, quarantine, key, version) if rows and version is not None else CommitRecord()
         if held.get(key, 0) != rows or (rows and there.source_digest != record.source_digest):
             wrong.add(key)
     return tuple(sorted(wrong))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipelines.use_case import Partition, UseCase
-from pipelines.workspace.environment import Workspace
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.ledger import Ledger
 from pipelines.workspace.registry import Registry
+from pipelines.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-from pydantic import TypeAdapter
-
 from pipelines.errors import redact
+from pipelines.results import from_json
 
 DIGEST_TAG = "trainyard.sha256"
 _TABLE = "table."
@@ -39,7 +38,7 @@ class RunTags:
         if "partitions" in tags:
             found["partitions"] = tuple(tags["partitions"].split(","))
         found["versions"] = {k.removeprefix(_TABLE): v for k, v in tags.items() if k.startswith(_TABLE)}
-        return TypeAdapter(cls).validate_python(found)
+        return from_json(cls, found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ class VersionTags:
     def of(cls, tags: Mapping[str, str]) -> VersionTags:
         """The record among all tags of a version. Older versions have the text "None" where a score was not defined."""
         found = {f.name: tags.get(_KEYS.get(f.name, f.name)) for f in fields(cls)}
-        return TypeAdapter(cls).validate_python({k: None if v == "None" else v for k, v in found.items()})
+        return from_json(cls, {k: None if v == "None" else v for k, v in found.items()})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,12 +15,12 @@ from pipelines.assessment.assessment import Assessed, admit, assess, conclude, f
 from pipelines.assessment.evidence import DataEvidence, Delays, Rewritten
 from pipelines.assessment.measures import counts, delays, measured, measures_of
 from pipelines.assessment.rules import RULES, doubling_gain, judge_data
-from pipelines.assessment.trial import Curve, Power, Trial, lucky_auc
+from pipelines.assessment.trial import Alone, Curve, Importances, Power, Trial, lucky_auc
 from pipelines.commands import stages
 from pipelines.errors import PermanentError
 from pipelines.gates import evaluate
-from pipelines.pages.assessment import assessment_page
 from pipelines.pages.reports import read_report, reports_of
+from pipelines.pages.site import assessment_page
 from pipelines.results import Verdict, from_json, to_json
 from pipelines.training import Rows, TrainingRun
 from pipelines.use_case import Assessment, Question, UseCase
@@ -437,6 +437,18 @@ def test_the_page_shows_what_could_not_be_measured(use_case: UseCase) -> None:
     assert "Could not be measured" in page
     assert "ValueError: &lt;b&gt;" in page
     assert "No, it stopped the training" in page
+
+
+def test_the_page_opens_where_a_measure_came_to_nothing(use_case: UseCase) -> None:
+    """As with one outcome only: no AUC is known, neither a feature's nor a probe's."""
+    nan = float("nan")
+    evidence = DataEvidence(
+        alone=Alone({"weight": nan, "pieces": 0.6}, (nan, nan)), importances=Importances({"weight": nan}, ())
+    )
+    page = page_of(conclude(use_case, "2024-03-08", judge_data(evidence, SETTINGS), "r"), evidence)
+    assert ">pieces<" in page
+    assert ">weight<" not in page
+    assert "noise ends here" not in page
 
 
 def test_a_report_has_none_where_a_number_is_not_finite() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import urllib.request
@@ -9,8 +10,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.local import services
+from airflow_client.client import (
+    AssetApi,
+    AssetEventResponse,
+    ClearTaskInstancesBody,
+    ClearTaskInstancesBodyTaskIdsInner,
+    DagRunApi,
+    ExtraLinksApi,
+    HITLDetail,
+    PatchTaskInstanceBody,
+    TaskInstanceApi,
+    TaskInstanceState,
+    UpdateHITLDetailPayload,
+    XComApi,
+    XComCreateBody,
+)
+
 from pipelines.local.api import Airflow
+from pipelines.local.credentials import secrets_of
 
 _PATIENCE = 300
 
@@ -20,21 +37,22 @@ class Person(Airflow):
 
     def tasks(self, dag: str, run: str) -> dict[str, str]:
         """The state of each task that is not mapped."""
-        found = self._call("GET", f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
-        return {t["task_id"]: str(t["state"]) for t in found if t["map_index"] == -1}
+        found = TaskInstanceApi(self).get_task_instances(dag, run).task_instances
+        return {t.task_id: t.state.value if t.state else "None" for t in found if t.map_index == -1}
 
     def state(self, dag: str, run: str) -> str:
-        return str(self._call("GET", f"dags/{dag}/dagRuns/{run}")["state"])
+        return DagRunApi(self).get_dag_run(dag, run).state.value
 
-    def question(self, dag: str, run: str) -> Any:
-        return self._call("GET", f"dags/{dag}/dagRuns/{run}/taskInstances/approve/-1/hitlDetails")
+    def question(self, dag: str, run: str) -> HITLDetail:
+        return TaskInstanceApi(self).get_hitl_detail(dag, run, "approve", -1)
 
     def answer(self, dag: str, run: str, option: str, note: str | None = None) -> None:
-        body = {"chosen_options": [option], "params_input": {} if note is None else {"note": note}}
-        self._call("PATCH", f"dags/{dag}/dagRuns/{run}/taskInstances/approve/-1/hitlDetails", body)
+        chosen = UpdateHITLDetailPayload(chosen_options=[option], params_input={} if note is None else {"note": note})
+        TaskInstanceApi(self).update_hitl_detail(dag, run, "approve", -1, chosen)
 
     def mark_success(self, dag: str, run: str, task: str) -> None:
-        self._call("PATCH", f"dags/{dag}/dagRuns/{run}/taskInstances/{task}", {"new_state": "success"})
+        body = PatchTaskInstanceBody(new_state=TaskInstanceState.SUCCESS)
+        TaskInstanceApi(self).patch_task_instance(dag, run, task, body)
 
     def forge(self, dag: str, run: str, option: str) -> None:
         """Write an answer of one's own making into the task's result."""
@@ -44,24 +62,29 @@ class Person(Airflow):
             "responded_at": "2013-04-01T12:00:00Z",
             "responded_by_user": {"id": "admin", "name": "admin"},
         }
-        body = {"key": "return_value", "value": answer, "map_index": -1}
-        self._call("POST", f"dags/{dag}/dagRuns/{run}/taskInstances/approve/xcomEntries", body)
+        body = XComCreateBody(key="return_value", value=answer, map_index=-1)
+        XComApi(self).create_xcom_entry(dag_id=dag, dag_run_id=run, task_id="approve", x_com_create_body=body)
 
     def ask_again(self, dag: str, run: str, task: str = "approve") -> None:
         """Clear the question, or a task before it, and what follows it."""
-        chosen = {"dag_run_id": run, "task_ids": [task], "include_downstream": True}
-        self._call("POST", f"dags/{dag}/clearTaskInstances", {**chosen, "dry_run": False, "only_failed": False})
+        tasks = [ClearTaskInstancesBodyTaskIdsInner(task)]
+        chosen = ClearTaskInstancesBody(
+            dag_run_id=run, task_ids=tasks, include_downstream=True, dry_run=False, only_failed=False
+        )
+        TaskInstanceApi(self).post_clear_task_instances(dag, chosen)
 
     def links(self, dag: str, run: str, task: str) -> dict[str, str]:
-        return dict(self._call("GET", f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/links")["extra_links"])
+        # Read as it came: the client's model refuses a link that leads nowhere (null), which Airflow does send.
+        answer = ExtraLinksApi(self).get_extra_links_without_preload_content(dag, run, task)
+        return dict(json.loads(answer.data)["extra_links"])
 
-    def events(self, dag: str) -> list[Any]:
+    def events(self, dag: str) -> list[AssetEventResponse]:
         """The asset events that the DAG's tasks have emitted."""
-        return list(self._call("GET", f"assets/events?source_dag_id={dag}")["asset_events"])
+        return AssetApi(self).get_asset_events(source_dag_id=dag).asset_events
 
     def page(self, path: str) -> str:
         """A page below Airflow's address, as the signed-in browser gets it."""
-        request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {self._sign_in()}"})
+        request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {self.token()}"})
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
             return str(answer.read().decode())
 
@@ -77,7 +100,7 @@ class Person(Airflow):
         Airflow takes a task that was answered within that second, and is queued again, for one that was killed.
         """
         self.wait("the question", lambda: self._waits(dag, run))
-        tries = self._call("GET", f"dags/{dag}/dagRuns/{run}/taskInstances/approve")["try_number"]
+        tries = TaskInstanceApi(self).get_task_instance(dag, run, "approve").try_number
         ended = re.compile(rf"dag_id={dag}, task_id=approve, run_id={run}, .* executor_state=success, try_number={tries},")
         self.wait("the end of the asking process", lambda: ended.search(scheduler_log.read_text()))
 
@@ -93,8 +116,8 @@ def outsider(person: Person, state: Path, name: str, role: str) -> Person:
     """Somebody with an account and a role, whom nobody has put into a group."""
     import jwt
 
-    token = person._sign_in()
+    token = person.token()
     claims = jwt.decode(token, options={"verify_signature": False}) | {"sub": name, "role": role}
     made = Person(person.address, name, "")
-    made._token = jwt.encode(claims, services.secrets_of(state)["jwt"], algorithm=jwt.get_unverified_header(token)["alg"])
+    made._token = jwt.encode(claims, secrets_of(state)["jwt"], algorithm=jwt.get_unverified_header(token)["alg"])
     return made

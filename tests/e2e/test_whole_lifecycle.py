@@ -13,19 +13,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
 import yaml
 
 from pipelines.errors import PermanentError
-from pipelines.local import services, summary
+from pipelines.local import processes, services, summary
 from pipelines.local.api import Airflow
 from pipelines.local.demo import STAGES
 from pipelines.local.replay import Replay
 from pipelines.use_case import UseCase, features_table, load_use_case, predictions_table, source_table
-from pipelines.workspace import Kind, StageRun, Workspace, open_workspace
+from pipelines.workspace import Kind, Workspace, open_workspace
 from tests.e2e import decisions
 from tests.e2e.people import Person
 
@@ -167,12 +168,12 @@ def test_bad_data_turns_the_task_red_and_goes_no_further(lived: Lived) -> None:
     file = Path(lived.workspace.environment.landing) / "flight_delay" / "schedule" / f"{BAD}.csv.gz"
     pd.read_csv(file).drop(columns="origin").to_csv(file, index=False)
     assert b"origin" not in gzip.decompress(file.read_bytes()).splitlines()[0]
-    since = datetime.now(UTC).isoformat()
+    since = datetime.now(UTC)
     lived.airflow.trigger("flight_delay.ingestion", "bad", BAD)
     with pytest.raises(PermanentError, match="land"):
         lived.replay._watch(partition, ("ingestion",), since, lambda _: True)
     assert BAD not in lived.workspace.lake.partitions(source_table(lived.use_case, "schedule"))
-    assert not [r for r in lived.airflow.runs("flight_delay.features") if r.partition == BAD]
+    assert not [r for r in lived.airflow.runs("flight_delay.features") if r.partition_key == BAD]
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +183,7 @@ def decided(lived: Lived) -> decisions.Decided:
     admin = Person(at.airflow, at.user, at.password)
     viewer = Person(at.airflow, "viewer", at.viewer_password)
     use_cases = Path(os.environ["TRAINYARD_USE_CASES"])
-    return decisions.decide(StageRun(lived.workspace, lived.use_case, use_cases), admin, viewer, HISTORY[-1], LIVE, BAD)
+    return decisions.decide(lived.workspace, lived.use_case, use_cases, admin, viewer, HISTORY[-1], LIVE, BAD)
 
 
 def test_a_worse_candidate_changes_nothing_and_the_run_says_why(lived: Lived, decided: decisions.Decided) -> None:
@@ -210,7 +211,7 @@ def test_a_broken_contract_stops_before_anybody_reads_it(lived: Lived, decided: 
     tasks = admin.tasks(dag, run)
     assert (admin.state(dag, run), tasks["audit"], tasks["publish"]) == ("failed", "failed", "upstream_failed")
     assert BAD not in lived.workspace.lake.partitions(source_table(lived.use_case, "schedule"))
-    assert {r.dag for r in lived.airflow.runs() if r.partition == BAD} == {dag}
+    assert {r.dag_id for r in lived.airflow.runs() if r.partition_key == BAD} == {dag}
     reports = admin.page(admin.links(dag, run, "audit")["Report"])
     name = f"flight_delay/contracts/schedule-{BAD}.html"
     assert name in reports
@@ -221,12 +222,12 @@ def test_a_broken_contract_stops_before_anybody_reads_it(lived: Lived, decided: 
 
 def test_the_question_shows_the_evidence_to_a_named_group(decided: decisions.Decided) -> None:
     asked = decided.question
-    assert asked["subject"] == "Late arrivals, with approval: promote v1?"
-    assert (asked["options"], asked["defaults"]) == (["Approve v1", "Reject"], ["Reject"])
-    assert asked["assigned_users"] == [{"id": "admin", "name": "admin"}]
+    assert asked.subject == "Late arrivals, with approval: promote v1?"
+    assert (asked.options, asked.defaults) == (["Approve v1", "Reject"], ["Reject"])
+    assert [(user.id, user.name) for user in asked.assigned_users] == [("admin", "admin")]
     for wanted in ("**logistic**, registered as **v1**", "| AUC | 0.", "| beats champion | passed |", "Warnings", "models/v1"):
-        assert wanted in asked["body"]
-    card = re.search(r"\]\((lifecycle/reports/\S+/models/v1\.html)\)", asked["body"])
+        assert wanted in asked.body
+    card = re.search(r"\]\((lifecycle/reports/\S+/models/v1\.html)\)", asked.body)
     assert card
     assert "v1" in decided.admin.page(f"/{card[1]}")
 
@@ -296,35 +297,16 @@ def test_nobody_gets_in_without_signing_in(lived: Lived) -> None:
 
 
 def test_nothing_listens_beyond_loopback(lived: Lived) -> None:
-    """Every listening socket of the services and their children, from the kernel's own table."""
-    state = json.loads((Path(os.environ["TRAINYARD_STATE"]) / "services.json").read_text())
-    inodes = {i for pid in _family(state["services"]) for i in _sockets(pid)}
-    listening = [row.split() for f in ("tcp", "tcp6") for row in Path(f"/proc/net/{f}").read_text().splitlines()[1:]]
-    ours = [row[1] for row in listening if row[3] == "0A" and row[9] in inodes]
+    """Every listening socket of the services and of what they started."""
+    known = json.loads((Path(os.environ["TRAINYARD_STATE"]) / "services.json").read_text())["services"]
+    family = processes.members(service["pid"] for service in known)
+    ours = [address for process in family for address in listening(process)]
     assert ours, "Airflow and MLflow do listen"
-    loopback = ("0100007F:", "00000000000000000000000001000000:", "0000000000000000FFFF00000100007F:")
-    assert [a for a in ours if not a.startswith(loopback)] == []
+    assert [address for address in ours if not ip_address(address.removeprefix("::ffff:")).is_loopback] == []
 
 
-def _family(pids: list[int]) -> list[int]:
-    sessions = set(pids)
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) in sessions:
-                found.append(int(entry.name))
-    return found
-
-
-def _sockets(pid: int) -> Any:
-    for link in Path(f"/proc/{pid}/fd").glob("*"):
-        try:
-            target = os.readlink(link)
-        except OSError:
-            continue
-        if target.startswith("socket:["):
-            yield target[8:-1]
+def listening(process: psutil.Process) -> list[str]:
+    try:
+        return [c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN]
+    except psutil.NoSuchProcess:  # a DAG file was parsed, and that is that
+        return []

@@ -443,7 +443,7 @@ def _plant(workspace: Workspace, fault: Fault) -> int:
 
 def _published(workspace: Workspace) -> dict[str, tuple[int, dict[str, int]]]:
     """Version and rows by partition of every table of the sources, also of quarantine and of columns kept aside."""
-    tables = [f"parcels/{source}{more}" for source in SOURCES for more in ("", "_quarantine", "_aside")]
+    tables = [f"parcels/{source}{more}" for source in SOURCES for more in ("", "_quarantine", "_unknown_columns")]
     return {t: (workspace.lake.version(t), workspace.lake.partitions(t)) for t in tables if workspace.lake.exists(t)}
 
 

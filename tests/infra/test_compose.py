@@ -15,16 +15,23 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from pipelines.local import services
+from tests.infra.reading import read_env
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "infra" / "docker" / "Dockerfile"
 MAKE_ENV = ROOT / "infra" / "docker" / "make-env"
 SCHEMA = Path(__file__).with_name("compose-spec.json")
 
+IMAGE = "${TRAINYARD_IMAGE:-trainyard}"
+SHARED = "infra/services.env"
+
 Document = dict[str, Any]
 Rule = Callable[[Document], list[str]]
 
-VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|(\w+))")
+VARIABLE = re.compile(r"(?<!\$)\$(?:\{([^}]*)\}|(\w+))")
 REQUIRED = re.compile(r"[A-Z_]+:\?.+")
+WITH_DEFAULT = {"AIRFLOW_PORT:-8080", "MLFLOW_PORT:-5000", "TRAINYARD_IMAGE:-trainyard", "TRAINYARD_COMMIT:-"}
 SECRET_NAME = re.compile(r"(PASSWORD|SECRET|TOKEN|FERNET_KEY|SECRET_KEY|ACCESS_KEY)$")
 URL_PASSWORD = re.compile(r"://[^/@:]*:(?P<password>[^@]*)@")
 
@@ -40,9 +47,9 @@ def schema_errors(document: Document) -> list[str]:
 
 
 def optional_variables(document: Document) -> list[str]:
-    """Every variable is required, with a message: a default, or an empty string, would pass for a secret."""
+    """Every variable is required, with a message: a default, or an empty string, would pass for a secret. But for four."""
     found = VARIABLE.findall(json.dumps(document["services"]))
-    return [braced or bare for braced, bare in found if not REQUIRED.fullmatch(braced)]
+    return [braced or bare for braced, bare in found if not (REQUIRED.fullmatch(braced) or braced in WITH_DEFAULT)]
 
 
 def literal_secrets(document: Document) -> list[str]:
@@ -78,10 +85,34 @@ def unwatched_services(document: Document) -> list[str]:
 
 
 def other_images(document: Document) -> list[str]:
-    """All but Postgres run the image that the Dockerfile builds, each with its build, so that none is ever pulled."""
+    """All but Postgres run the one image that `init` builds, and none asks a registry for it."""
     ours = {name: s for name, s in document["services"].items() if name != "postgres"}
-    built = {"context": ".", "dockerfile": "infra/docker/Dockerfile"}
-    return [name for name, s in ours.items() if s["image"] != "trainyard" or s.get("build") != built]
+    return [name for name, s in ours.items() if (s["image"], s.get("pull_policy")) != (IMAGE, "never")]
+
+
+def other_builds(document: Document) -> list[str]:
+    """One service builds: several builds of one tag race, and each exports gigabytes."""
+    building = [name for name, settings in document["services"].items() if "build" in settings]
+    return building if building != ["init"] else []
+
+
+def mounted_files(document: Document) -> list[str]:
+    """Volumes only: a file of the checkout keeps the checkout's owner and mode, and may not be readable in there."""
+    mounts = [(name, mount) for name, s in document["services"].items() for mount in s.get("volumes", [])]
+    return [f"{name}: {mount}" for name, mount in mounts if mount.split(":")[0] not in document["volumes"]]
+
+
+def unbounded_logs(document: Document) -> list[str]:
+    found = {name: s.get("logging", {}).get("options", {}) for name, s in document["services"].items()}
+    return [name for name, options in found.items() if not {"max-size", "max-file"} <= options.keys()]
+
+
+def own_settings(document: Document) -> list[str]:
+    """What the containers and the local services both need stands in `infra/services.env` and nowhere else."""
+    shared = read_env(ROOT / SHARED)
+    ours = {name: s for name, s in document["services"].items() if name != "postgres"}
+    repeated = [f"{name}.{key}" for name, s in ours.items() for key in s.get("environment", {}) if key in shared]
+    return repeated + [name for name, s in ours.items() if s.get("env_file") != SHARED]
 
 
 def unready_dependencies(document: Document) -> list[str]:
@@ -113,6 +144,10 @@ RULES: list[Rule] = [
     ports_beyond_loopback,
     unwatched_services,
     other_images,
+    other_builds,
+    mounted_files,
+    unbounded_logs,
+    own_settings,
     unready_dependencies,
     uncopied_paths,
 ]
@@ -142,7 +177,12 @@ def test_the_file_keeps_the_rule(rule: Rule) -> None:
         (unwatched_services, "triggerer.healthcheck", {}),
         (unwatched_services, "triggerer.healthcheck", {"disable": True}),
         (other_images, "scheduler.image", "apache/airflow:3.3.2"),
-        (other_images, "mlflow.build", None),
+        (other_images, "mlflow.pull_policy", "missing"),
+        (other_builds, "mlflow.build", {"context": ".", "dockerfile": "infra/docker/Dockerfile"}),
+        (mounted_files, "init.volumes", ["./infra/docker/init.sql:/docker-entrypoint-initdb.d/init.sql:ro"]),
+        (unbounded_logs, "postgres.logging", {}),
+        (own_settings, "scheduler.environment.OMP_NUM_THREADS", "4"),
+        (own_settings, "mlflow.env_file", None),
         (unready_dependencies, "init.depends_on", {"postgres": {"condition": "service_started"}}),
         (uncopied_paths, "init.command", ["bash", "/opt/trainyard/infra/docker/forgotten.sh"]),
     ],
@@ -181,8 +221,9 @@ def test_the_build_sees_what_it_copies_and_nothing_else() -> None:
     assert [name for name in copied() if not (ROOT / name).exists()] == []
 
 
-def required_variables() -> set[str]:
-    return {braced.split(":?")[0] for braced, _ in VARIABLE.findall(json.dumps(load_compose()["services"]))}
+def variables() -> set[str]:
+    found = VARIABLE.findall(json.dumps(load_compose()["services"]))
+    return {re.split(r":[?-]", braced)[0] for braced, _ in found}
 
 
 def make_env(file: Path) -> subprocess.CompletedProcess[str]:
@@ -192,8 +233,10 @@ def make_env(file: Path) -> subprocess.CompletedProcess[str]:
 def test_make_env_gives_every_secret_a_value_of_its_own(tmp_path: Path) -> None:
     assert make_env(tmp_path / "one").returncode == 0
     assert make_env(tmp_path / "two").returncode == 0
-    one, two = (dict(line.split("=", 1) for line in (tmp_path / f).read_text().splitlines()) for f in ("one", "two"))
-    assert set(one) == required_variables()
+    one, two = (read_env(tmp_path / name) for name in ("one", "two"))
+    assert set(one) == variables() - {"TRAINYARD_IMAGE", "TRAINYARD_COMMIT"}
+    ports = {f"{name}:-{values.pop(name)}" for values in (one, two) for name in ("AIRFLOW_PORT", "MLFLOW_PORT")}
+    assert ports <= WITH_DEFAULT
     assert min(len(value) for value in one.values()) >= 32
     assert len({*one.values(), *two.values()}) == 2 * len(one)
 
@@ -207,3 +250,14 @@ def test_make_env_writes_for_the_owner_only_and_never_twice(tmp_path: Path) -> N
     assert again.returncode == 1
     assert "exists" in again.stderr
     assert file.read_text() == before
+
+
+def test_the_local_services_get_the_shared_settings_too(tmp_path: Path) -> None:
+    shared = read_env(ROOT / SHARED)
+    assert shared["OMP_NUM_THREADS"] == "1"
+    assert services.settings(tmp_path, 8080, 5000).items() >= shared.items()
+
+
+def test_spark_runs_in_a_container_as_it_does_locally() -> None:
+    local, compose = (yaml.safe_load((ROOT / f"conf/environments/{name}.yaml").read_text()) for name in ("local", "compose"))
+    assert compose["spark"] == local["spark"]

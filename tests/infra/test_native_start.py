@@ -8,7 +8,6 @@ Airflow is only spoken to over HTTP.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -18,9 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,12 +27,16 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.infra.reading import ask, read_env, wait_for
+
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = ("5432", "8080", "5000")
 PATIENCE = 150.0
 # Whichever test comes first pays for the start of the stack.
 pytestmark = pytest.mark.timeout(300)
 
+# From the image's entry point.
+FIRST_START = 'initdb --username=postgres --pwfile=<(printf "%s\\n" "$POSTGRES_PASSWORD") $POSTGRES_INITDB_ARGS'
 # Runs in the scheduler's task process: proves the executor, the execution API, the environment file and the registry.
 PROBE_DAG = """
 from airflow.sdk import dag, task
@@ -108,6 +109,7 @@ class NativeStack:
         text = re.sub(rf"(?<!\d)({'|'.join(PORTS)})(?!\d)", lambda m: self.ports[m[0]], text)
         for path, folder in self.paths.items():
             text = text.replace(path, str(folder))
+        text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text).replace("$$", "$")
         return re.sub(r"\$\{(\w+):\?([^}]+)\}", lambda m: self.secret(m[1], m[2]), text)
 
     def secret(self, name: str, mend: str) -> str:
@@ -117,7 +119,9 @@ class NativeStack:
 
     def environment(self, service: str) -> dict[str, str]:
         """What the file says, and of this machine no more than where programs are: nothing leaks in from the tester."""
-        given = {k: self.native(service, v) for k, v in self.services[service].get("environment", {}).items()}
+        said = self.services[service]
+        shared = read_env(ROOT / said["env_file"]) if "env_file" in said else {}
+        given = {k: self.native(service, v) for k, v in {**shared, **said.get("environment", {})}.items()}
         path = os.pathsep.join([str(Path(sys.executable).parent), self.binaries, os.environ["PATH"]])
         return {"PATH": path, "HOME": str(self.folder), "LANG": "C.UTF-8", **given}
 
@@ -239,17 +243,16 @@ def owner() -> dict[str, Any]:
 
 @contextmanager
 def first_postgres_start(stack: NativeStack) -> Iterator[None]:
-    """What the image's entry point does on an empty volume: initdb, start, run the initial script."""
+    """What the image's entry point does on an empty volume: initdb with the superuser's password, start."""
     # Not below tmp_path, which is closed to other users; short, for the socket's name has at most 107 bytes.
     home = Path(tempfile.mkdtemp(prefix="trainyard-pg-"))
     try:
         if os.geteuid() == 0:
             shutil.chown(home, "postgres", "postgres")
         environment = stack.environment("postgres") | {"PGDATA": str(home / "data")}
-        run_as_owner(["initdb", "--username=postgres", *environment["POSTGRES_INITDB_ARGS"].split()], home, environment)
+        run_as_owner(["bash", "-c", FIRST_START], home, environment)
         listen_like_the_image(home, stack.address("postgres"))
         stack.start("postgres", env=environment, cwd=home, **owner())
-        run_initial_script(stack, home, environment)
         yield
     finally:
         stack.down()
@@ -263,32 +266,14 @@ def listen_like_the_image(home: Path, address: str) -> None:
         access.write("host all all all scram-sha-256\n")
 
 
-def run_initial_script(stack: NativeStack, home: Path, environment: dict[str, str]) -> None:
-    mounts = [mount.split(":") for mount in stack.services["postgres"]["volumes"]]
-    script = next(ROOT / m[0] for m in mounts if m[1].startswith("/docker-entrypoint-initdb.d/"))
-    wait_for(lambda: any(home.glob(".s.PGSQL.*")), 30)
-    psql = ["psql", "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-h", str(home), "-U", "postgres"]
-    wait_for(lambda: subprocess.run([*psql, "-c", ""], env=environment, capture_output=True, check=False).returncode == 0, 30)
-    run_as_owner(psql, home, environment, stdin=script.read_text())
-
-
-def run_as_owner(command: list[str], home: Path, environment: dict[str, str], stdin: str = "") -> None:
-    done = subprocess.run(
-        command, env=environment, cwd=home, input=stdin, capture_output=True, text=True, check=False, **owner()
-    )
+def run_as_owner(command: list[str], home: Path, environment: dict[str, str]) -> None:
+    done = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=False, **owner())
     assert done.returncode == 0, f"{command[0]}: {done.stdout}{done.stderr}"
-
-
-def wait_for(true: Callable[[], object], patience: float) -> None:
-    deadline = time.monotonic() + patience
-    while not true():
-        assert time.monotonic() < deadline, f"still waiting after {patience:.0f} s"
-        time.sleep(0.2)
 
 
 def new_secrets(folder: Path) -> dict[str, str]:
     subprocess.run([sys.executable, ROOT / "infra" / "docker" / "make-env", folder / ".env"], check=True, capture_output=True)
-    return dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
+    return {name: value for name, value in read_env(folder / ".env").items() if not name.endswith("_PORT")}
 
 
 @pytest.fixture(scope="module")
@@ -303,17 +288,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NativeStack]:
         stack.up()
         yield stack
     assert [name for name, process in stack.processes.items() if session(process.pid)] == []
-
-
-def ask(url: str, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-    """The status and the decoded JSON (or the text) of one HTTP request."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **(headers or {})})
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
 
 
 def airflow(stack: NativeStack, path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -109,12 +110,12 @@ def test_the_contract_is_judged_against_the_published_table() -> None:
 
 
 def test_many_rejected_values_are_a_change_of_type_or_of_meaning() -> None:
-    rejects = ["km.type"] * 40 + ["unit.values"] * 10 + ["row.columns"] * 30
+    rejects = Counter({"km.type": 40, "unit.values": 10, "row.columns": 30})
     found = judge_values(rejects, 100, CONTRACT)
     assert [c.column for c in found] == ["km", "unit"]
     assert "its type seems to have changed, 40 of 100 rows break km.type" in found[0].sentence
     assert "meaning" in found[1].sentence
-    assert judge_values(rejects[:5], 100, CONTRACT) == []
+    assert judge_values(Counter({"km.type": 5}), 100, CONTRACT) == []
 
 
 # who is affected -------------------------------------------------------------------------------------------------------
@@ -196,29 +197,31 @@ def test_the_champion_is_named(flights: UseCase) -> None:
 # on arrival ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_new_column_is_kept_aside_by_key_and_reported(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
+def test_a_new_column_is_kept_by_key_and_reported(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     fuel = [f"{i} l" if i else "" for i in range(synthetic.ROWS)]
     (landed,) = [
         ingestion.land(StageRun(workspace, use_case, day), "shipments") for _ in [ingest(workspace, use_case, day, fuel=fuel)]
     ]
     assert any("fuel: a new column" in change and "no feature uses it" in change for change in landed.schema_changes)
     assert "fuel" not in workspace.lake.read(TABLE).column_names
-    aside = workspace.lake.read(f"{TABLE}_aside", [day.key]).to_pylist()
-    assert len(aside) == synthetic.ROWS
-    assert aside[3] == {"shipment_id": f"{day.key}-0003", "_row": 5, "fuel": "3 l", "partition": day.key}
-    assert aside[0]["fuel"] is None
+    kept = workspace.lake.read(f"{TABLE}_unknown_columns", [day.key]).to_pylist()
+    assert len(kept) == synthetic.ROWS
+    assert kept[3] == {"shipment_id": f"{day.key}-0003", "_row": 5, "_columns": '{"fuel": "3 l"}', "partition": day.key}
+    assert kept[0]["_columns"] == '{"fuel": ""}', "as the file has it"
     assert "fuel: a new column" in workspace.lake.published(TABLE, day.key).record.warnings
 
 
-def test_rows_in_quarantine_leave_nothing_aside(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
+def test_rows_in_quarantine_leave_no_unknown_columns(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     synthetic.arrive(workspace, day)
     frame = synthetic.parcels(day)[0].assign(fuel="1")
     frame.loc[4, "depot"] = "west"
     synthetic.put(workspace, "shipments", day, frame)
     ingestion.ingest(StageRun(workspace, use_case, day))
-    assert 6 not in workspace.lake.read(f"{TABLE}_aside")["_row"].to_pylist()
+    assert 6 not in workspace.lake.read(f"{TABLE}_unknown_columns")["_row"].to_pylist()
     ingest(workspace, use_case, day)
-    assert workspace.lake.partitions(f"{TABLE}_aside")[day.key] == 0, "a file without the column leaves nothing behind"
+    assert workspace.lake.partitions(f"{TABLE}_unknown_columns")[day.key] == 0, (
+        "a file without the column leaves nothing behind"
+    )
 
 
 def test_a_missing_column_names_features_and_champion(

@@ -9,13 +9,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from jinja2 import UndefinedError
 
 from pipelines.errors import PermanentError
-from pipelines.pages import markup, reports
-from pipelines.pages.chart import changes, chart
-from pipelines.pages.overview import Unreadable, overview
-from pipelines.pages.reports import cards, known_reports, read_report, reports_of
-from pipelines.pages.use_case import reports_page, use_case_page
+from pipelines.pages import charts, model_card, rendering, reports
+from pipelines.pages.reports import cards, known_reports, read_report, reports_of, reports_page
+from pipelines.pages.site import Unreadable, overview, problem, use_case_page
 from pipelines.pages.view import ChampionView, Lifecycle, Quality
 from pipelines.workspace import Decision, Kind, Workspace, open_workspace
 
@@ -109,21 +108,23 @@ def test_every_kind_of_decision_is_shown_with_who_and_when() -> None:
 
 
 def test_the_chart_marks_where_another_version_took_over() -> None:
-    assert changes(QUALITY) == [0, 1]
-    assert re.findall(r'class="mark">(v\d+)<', chart(QUALITY)) == ["v1", "v2"]
+    assert charts.changes(QUALITY) == [0, 1]
+    assert re.findall(r">(v\d+)</text>", charts.quality(QUALITY)) == ["v1", "v2"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 40, 400])
 def test_the_chart_draws_any_number_of_partitions(count: int) -> None:
-    drawn = chart([replace(QUALITY[0], partition=f"p{i}") for i in range(count)])
+    drawn = charts.quality([replace(QUALITY[0], partition=f"p{i}") for i in range(count)])
     assert drawn.count('class="bar"') == count
-    assert drawn.count('text-anchor="middle">p') <= 14
+    assert 1 <= len(re.findall(r">p\d+</text>", drawn)) <= 14
     assert "nan" not in drawn
 
 
 def test_a_partition_without_outcomes_breaks_the_line() -> None:
     gap = (QUALITY[0], QUALITY[2], QUALITY[1])
-    assert chart(gap).count('class="line auc"') == 2
+    auc, loss = re.findall(r'class="line">\s*<path d="([^"]+)"', charts.quality(gap))
+    whole, _ = re.findall(r'class="line">\s*<path d="([^"]+)"', charts.quality(QUALITY[:2]))
+    assert (auc.count("M"), loss.count("M"), whole.count("M")) == (2, 2, 1)
 
 
 def test_hostile_text_is_escaped_wherever_it_comes_from() -> None:
@@ -138,12 +139,39 @@ def test_hostile_text_is_escaped_wherever_it_comes_from() -> None:
         use_case_page(view, HOSTILE),
         overview([view, broken]),
         reports_page(HOSTILE, HOSTILE, known, HOSTILE),
-        markup.problem(HOSTILE, HOSTILE, HOSTILE),
+        problem(HOSTILE, HOSTILE, HOSTILE),
     ):
         tags = Elements(page).tags
         assert not {"script", "img"} & {tag for tag, _ in tags}
         assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
         assert HOSTILE in unescape(page)
+
+
+def test_a_chart_shows_hostile_names_as_they_are() -> None:
+    drawn = charts.bars({HOSTILE: 1.0, "$x_{1}$": 0.5})
+    assert not {"script", "img"} & {tag for tag, _ in Elements(drawn).tags}
+    assert HOSTILE[:35] in unescape(drawn)
+    assert ">$x_{1}$<" in drawn
+
+
+@pytest.mark.parametrize(
+    "text", ["__b__", "a_b", "*a* `b` ~~c~~", "a | b", "[a](http://b)", "&lt;b>", "\\*a", "# a", "<http://a>", HOSTILE]
+)
+def test_markdown_shows_text_as_it_is(text: str) -> None:
+    shown = Elements(model_card._html(f"- x {rendering.plain(text)} x\n\n| a |\n| --- |\n| {rendering.plain(text)} |\n"))
+    assert {tag for tag, _ in shown.tags} == {"ul", "li", "div", "table", "thead", "tbody", "tr", "th", "td"}
+    assert shown.text.count(text) == 2
+
+
+def test_a_value_that_nobody_gave_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="'message' is undefined"):
+        rendering.render("problem.html", title="Not here", back=None)
+
+
+def test_templates_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rendering._environment.cache_clear()
+    assert "--accent" in problem("Not here", "It is elsewhere.")
 
 
 def test_no_page_fetches_anything() -> None:
@@ -238,5 +266,5 @@ def test_a_report_runs_in_a_sandbox_and_calls_nobody() -> None:
     assert "allow-same-origin" not in policy
     assert "default-src 'none'" in policy
     assert not re.search(r"https?:|\*|connect-src", policy)
-    assert "script" not in markup.HEADERS["Content-Security-Policy"]
-    assert reports.REPORT_HEADERS["X-Content-Type-Options"] == markup.HEADERS["X-Content-Type-Options"] == "nosniff"
+    assert "script" not in rendering.HEADERS["Content-Security-Policy"]
+    assert reports.REPORT_HEADERS["X-Content-Type-Options"] == rendering.HEADERS["X-Content-Type-Options"] == "nosniff"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from visitor import Server
 
-from pipelines.local.services import settings
+from pipelines.local.settings import settings
 from pipelines.monitoring import Drift, Performance, publish
 from pipelines.use_case import ROOT
 from pipelines.workspace import Decision, StageRun, Workspace, open_workspace

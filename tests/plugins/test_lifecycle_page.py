@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from visitor import Answer, Server
 
-from pipelines.pages.figures import UNKNOWN
+from pipelines.pages.rendering import UNKNOWN
 
 PAGE = "/lifecycle/use-cases/flight_delay"
 REPORT = "/lifecycle/reports/flight_delay/drift/2013-04-v1.html"
@@ -83,7 +83,7 @@ def test_the_page_tells_what_the_command_line_tells(server: Server, page: Answer
     wanted = re.findall(r"^(\S+)  v(\d+)  AUC +(\S+) +log loss +(\S+) +drifted +(\S+)(?: +worth (.+))?$", told, re.M)
     assert len(wanted) == 3
     for partition, version, *figures in wanted:
-        row = re.search(rf'<tr[^>]* data-partition="{partition}">(.*?)</tr>', page.text)
+        row = re.search(rf'<tr[^>]* data-partition="{partition}">(.*?)</tr>', page.text, re.DOTALL)
         assert row
         shown = dict(re.findall(r'<td data-figure="([\w-]+)"[^>]*>([^<]*)</td>', row[1]))
         assert shown["version"] == f"v{version}"

@@ -47,7 +47,7 @@ def test_each_candidate_links_to_its_own_run(links: ModuleType) -> None:
 
 
 def test_a_candidate_that_crashed_has_no_run(links: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "_result", lambda ti_key: None)
+    monkeypatch.setattr(links, "_result", lambda ti_key: {})
     assert address(links.MlflowRun(), "flight_delay.training", "train", 0) == ""
 
 

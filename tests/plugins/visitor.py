@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.local.services import secrets_of
+from pipelines.local.credentials import secrets_of
 
 
 @dataclass(frozen=True)

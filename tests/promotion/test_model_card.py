@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from pipelines.errors import PermanentError
 from pipelines.gates import Judged, evaluate_candidates
-from pipelines.pages import model_card as content
-from pipelines.pages.model_card import blocks, heading, read_card
-from pipelines.pages.model_card_blocks import Section, Table
-from pipelines.pages.model_card_html import card_page
-from pipelines.pages.model_card_markdown import card_markdown
-from pipelines.pages.model_card_story import story
+from pipelines.pages.model_card import Card, read_card
+from pipelines.pages.model_status import version_status
 from pipelines.pages.reports import cards, known_reports, read_report
 from pipelines.promotion import Proposal, approvals, keep, model_card, outcome, promote, register, rollback
 from pipelines.promotion.model_card_figures import intervals
@@ -38,16 +36,31 @@ class Page(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()
         self.tags: list[str] = []
+        self.inside = ""
         self.attributes: list[tuple[str, str | None]] = []
         self.words: list[str] = []
+        self.cells: list[str] = []
+        self.headings: list[str] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += attrs
+        if tag in ("th", "td"):
+            self.cells.append("")
+        if tag == "h2":
+            self.headings.append("")
+        self.inside = tag if tag not in ("em", "strong") else self.inside
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = "" if tag not in ("em", "strong") else self.inside
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
+        if self.inside in ("th", "td"):
+            self.cells[-1] += data
+        if self.inside == "h2":
+            self.headings[-1] += data
 
 
 def record_of(world: World, version: int = 1) -> dict[str, Any]:
@@ -133,18 +146,16 @@ def test_the_features_that_cause_the_label_are_the_important_ones(one_champion: 
 def test_page_and_markdown_say_the_same(two_champions: World) -> None:
     for version in (1, 2):
         card = read_card(two_champions.workspace, "parcels", version)
-        words = " ".join(Page(card.page).words)
-        shown = blocks(record_of(two_champions, version), two_champions.workspace.ledger.decisions("parcels"))
-        tables = [b if isinstance(b, Table) else b.table for b in shown if hasattr(b, "head") or hasattr(b, "table")]
-        figures = [cell for t in tables for row in t.rows for cell in row if any(c.isdigit() for c in cell)]
-        assert len(figures) > 80
-        plain = card.markdown.replace("\\", "")
-        for figure in figures:
-            assert " ".join(figure.split()).replace(">", "&gt;").replace("<", "&lt;") in plain
-            assert figure in words
-        assert [b.title for b in shown if isinstance(b, Section)] == [
-            line.removeprefix("## ") for line in card.markdown.splitlines() if line.startswith("## ")
-        ]
+        page, lines = Page(card.page), card.markdown.splitlines()
+        rows = [line[2:-2].split(" | ") for line in lines if line.startswith("| ") and "---" not in line]
+        cells = [unescape(re.sub(r"\\(.)", r"\1", cell)) for row in rows for cell in row]
+        assert sum(any(c.isdigit() for c in cell) for cell in cells) > 80
+        assert [cell.strip("*") for cell in cells] == page.cells
+        assert [line.removeprefix("## ") for line in lines if line.startswith("## ")] == page.headings
+        # The plots say it too.
+        importances = record_of(two_champions, version)["importances"]["features"]
+        drawn = re.findall(r">([+-]\d\.\d{4}) +\(([+-]\d\.\d{4}) to ([+-]\d\.\d{4})\)</text>", card.page)
+        assert drawn == [tuple(f"{f[k]:+.4f}" for k in ("mean", "low", "high")) for f in importances]
 
 
 def test_hostile_text_is_shown_and_does_nothing(one_champion: World) -> None:
@@ -152,12 +163,12 @@ def test_hostile_text_is_shown_and_does_nothing(one_champion: World) -> None:
     record["slices"] = [s | {"value": HOSTILE} for s in record["slices"]]
     record["importances"]["features"][0]["feature"] = HOSTILE
     made = Decision(HOSTILE, "parcels", Kind.PROMOTED, "p", HOSTILE, HOSTILE, "r", {}, 1, "2024-03-09")
-    shown = blocks(record, [made])
-    page = Page(card_page(heading(record), shown))
+    card = Card(record, [made])
+    page = Page(card.page)
     assert not {"script", "img", "iframe", "link", "a", "object"} & set(page.tags)
     assert not [n for n, v in page.attributes if n.startswith("on") or n == "src" or ("javascript" in str(v) and n == "href")]
     assert HOSTILE in " ".join(page.words)
-    markdown = card_markdown(heading(record), shown)
+    markdown = card.markdown
     assert "<" not in markdown
     assert "](" not in markdown.replace("\\](", "")
     heads = [line for line in markdown.splitlines() if line.startswith("| ")]
@@ -189,8 +200,8 @@ def challenger(world: World, use_case: UseCase) -> Judged:
 
 
 def status(world: World, version: int) -> tuple[str, str]:
-    told = story(record_of(world, version), world.workspace.ledger.decisions("parcels"))
-    return told.word, told.approved
+    found = version_status(record_of(world, version), world.workspace.ledger.decisions("parcels"))
+    return found.word, found.approved
 
 
 def test_what_is_kept_has_no_card_and_what_waits_says_so(one_champion: World, simple_only: UseCase) -> None:
@@ -224,7 +235,7 @@ def page_of(world: World, version: int) -> str:
 
 def test_after_a_rollback_both_cards_say_so(two_champions: World) -> None:
     world = two_champions
-    assert status(world, 2) == ("champion", story(record_of(world, 2), world.workspace.ledger.decisions("parcels")).approved)
+    assert status(world, 2)[0] == "champion"
     assert "automatic, by the setting" in status(world, 2)[1]
     rollback(world.workspace, world.use_case, None, "late parcels are missed", "ada")
     assert (status(world, 1)[0], status(world, 2)[0]) == ("champion", "rolled back")
@@ -262,7 +273,7 @@ def test_without_a_champion_there_is_no_card_of_it(published: World) -> None:
 def test_what_is_not_known_is_left_out_and_not_made_up(one_champion: World) -> None:
     record = record_of(one_champion) | {"slices": [], "worth": None, "crashed": ["forest"], "warnings": None}
     record["metrics"] = [m | {"low": None, "high": None} for m in record["metrics"]]
-    markdown = card_markdown(heading(record), blocks(record, []))
+    markdown = Card(record, []).markdown
     assert "No segments are declared" in markdown
     assert "its worth in money is not known" in markdown
     assert "Candidate forest crashed" in markdown
@@ -274,4 +285,4 @@ def test_the_record_is_plain_json(one_champion: World) -> None:
     record = record_of(one_champion)
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record["reproduction"]["digest"] == one_champion.workspace.registry.version("parcels", 1).tags.digest
-    assert content.heading(record) == "Model card: Late parcels, v1"
+    assert Card(record, []).title == "Model card: Late parcels, v1"

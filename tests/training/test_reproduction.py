@@ -12,8 +12,7 @@ import pytest
 from pipelines.__main__ import main
 from pipelines.commands import stages
 from pipelines.errors import PermanentError
-from pipelines.pages.model_card import blocks
-from pipelines.promotion import model_card
+from pipelines.pages.model_card import read_card
 from pipelines.training.reproduction import CONFIGURATION_FILE, reproduce
 from pipelines.use_case import UseCase
 from pipelines.workspace import Model, Registry, StageRun
@@ -71,10 +70,10 @@ def test_without_the_configuration_of_then_todays_is_used_with_a_warning(
     one_champion: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRAINYARD_USE_CASES", str(USE_CASES))
-    monkeypatch.setattr("pipelines.training.reproduction.CONFIGURATION_FILE", "another.json")
+    monkeypatch.setattr("pipelines.workspace.registry.CONFIGURATION_FILE", "another.json")
     done = reproduce(one_champion.workspace, "parcels", 1)
     assert done.identical
-    assert any("its run kept no another.json: today's parcels.yaml was used" in w for w in done.warnings)
+    assert any("its run kept no use_case.json: today's parcels.yaml was used" in w for w in done.warnings)
 
 
 def test_what_is_not_as_it_was_is_named_and_fails_nothing(one_champion: World, recorded: Any) -> None:
@@ -114,8 +113,7 @@ def test_a_version_that_was_not_refitted_is_the_judged_one(published: World, sim
     assert done.identical
     assert not done.refitted
     assert {m.metric for m in done.metrics} >= {"auc", "log_loss", "calibration_error"}
-    record = model_card.load_record(published.workspace, "parcels", 1)
-    assert "fitted once more" not in str(blocks(record, []))
+    assert "fitted once more" not in read_card(published.workspace, "parcels", 1).markdown
 
 
 def test_a_changed_seed_is_found(published: World, simple_only: UseCase, recorded: Any) -> None:

@@ -69,7 +69,7 @@ DEFECTS = [
     ("sources.shipments.time_column", "ship_day", r"time_column: 'ship_day' is no column .*did you mean 'ship_date'\?"),
     ("sources.shipments.time_column", "depot", "'depot' is a string, must be a date or timestamp"),
     ("sources.shipments.encoding", "utf8x", "unknown encoding 'utf8x'"),
-    ("sources.shipments.delimiter", "||", r"delimiter: .*at most 1 character"),
+    ("sources.shipments.delimiter", "||", r"delimiter: must be one byte"),
     ("sources.shipments.uri", "{landing}/{month}.csv", r"only \{landing\} and \{partition\} are filled in"),
 ]  # fmt: skip
 

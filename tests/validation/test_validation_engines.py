@@ -92,7 +92,7 @@ EVERYTHING = Contract.model_validate(
             "flag": {"type": "boolean", "values": ["true"]},
             "perhaps": {"type": "boolean", "nullable": True, "values": ["false"]},
             "day": {"type": "date", "min": "2024-02-29", "max": "2024-03-01"},
-            "last": {"type": "date", "nullable": True, "values": ["2024-03-01", "9999-12-31"]},
+            "last": {"type": "date", "nullable": True, "values": ["2024-03-01", "2261-12-31"]},
             "begin": {"type": "timestamp", "min": "2024-03-01T00:00:00+01:00", "max": "2024-03-02"},
             "end": {"type": "timestamp", "nullable": True, "values": ["2024-03-01T12:00:00Z"]},
         },

@@ -10,7 +10,8 @@ import yaml
 
 from pipelines.errors import PermanentError
 from pipelines.use_case import ROOT, read_use_case
-from pipelines.workspace.environment import approvers_of, load_environment, open_workspace, usable_use_cases
+from pipelines.workspace.environment import approvers_of, load_environment, usable_use_cases
+from pipelines.workspace.workspace import open_workspace
 
 NAMES = sorted(f.stem for f in (ROOT / "conf" / "environments").glob("*.yaml"))
 NEEDED = {"LAKE_BUCKET": "workspace", "MLFLOW_TRACKING_URI": "http://127.0.0.1:5000", "GOOGLE_CLOUD_PROJECT": "workspace"}
@@ -60,7 +61,7 @@ def test_a_default_stands_for_a_variable_that_is_unset_or_empty(
 
 def test_an_unknown_environment_names_those_that_there_are(variables: pytest.MonkeyPatch) -> None:
     variables.setenv("TRAINYARD_ENVIRONMENT", "azure")
-    with pytest.raises(PermanentError, match="no environment 'azure'; there are aws, cluster, gcp, local"):
+    with pytest.raises(PermanentError, match="no environment 'azure'; there are aws, compose, gcp, local"):
         load_environment()
 
 

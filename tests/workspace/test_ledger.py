@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pipelines.errors import PermanentError
-from pipelines.workspace.environment import Workspace
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.ledger import Decision, Kind, Ledger
+from pipelines.workspace.workspace import Workspace
 
 PROMOTION = Decision(
     "promoted/1", "parcels", Kind.PROMOTED, "2024-03-01", "It is better.", "gates", "run",

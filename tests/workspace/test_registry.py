@@ -21,7 +21,7 @@ from sklearn.preprocessing import FunctionTransformer
 from pipelines.errors import PermanentError
 from pipelines.training import make_pipeline as candidate_pipeline
 from pipelines.use_case import Candidate, UseCase
-from pipelines.workspace.model_files import MODEL_FILE, digest_of_files, load_model
+from pipelines.workspace.model import MODEL_FILE, digest_of_model, load_model
 from pipelines.workspace.registry import CHAMPION, Registry
 from pipelines.workspace.tags import DIGEST_TAG, VersionTags
 from tests import synthetic
@@ -76,7 +76,7 @@ def test_a_loaded_candidate_predicts_what_it_predicted_before(name: str, tmp_pat
     pipeline = candidate_pipeline(use_case, CANDIDATES[name], {}, 1).fit(frame[names], label)
     skops.io.dump(pipeline, tmp_path / MODEL_FILE)
     (tmp_path / "MLmodel").write_text(yaml.safe_dump({"metadata": {"trainyard": f'{{"features": {names}}}'.replace("'", '"')}}))
-    model = load_model(tmp_path, "x", 1, digest_of_files(tmp_path))
+    model = load_model(tmp_path, "x", 1, digest_of_model(tmp_path))
     assert (model.predict(frame) == pipeline.predict_proba(frame[names])[:, 1]).all()
 
 
@@ -115,7 +115,7 @@ def test_an_untrusted_type_is_refused_at_loading_whatever_the_folder_says_of_its
     about = {"metadata": {"trainyard": "{}"}, "flavors": {"sklearn": {"skops_trusted_types": trusted}}}
     (tmp_path / "MLmodel").write_text(yaml.safe_dump(about))
     with pytest.raises(PermanentError, match=r"models v3: holds types outside the allow-list: .*innocent"):
-        load_model(tmp_path, "models", 3, digest_of_files(tmp_path))
+        load_model(tmp_path, "models", 3, digest_of_model(tmp_path))
 
 
 def _forge(file: Path, how: str) -> None:
@@ -192,7 +192,6 @@ def test_an_alias_names_a_version_or_nothing(one_champion: World) -> None:
 def test_two_registries_in_one_process_do_not_mix(one_champion: World, tmp_path: Path) -> None:
     """MLflow's address is global to the process: each registry has to set its own."""
     ours, other = one_champion.workspace.registry, Registry(f"sqlite:///{tmp_path}/other.db", f"file://{tmp_path}/other")
-    shutil.copy(tmp_path / "mlflow" / "mlflow.db", tmp_path / "other.db")
     model = ours.load("parcels", 1)
     uri = logged(other, fitted(RandomForestClassifier(n_estimators=2)))
     assert ours.load("parcels", 1).meta == model.meta
@@ -203,4 +202,4 @@ def test_two_registries_in_one_process_do_not_mix(one_champion: World, tmp_path:
 def test_types_of_a_plain_boosting_are_on_the_allow_list(tmp_path: Path) -> None:
     skops.io.dump(fitted(HistGradientBoostingClassifier(max_iter=3)), tmp_path / MODEL_FILE)
     (tmp_path / "MLmodel").write_text(yaml.safe_dump({"metadata": {"trainyard": '{"features": ["a", "b"]}'}}))
-    assert np.isfinite(load_model(tmp_path, "x", 1, digest_of_files(tmp_path)).predict(rows())).all()
+    assert np.isfinite(load_model(tmp_path, "x", 1, digest_of_model(tmp_path)).predict(rows())).all()

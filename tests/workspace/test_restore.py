@@ -17,10 +17,10 @@ from pipelines.results import Published
 from pipelines.use_case import Partition, UseCase, quarantine_table
 from pipelines.workspace import StageRun
 from pipelines.workspace.commits import CommitRecord
-from pipelines.workspace.environment import Workspace, open_workspace
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.ledger import Kind
 from pipelines.workspace.restoring import restorable, restore
+from pipelines.workspace.workspace import Workspace, open_workspace
 from tests import synthetic
 from tests.conftest import USE_CASES
 

@@ -1,12 +1,12 @@
-"""Who is champion: the ledger says so, and the registry's alias follows it."""
+"""The registry's alias `champion`: it follows the ledger, which says who is champion."""
 
 from __future__ import annotations
 
 from pipelines.errors import PermanentError
 from pipelines.use_case import Partition, UseCase, predictions_table
-from pipelines.workspace.environment import Workspace
 from pipelines.workspace.ledger import Champion, Decision, Kind
 from pipelines.workspace.registry import CHAMPION
+from pipelines.workspace.workspace import Workspace
 
 _ACTOR = "alias check"
 

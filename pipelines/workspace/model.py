@@ -1,18 +1,21 @@
-"""A model's files: what may be in them, their digest, and what was recorded with the pipeline."""
+"""A registered model's files: saved as skops, loaded only after their types and digest were checked."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from pipelines.errors import PermanentError
+from pipelines.use_case import Definitions
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
     from sklearn.pipeline import Pipeline
 
 MODEL_FILE = "model.skops"
@@ -37,6 +40,26 @@ TRUSTED_TYPES = frozenset(
 )
 
 
+class ModelMeta(TypedDict):
+    """What a version carries to be served, judged and rebuilt. `holdout`: scores of what was judged, where it was refitted."""
+
+    use_case: str
+    features: list[str]
+    definitions: NotRequired[Definitions]  # not with versions from before they were recorded
+    candidate: str
+    params: dict[str, object]
+    partition: str
+    partitions: list[str]
+    versions: dict[str, int]
+    holdout_from: str
+    trained_through: str
+    seed: int
+    configuration: str
+    code: str
+    lock: str
+    holdout: NotRequired[dict[str, float | int | None]]
+
+
 @dataclass(frozen=True)
 class Model:
     """A loaded version: the scikit-learn pipeline, and what was recorded with it."""
@@ -44,10 +67,10 @@ class Model:
     name: str
     version: int
     pipeline: Pipeline
-    meta: dict[str, Any]
+    meta: ModelMeta
     signature: dict[str, str] | None = None  # input column -> MLflow's type
 
-    def predict(self, rows: pd.DataFrame) -> np.ndarray[Any, Any]:
+    def predict(self, rows: pd.DataFrame) -> NDArray[np.float64]:
         """Probability of the positive label per row; columns are taken by name."""
         missing = [c for c in self.meta["features"] if c not in rows.columns]
         if missing:
@@ -63,16 +86,21 @@ def load_model(folder: Path, name: str, version: int, digest: str) -> Model:
     import skops.io
 
     file = folder / MODEL_FILE
-    if digest_of_files(folder) != digest:
+    if digest_of_model(folder) != digest:
         raise PermanentError(
             f"{name} v{version}: the model file is not the one that was registered (its SHA-256 differs); "
             "do not use it: roll back, and find out who wrote to the artifact store"
         )
     types = check_types(skops.io.get_untrusted_types(file=file), f"{name} v{version}")
-    about = _about(folder)
-    columns = json.loads((about["signature"] or {}).get("inputs") or "[]")
-    signature = {c["name"]: c["type"] for c in columns} or None
-    return Model(name, version, skops.io.load(file, trusted=types), json.loads(about["trainyard"]), signature)
+    described = _described(folder)
+    columns = json.loads((described["signature"] or {}).get("inputs") or "[]")
+    return Model(
+        name=name,
+        version=version,
+        pipeline=skops.io.load(file, trusted=types),
+        meta=json.loads(described["trainyard"]),
+        signature={c["name"]: c["type"] for c in columns} or None,
+    )
 
 
 def kept_and_loaded(pipeline: Pipeline, where: str) -> Pipeline:
@@ -87,7 +115,7 @@ def kept_and_loaded(pipeline: Pipeline, where: str) -> Pipeline:
     return skops.io.loads(data, trusted=check_types(skops.io.get_untrusted_types(data=data), where))
 
 
-def check_types(types: list[str], where: str) -> list[str]:
+def check_types(types: Iterable[str], where: str) -> list[str]:
     """Return `types` if each is on the allow-list.
 
     Raises:
@@ -97,25 +125,39 @@ def check_types(types: list[str], where: str) -> list[str]:
     if unknown:
         raise PermanentError(
             f"{where}: holds types outside the allow-list: {', '.join(unknown)}; it is not loaded. If they are "
-            "yours and harmless, add them to TRUSTED_TYPES in pipelines/workspace/model_files.py"
+            "yours and harmless, add them to TRUSTED_TYPES in pipelines/workspace/model.py"
         )
     return list(types)
 
 
-def digest_of_files(folder: Path) -> str:
+def digest_of_model(folder: Path) -> str:
     """Of the model file, and of what we read from the file about it: features and dates decide what is served, and to whom."""
-    about = json.dumps(_about(folder), sort_keys=True).encode()
-    return hashlib.sha256((folder / MODEL_FILE).read_bytes() + about).hexdigest()
+    described = json.dumps(_described(folder), sort_keys=True).encode()
+    return hashlib.sha256((folder / MODEL_FILE).read_bytes() + described).hexdigest()
 
 
-def _about(folder: Path) -> dict[str, Any]:
+class _Described(TypedDict):
+    trainyard: str
+    signature: dict[str, str] | None
+
+
+def _described(folder: Path) -> _Described:
+    """What MLflow's own file beside the model says that we go by."""
     import yaml
 
     found = yaml.safe_load((folder / "MLmodel").read_text())
-    return {"trainyard": found["metadata"]["trainyard"], "signature": found.get("signature")}
+    return _Described(trainyard=found["metadata"]["trainyard"], signature=found.get("signature"))
+
+
+def with_nulls(example: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as doubles, missing in the first row."""
+    numbers = example.select_dtypes("number").astype(float)
+    numbers.iloc[0] = float("nan")
+    return example.assign(**numbers)
 
 
 def requirements() -> list[str]:
+    """What a model needs to be loaded."""
     from importlib.metadata import version
 
     return [f"{name}=={version(name)}" for name in ("scikit-learn", "skops", "numpy", "pandas", "mlflow")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.scoring import score
 from pipelines.workspace import StageRun
-from pipelines.workspace.champion import check_alias
+from pipelines.workspace.alias import check_alias
 from pipelines.workspace.ledger import Kind
 from pipelines.workspace.registry import CHAMPION
 from tests.conftest import World

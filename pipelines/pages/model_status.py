@@ -1,13 +1,13 @@
-"""What became of a version, told from the ledger's decisions: pure functions."""
+"""What became of a model version, by the ledger's decisions: pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
-from pipelines.pages.figures import moment
+from pipelines.pages.rendering import moment
+from pipelines.results import from_json
 from pipelines.workspace import Decision, Kind
 
 _ANSWERS = (Kind.ASKED, Kind.APPROVED)
@@ -15,7 +15,17 @@ _MOVES = (Kind.PROMOTED, Kind.ROLLED_BACK, Kind.ALIAS_ACCEPTED)
 
 
 @dataclass(frozen=True)
-class Story:
+class Registration:
+    """What the record of a version says of how it was registered."""
+
+    version: int
+    made_at: str
+    approval: str
+    approvers: str
+
+
+@dataclass(frozen=True)
+class VersionStatus:
     """In a word, in a sentence, and decision by decision, oldest first. `approved`: who and when, or why nobody."""
 
     word: str
@@ -24,53 +34,56 @@ class Story:
     decisions: tuple[Decision, ...]
 
 
-def story(record: dict[str, Any], decisions: Sequence[Decision]) -> Story:
-    version = int(record["version"])
+def version_status(record: Mapping[str, object], decisions: Sequence[Decision]) -> VersionStatus:
+    registered = from_json(Registration, record)
     moves = sorted((d for d in decisions if d.kind in _MOVES), key=lambda d: (str(d.effective_from), d.at))
-    word, sentence = _now(version, record, moves, decisions)
-    return Story(word, sentence, _approved(version, record, decisions), tuple(_about(version, moves, decisions)))
+    word, sentence = _now(registered, moves, decisions)
+    return VersionStatus(
+        word=word,
+        sentence=sentence,
+        approved=_approved(registered, decisions),
+        decisions=tuple(_about(registered.version, moves, decisions)),
+    )
 
 
-def _now(version: int, record: dict[str, Any], moves: Sequence[Decision], decisions: Sequence[Decision]) -> tuple[str, str]:
-    mine = [i for i, d in enumerate(moves) if d.model_version == version]
+def _now(registered: Registration, moves: Sequence[Decision], decisions: Sequence[Decision]) -> tuple[str, str]:
+    mine = [i for i, d in enumerate(moves) if d.model_version == registered.version]
     if not mine:
-        return _never(version, record, moves, decisions)
+        return _never(registered, moves, decisions)
     last = moves[mine[-1]]
     if mine[-1] == len(moves) - 1:
         again = " again" if last.kind == Kind.ROLLED_BACK else ""
         return "champion", f"It is the champion{again}: it serves from {last.effective_from} on, since {moment(last.at)}."
-    after = next(d for d in moves[mine[-1] + 1 :] if d.model_version != version)
+    after = next(d for d in moves[mine[-1] + 1 :] if d.model_version != registered.version)
     if after.kind == Kind.ROLLED_BACK:
         return "rolled back", f"It was rolled back on {moment(after.at)} by {after.actor}. {_ended(after.why)}"
     return "replaced", f"It was replaced by v{after.model_version}, which serves from {after.effective_from} on."
 
 
-def _never(version: int, record: dict[str, Any], moves: Sequence[Decision], decisions: Sequence[Decision]) -> tuple[str, str]:
-    last = _last_answer(version, decisions)
+def _never(registered: Registration, moves: Sequence[Decision], decisions: Sequence[Decision]) -> tuple[str, str]:
+    last = _last_answer(registered.version, decisions)
     if last and last.kind == Kind.KEPT:
         return "not promoted", f"It was not promoted; decided on {moment(last.at)} by {last.actor}."
     if last and last.kind == Kind.APPROVED:
         return "approved", f"It was approved on {moment(last.at)} by {last.actor}, and is not promoted yet."
-    if moves and moves[-1].at > str(record["made_at"]):
+    if moves and moves[-1].at > registered.made_at:
         return "never promoted", f"It was never promoted; v{moves[-1].model_version} serves."
-    if record["approval"] == "required":
-        return (
-            "awaiting approval",
-            f"It waits for an approval by the group {record['approvers']}; until then it does not serve.",
-        )
+    if registered.approval == "required":
+        waits = f"It waits for an approval by the group {registered.approvers}; until then it does not serve."
+        return "awaiting approval", waits
     return "registered", "It is registered and not promoted yet."
 
 
-def _approved(version: int, record: dict[str, Any], decisions: Sequence[Decision]) -> str:
-    promoted = [d for d in decisions if d.kind == Kind.PROMOTED and d.model_version == version]
-    last = _last_answer(version, decisions)
-    if promoted and record["approval"] == "automatic":
+def _approved(registered: Registration, decisions: Sequence[Decision]) -> str:
+    promoted = [d for d in decisions if d.kind == Kind.PROMOTED and d.model_version == registered.version]
+    last = _last_answer(registered.version, decisions)
+    if promoted and registered.approval == "automatic":
         return f"automatic, by the setting of the use case, {moment(promoted[-1].at)}"
     if promoted:
         return f"by {promoted[-1].actor}, {moment(promoted[-1].at)}"
     if last and last.kind != Kind.ASKED:
         return f"{'refused: ' if last.kind == Kind.KEPT else 'by '}{last.actor}, {moment(last.at)}"
-    return "awaiting approval" if record["approval"] == "required" else "automatic, by the setting of the use case"
+    return "awaiting approval" if registered.approval == "required" else "automatic, by the setting of the use case"
 
 
 def _last_answer(version: int, decisions: Sequence[Decision]) -> Decision | None:

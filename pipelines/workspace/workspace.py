@@ -1,0 +1,32 @@
+"""The workspace: everything outside the process that a step may touch, opened in one place and passed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipelines.workspace.environment import Environment, load_environment
+from pipelines.workspace.lake import Lake
+from pipelines.workspace.ledger import Ledger
+from pipelines.workspace.registry import Registry
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Everything outside the process that a step may touch. Made here, passed in; tests make one in `tmp_path`."""
+
+    environment: Environment
+    lake: Lake
+    registry: Registry
+    ledger: Ledger
+    run: str
+
+    def fill(self, uri: str, **values: str) -> str:
+        return uri.format(landing=self.environment.landing, **values)
+
+
+def open_workspace(run: str = "cli") -> Workspace:
+    """The lake, the registry and the ledger of this environment. `run` names who is at work, in commits and decisions."""
+    environment = load_environment()
+    lake = Lake(environment.lake.root, environment.lake.options)
+    registry = Registry(environment.registry.tracking_uri, environment.registry.artifacts)
+    return Workspace(environment=environment, lake=lake, registry=registry, ledger=Ledger(lake), run=run)
