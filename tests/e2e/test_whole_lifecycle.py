@@ -12,13 +12,13 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
 from ipaddress import ip_address
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
+from markupsafe import escape
 
 from pipelines.errors import PermanentError
 from pipelines.local import processes, services, summary

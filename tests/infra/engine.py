@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.reading import ask, read_env
+from tests.infra.reading import ask, read_env, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,7 +62,6 @@ class Stack:
     checkout: Path
     name: str
     output: dict[str, str] = field(default_factory=dict)
-    _token: tuple[float, str] = (0.0, "")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -136,16 +135,24 @@ class Stack:
     def mlflow(self) -> str:
         return f"http://127.0.0.1:{self.settings['MLFLOW_PORT']}"
 
+    @cached_property
+    def token(self) -> str:
+        login = {"username": "admin", "password": self.secrets["AIRFLOW_ADMIN_PASSWORD"]}
+        status, answer = ask(f"{self.airflow}/auth/token", login)
+        assert status == 201, answer
+        return str(answer["access_token"])
+
     def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """One call of Airflow's API through the published port, as admin."""
-        if time.monotonic() - self._token[0] > 600:
-            login = {"username": "admin", "password": self.secrets["AIRFLOW_ADMIN_PASSWORD"]}
-            status, answer = ask(f"{self.airflow}/auth/token", login)
-            assert status == 201, answer
-            self._token = (time.monotonic(), answer["access_token"])
-        status, answer = ask(f"{self.airflow}/api/v2/{path}", body, {"Authorization": f"Bearer {self._token[1]}"})
-        assert status < 300, f"{path}: {status} {answer}"
-        return answer
+        """One call of Airflow's API through the published port, as admin; asked again while its database comes back."""
+        answers: list[Any] = []
+
+        def answered() -> bool:
+            answers[:] = ask(f"{self.airflow}/api/v2/{path}", body, {"Authorization": f"Bearer {self.token}"})
+            return bool(answers[0] < 500)
+
+        wait_for(answered, 60)
+        assert answers[0] < 300, f"{path}: {answers}"
+        return answers[1]
 
 
 def require_engine() -> None:

@@ -317,6 +317,7 @@ def test_the_sweep_obeys_the_retention(workspace: Workspace, use_case: UseCase, 
 
 def test_a_quarantine_of_before_opens_as_it_is(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     """Its text is the values as JSON, without a header; a row that could not be split has its line."""
+    use_case = contracted(use_case, max_rejected_share=0.5)
     ingest(workspace, use_case, day, lines(day, "toolong") + "1,2\n")
     values = {**{k: str(v) for k, v in synthetic.parcels(day, 15)[0].iloc[0].items()}, "carrier": "toolong"}
     (ragged,) = [row for row in workspace.lake.read(QUARANTINE).to_pylist() if row["rule"] == "row.columns"]

@@ -158,7 +158,7 @@ def test_a_chart_shows_hostile_names_as_they_are() -> None:
     "text", ["__b__", "a_b", "*a* `b` ~~c~~", "a | b", "[a](http://b)", "&lt;b>", "\\*a", "# a", "<http://a>", HOSTILE]
 )
 def test_markdown_shows_text_as_it_is(text: str) -> None:
-    shown = Elements(model_card._html(f"- x {rendering.plain(text)} x\n\n| a |\n| --- |\n| {rendering.plain(text)} |\n"))
+    shown = Elements(str(model_card._html(f"- x {rendering.plain(text)} x\n\n| a |\n| --- |\n| {rendering.plain(text)} |\n")))
     assert {tag for tag, _ in shown.tags} == {"ul", "li", "div", "table", "thead", "tbody", "tr", "th", "td"}
     assert shown.text.count(text) == 2
 
