@@ -230,8 +230,11 @@ class Registry:
         return digest
 
     def _download(self, uri: str, where: str = "the registry") -> Path:
-        with classified(where):
-            folder = Path(self.mlflow.artifacts.download_artifacts(uri))
+        try:
+            with classified(uri):
+                folder = Path(self.mlflow.artifacts.download_artifacts(uri))
+        except PermanentError as error:
+            raise PermanentError(f"{where}: {GONE} ({error})") from None
         if not (folder / "MLmodel").is_file():
             raise PermanentError(f"{where}: {GONE}")
         return folder
