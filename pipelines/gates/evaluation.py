@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.assessment import Assessed, log_report
-from pipelines.errors import PermanentError
+from pipelines.errors import PermanentError, redact
 from pipelines.gates.choice import Scorer, plainest, scorer, settle
 from pipelines.gates.evidence import Array, Challenger, Evidence
 from pipelines.gates.inference_server import warm_up
@@ -146,8 +146,9 @@ def _champion_scores(training: TrainingRun) -> tuple[Array | None, str | None]:
         return model.predict(training.rows.holdout), None
     # What the version itself lacks is evidence, and fails the gate; a registry that does not answer is asked again.
     except (PermanentError, ValueError, TypeError, LookupError, ArithmeticError) as error:
-        _log.exception("champion v%s could not score the holdout", plan.champion)
-        return None, f"v{plan.champion} failed: {type(error).__name__}: {error}"
+        problem = redact(f"v{plan.champion} failed: {type(error).__name__}: {error}")
+        _log.warning("the champion could not score the holdout: %s", problem)
+        return None, problem
 
 
 def _why(chosen: Trained, verdicts: tuple[Verdict, ...], crashed: tuple[str, ...]) -> str:
