@@ -18,6 +18,7 @@ from itertools import zip_longest
 from typing import Any
 
 from pyspark.errors import AnalysisException
+from pyspark.logger import PySparkLogger
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
@@ -232,6 +233,7 @@ def main(argv: list[str]) -> None:
     options, spark = parser.parse_args(argv), SparkSession.builder.appName("build_features").getOrCreate()
     # A failure is explained in one line: nobody has to look for it among the frames of every attempt.
     spark.sparkContext.setLogLevel("OFF")
+    PySparkLogger.getLogger("SQLQueryContextLogger").disabled = True
     try:
         plan = json.loads(spark.read.text(options.plan, wholetext=True).collect()[0][0])
         tables = {name: read(spark, source) for name, source in plan["inputs"].items()}

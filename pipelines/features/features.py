@@ -120,7 +120,7 @@ def build(workspace: Workspace, plan: FeaturePlan) -> None:
     ]
     done = subprocess.run(command, env=spark_environment(), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise PermanentError(f"{plan.uri}: the Spark job failed: {_why(done.stderr)}")
+        raise PermanentError(f"{plan.uri}: the Spark job failed: {_why(done.stdout + done.stderr)}")
 
 
 def publish(run: StageRun, plan: FeaturePlan) -> TableSlice:
@@ -215,6 +215,6 @@ def spark_environment() -> dict[str, str]:
 
 
 def _why(text: str) -> str:
-    """The job's own explanation; without one, it did not come that far."""
+    """The job's own explanation; without one, it did not come that far. `spark-submit` prints a job's stderr on its stdout."""
     _, found, why = text.rpartition(WHY)
     return why.splitlines()[0].strip() if found else text[-500:]

@@ -1,4 +1,8 @@
-"""Which rows go to quarantine, by which rule of the contract, whether they are too many, and how the quarantine keeps them."""
+"""Which rows go to quarantine, by which rule of the contract, whether they are too many, and how the quarantine keeps them.
+
+A rule of severity `reject` sends its rows here (`auditing.split_rows` asks `validation.check` which ones); `fail` stops the
+partition, `warn` only says so. Tests: tests/ingestion/test_ingestion.py.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The retraining policy: a pure function of state, never of counts of events, to a decision.
 
 The cause comes first: a data fault is mended, not learnt; drift with loss asks for a new model; drift without loss is
-watched. Then the brakes: cooldown, new labels, one training in flight.
+watched. Then the brakes: cooldown and new labels. Its limits of loss and drift are those of `monitoring:`.
 """
 
 from __future__ import annotations

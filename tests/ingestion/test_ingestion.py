@@ -1,4 +1,4 @@
-"""Ingestion: what breaks the contract is not published, what is published is counted, and a message names source and rule."""
+"""Ingestion: what breaks the contract goes to quarantine, what is published is counted, a message names source and rule."""
 
 from __future__ import annotations
 

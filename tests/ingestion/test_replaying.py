@@ -1,4 +1,4 @@
-"""Quarantine and replay: what passes by now moves, once; what fails stays; a crash at any point is mended by a re-run."""
+"""Replay of the quarantine: what passes by now moves, once; what fails stays; a crash at any point is mended by a re-run."""
 
 from __future__ import annotations
 
