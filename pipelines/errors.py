@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 _USER_IN_ADDRESS = re.compile(r"(\w[\w+.-]*://)[^/@\s'\"]+@")
-_FEWEST = 4  # a shorter secret is found in every other word
+_FEWEST = 6  # a shorter secret is found in every other word
 _secrets: set[str] = set()
 
 

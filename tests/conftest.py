@@ -57,6 +57,12 @@ def make_workspace(folder: Path, run: str = "test") -> Workspace:
     return Workspace(environment, lake, registry, Ledger(lake), run)
 
 
+@pytest.fixture(autouse=True)
+def _secrets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test's environment keeps secret is no secret of the next."""
+    monkeypatch.setattr("pipelines.errors._secrets", set())
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """Everything outside the process, in `tmp_path`; nothing of one test is seen by another."""

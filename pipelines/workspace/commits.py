@@ -40,7 +40,7 @@ class CommitRecord:
         # The ledger's commits have had no prefix from the start.
         prefix = "" if self.decision else _PREFIX
         found = {prefix + f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: redact(_text(v)) for k, v in found.items() if v is not None}
+        return {k: _text(v) for k, v in found.items() if v is not None}
 
     @classmethod
     def of(cls, metadata: Mapping[str, object]) -> CommitRecord:
@@ -56,8 +56,8 @@ class CommitRecord:
 
 def _text(value: object) -> str:
     if isinstance(value, dict):
-        return json.dumps(value, sort_keys=True)
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+        return json.dumps(value, sort_keys=True)  # names and digests
+    return redact(",".join(value) if isinstance(value, tuple) else str(value))
 
 
 class CommitInfo(TypedDict):

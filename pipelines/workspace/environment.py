@@ -21,7 +21,8 @@ from pipelines.use_case import ROOT, UseCase, load_use_cases, nearest
 class Place(BaseModel):
     """What every part of an environment's file shares."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What was filled in may be a secret.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class LakeSettings(Place):

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, redact
+from pipelines.results import to_json
 from pipelines.use_case import decisions_table
 from pipelines.workspace.commits import CommitRecord
 from pipelines.workspace.lake import Lake
@@ -143,8 +144,8 @@ class Ledger:
     def _append(self, decision: Decision, allowed: Callable[[], bool]) -> bool:
         import pyarrow as pa
 
-        evidence = redact(json.dumps(decision.evidence, sort_keys=True, allow_nan=False))
-        row = {**asdict(decision), "why": redact(decision.why), "evidence": evidence}
+        evidence = to_json(json.loads(json.dumps(decision.evidence, allow_nan=False)))
+        row = {**asdict(decision), "why": redact(decision.why), "evidence": json.dumps(evidence, sort_keys=True)}
         rows = pa.Table.from_pylist([{k: v for k, v in row.items() if k != "partition"}], schema=_schema())
 
         def check() -> bool:

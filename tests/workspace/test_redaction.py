@@ -94,5 +94,19 @@ def test_every_way_out_is_redacted(one_champion: World) -> None:
 def test_what_is_no_secret_stays() -> None:
     for text in ("s3://bucket/a@b", "see https://example.org/x@y", "ada@example.org wrote", "file:///var/x", "a :// b @ c"):
         assert redact(text) == text
-    keep_secret("abc")  # too short to be told from a word
-    assert redact("abcdef") == "abcdef"
+    keep_secret("abcde")  # too short to be told from a word
+    assert redact("abcdefg") == "abcdefg"
+    keep_secret("abcdef")
+    assert redact("abcdefg") == "***g"
+
+
+def test_a_secret_that_reads_like_json_spoils_no_record(one_champion: World) -> None:
+    """The words of the evidence are redacted, not its marks."""
+    for odd in ('": true', '{"why"', "reason"):
+        keep_secret(odd)
+    ledger = one_champion.workspace.ledger
+    ledger.record(
+        Decision("x", "parcels", Kind.KEPT, "2024-03-01", "no reason", "me", "run", {"why": True, "reason": "a reason"})
+    )
+    made = ledger.decisions("parcels")[-1]
+    assert (made.why, made.evidence) == ("no ***", {"why": True, "reason": "a ***"})
