@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from pydantic import TypeAdapter
 
+from pipelines.errors import redact
+
 T = TypeVar("T")
 E = TypeVar("E")
 S = TypeVar("S")
@@ -84,6 +86,9 @@ class Verdict:
     sentence: str
     numbers: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sentence", redact(self.sentence))
+
 
 def guarded(name: str, gate: Callable[[E, S], Verdict], evidence: E, settings: S) -> Verdict:
     """The gate's verdict; an answer that is not yes or no, or not finite, or a crash, is a no."""
@@ -122,7 +127,9 @@ def _plain(value: object, where: str) -> object:
         return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{where} is {value}: a result holds finite numbers or None")
-    if value is None or isinstance(value, str | bool | int | float):
+    if isinstance(value, str):
+        return redact(value)
+    if value is None or isinstance(value, bool | int | float):
         return value
     raise TypeError(f"{where} is a {type(value).__name__}: a result holds plain data only")
 

@@ -57,6 +57,12 @@ def make_workspace(folder: Path, run: str = "test") -> Workspace:
     return Workspace(environment, lake, registry, Ledger(lake), run)
 
 
+@pytest.fixture(autouse=True)
+def _secrets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test's environment keeps secret is no secret of the next."""
+    monkeypatch.setattr("pipelines.errors._secrets", set())
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """Everything outside the process, in `tmp_path`; nothing of one test is seen by another."""
@@ -131,8 +137,12 @@ def _two_champions(_one_champion: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def _copied(source: Path, target: Path) -> Path:
-    """Lake and MLflow's database are copied; the models stay where they were logged, as their addresses say."""
-    shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("artifacts"))
+    """A whole copy; MLflow's database is told that the models lie here now."""
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    database = make_workspace(target).registry.database
+    assert database
+    if database.recorded_places():
+        database.relocate(f"file://{source}/mlflow/artifacts")
     return target
 
 

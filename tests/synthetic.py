@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pipelines.labels import to_labels
-from pipelines.use_case import Partition, UseCase, features_table, labels_table
+from pipelines.use_case import Partition, UseCase, feature_definitions, features_table, labels_table
 from pipelines.workspace import CommitRecord, Workspace, files
 
 FIRST_DAY = "2024-03-01"
@@ -90,8 +90,14 @@ def arrive(workspace: Workspace, partition: Partition, **how: Any) -> None:
 
 def publish(workspace: Workspace, use_case: UseCase, partition: Partition, **how: Any) -> None:
     """Features and labels of one partition straight into the lake, without ingestion and without Spark."""
-    shipments, deliveries = parcels(partition, **how)
+    shipments, _ = parcels(partition, **how)
     publish_features(workspace, use_case, partition, features(partition, shipments, **how))
+    publish_labels(workspace, use_case, partition, **how)
+
+
+def publish_labels(workspace: Workspace, use_case: UseCase, partition: Partition, **how: Any) -> None:
+    """Labels of one partition."""
+    _, deliveries = parcels(partition, **how)
     labels = to_labels(deliveries.assign(delivered_at=pd.to_datetime(deliveries.delivered_at)), use_case)
     _publish(workspace, labels_table(use_case), partition, labels)
 
@@ -109,7 +115,8 @@ def features(partition: Partition, shipments: pd.DataFrame, **how: Any) -> pd.Da
 
 def publish_features(workspace: Workspace, use_case: UseCase, partition: Partition, rows: pd.DataFrame) -> None:
     spec = use_case.features
-    _publish(workspace, features_table(use_case), partition, rows[[spec.key, spec.date, *spec.names]])
+    definitions = feature_definitions(use_case)
+    _publish(workspace, features_table(use_case), partition, rows[[spec.key, spec.date, *spec.names]], definitions)
 
 
 def _late_share(partition: Partition, back: int, **how: Any) -> float:
@@ -117,7 +124,9 @@ def _late_share(partition: Partition, back: int, **how: Any) -> float:
     return float((parcels(before, **how)[1].delay >= 15).mean())
 
 
-def _publish(workspace: Workspace, table: str, partition: Partition, rows: pd.DataFrame) -> None:
+def _publish(
+    workspace: Workspace, table: str, partition: Partition, rows: pd.DataFrame, definitions: dict[str, str] | None = None
+) -> None:
     arrow = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
     staged = workspace.lake.stage(table, partition.key, arrow)
-    workspace.lake.publish(table, partition.key, [staged], CommitRecord(run=workspace.run))
+    workspace.lake.publish(table, partition.key, [staged], CommitRecord(run=workspace.run, definitions=definitions))

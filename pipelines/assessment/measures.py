@@ -15,7 +15,7 @@ from pipelines.assessment.trial import Trial
 from pipelines.errors import TransientError
 from pipelines.training import Rows, TrainingRun
 from pipelines.use_case import UseCase, features_table, labels_table
-from pipelines.workspace import Commit
+from pipelines.workspace import Commit, published_definitions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +174,10 @@ def _differences(training: TrainingRun, key: str, version: int) -> tuple[dict[st
         return {}, sum(file.rows for file in last)
     then, now = (training.lake.read(table, [key], each).to_pandas().set_index(spec.key) for each in versions)
     shared = now.index.intersection(then.index)
-    names = [name for name in spec.names if name in then.columns and name in now.columns]
+    built = published_definitions(training.lake, table, [key], version)[key] or {}
+    # A value by another definition is another feature's: it was built anew for the training, not rewritten.
+    same = [name for name in spec.names if built.get(name, "") in ("", training.plan.definitions.get(name, ""))]
+    names = [name for name in same if name in then.columns and name in now.columns]
     return {name: _unequal(then.loc[shared, name], now.loc[shared, name]) for name in names}, len(shared)
 
 

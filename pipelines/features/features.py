@@ -15,8 +15,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PermanentError
+from pipelines.features.feature_types import as_features
 from pipelines.results import TableSlice
-from pipelines.use_case import ROOT, SNAPSHOT, ColumnType, Partition, UseCase, features_table, source_table, value_text
+from pipelines.use_case import (
+    ROOT,
+    SNAPSHOT,
+    ColumnType,
+    Partition,
+    UseCase,
+    definitions_in_plan,
+    features_table,
+    source_table,
+    value_text,
+)
 from pipelines.workspace import CommitRecord, StageRun, Workspace, list_files, read_bytes, write_bytes
 
 if TYPE_CHECKING:
@@ -122,8 +133,16 @@ def publish(run: StageRun, plan: FeaturePlan) -> TableSlice:
     staged = run.lake.staged_files(table, plan.area)
     if not staged:
         raise PermanentError(f"{table} {run.key}: the Spark job left no files in {plan.area}; read its log")
-    _audit(run.lake.read_staged(table, staged), run.use_case, run.partition, plan.rows_expected)
-    record = CommitRecord(run=run.id, plan=plan.uri, unmatched=_unmatched(run, plan))
+    rows = run.lake.read_staged(table, staged)
+    _audit(rows, run.use_case, run.partition, plan.rows_expected)
+    typed = as_features(rows, run.use_case, f"{table} {run.key}")
+    staged = staged if typed is rows else [run.lake.stage(table, run.key, typed)]
+    record = CommitRecord(
+        run=run.id,
+        plan=plan.uri,
+        definitions=definitions_in_plan(json.loads(read_bytes(plan.uri))),
+        unmatched=_unmatched(run, plan),
+    )
     return run.lake.publish(table, run.key, staged, record)
 
 

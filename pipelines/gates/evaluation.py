@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.assessment import Assessed, log_report
-from pipelines.errors import PermanentError
+from pipelines.errors import PermanentError, redact
 from pipelines.gates.choice import Scorer, plainest, scorer, settle
 from pipelines.gates.evidence import Array, Challenger, Evidence
 from pipelines.gates.inference_server import warm_up
-from pipelines.gates.judgement import MEASURES, judge
+from pipelines.gates.judgement import MEASURES, details, judge
 from pipelines.metrics import scores
 from pipelines.results import Verdict
 from pipelines.training import Trained, TrainingRun
 from pipelines.use_case import money
+from pipelines.workspace import refuse_other_definitions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,6 +94,8 @@ def evaluate_candidates(training: TrainingRun, trained: list[Trained], assessed:
         assessment=assessed,
     )
     _log_in_mlflow(training, result)
+    for gate, found in details(evidence, use_case.gates).items():
+        training.registry.client.log_dict(chosen.run_id, found, f"gates/{gate}.json")
     return result
 
 
@@ -139,11 +142,13 @@ def _champion_scores(training: TrainingRun) -> tuple[Array | None, str | None]:
         model = training.registry.load(training.use_case.name, plan.champion)
         if model.meta["trained_through"] >= plan.holdout_from:
             return None, f"v{plan.champion} was trained through {model.meta['trained_through']}, so it has seen the holdout"
+        refuse_other_definitions(training.registry, training.use_case, model, {plan.partition: plan.definitions})
         return model.predict(training.rows.holdout), None
     # What the version itself lacks is evidence, and fails the gate; a registry that does not answer is asked again.
     except (PermanentError, ValueError, TypeError, LookupError, ArithmeticError) as error:
-        _log.exception("champion v%s could not score the holdout", plan.champion)
-        return None, f"v{plan.champion} failed: {type(error).__name__}: {error}"
+        problem = redact(f"v{plan.champion} failed: {type(error).__name__}: {error}")
+        _log.warning("the champion could not score the holdout: %s", problem)
+        return None, problem
 
 
 def _why(chosen: Trained, verdicts: tuple[Verdict, ...], crashed: tuple[str, ...]) -> str:

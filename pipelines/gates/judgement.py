@@ -39,6 +39,12 @@ GATES: dict[str, Gate] = {name: module.judge for name, module in _BY_NAME.items(
 MEASURES: dict[str, Measure] = {name: module.measure for name, module in _BY_NAME.items() if hasattr(module, "measure")}
 
 
+def details(evidence: Evidence, settings: Gates) -> dict[str, dict[str, object]]:
+    """By gate, all that its verdict stands on where the verdict has the worst of it only; for a file."""
+    found = {name: module.whole(evidence, settings) for name, module in _BY_NAME.items() if hasattr(module, "whole")}
+    return {name: each for name, each in found.items() if each}
+
+
 def judge(evidence: Evidence, settings: Gates, gates: dict[str, Gate] | None = None) -> list[Verdict]:
     """Every gate's verdict. A gate that raises has failed, and says with what."""
     return [guarded(name, gate, evidence, settings) for name, gate in (gates or GATES).items()]

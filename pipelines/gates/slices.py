@@ -12,6 +12,9 @@ from pipelines.metrics import losses, scores
 from pipelines.results import Verdict
 from pipelines.use_case import Gates
 
+MOST_KEPT, MOST_NAMED = 60, 10  # entries of a verdict, names in its sentence
+_UNKNOWN: dict[str, float | None] = {"auc": None, "log_loss": None}  # too small to judge, and too many to score
+
 
 def judge(evidence: Evidence, settings: Gates) -> Verdict:
     absent = [name for name, values in evidence.segments.items() if values is None]
@@ -20,9 +23,10 @@ def judge(evidence: Evidence, settings: Gates) -> Verdict:
     table = slice_table(evidence, settings)
     judged = [each for each in table if each["judged"]]
     problems = _missing_slices(judged, settings) + [p for p in (_slice_problem(s, settings) for s in judged) if p]
-    numbers = {"slices": table, "judged": len(judged)}
+    numbers = {"slices": _worst(table, settings), "judged": len(judged), "all": len(table)}
     if problems:
-        return Verdict("slices", False, f"{'; '.join(problems)}.", numbers)
+        more = f"; and {len(problems) - MOST_NAMED} more like these" if len(problems) > MOST_NAMED else ""
+        return Verdict("slices", False, f"{'; '.join(problems[:MOST_NAMED])}{more}.", numbers)
     if not table:
         return Verdict("slices", True, "The use case names no segments, so no slice is asked about.", numbers)
     worst = min((s for s in judged if s["auc"] is not None), key=lambda s: s["auc"], default=None)
@@ -30,19 +34,45 @@ def judge(evidence: Evidence, settings: Gates) -> Verdict:
     return Verdict("slices", True, f"{len(judged)} of {len(table)} slices are large enough to judge, and good{told}.", numbers)
 
 
+def whole(evidence: Evidence, settings: Gates) -> dict[str, object]:
+    """All slices, for a file, where the verdict, which travels and which the ledger keeps, has the worst only."""
+    table = slice_table(evidence, settings)
+    return {"slices": table} if len(table) > MOST_KEPT else {}
+
+
+def _worst(table: list[dict[str, Any]], settings: Gates) -> list[dict[str, Any]]:
+    """All where there are few; else those with a problem, then the weakest of those that were judged, then the largest."""
+    if len(table) <= MOST_KEPT:
+        return table
+
+    def badness(entry: dict[str, Any]) -> tuple[bool, float, int]:
+        fine = not entry["judged"] or _slice_problem(entry, settings) is None
+        return fine, entry["auc"] if entry["judged"] and entry["auc"] is not None else 1.0, -entry["rows"]
+
+    return sorted(sorted(table, key=badness)[:MOST_KEPT], key=lambda s: (s["segment"], -s["rows"]))
+
+
 def slice_table(evidence: Evidence, settings: Gates) -> list[dict[str, Any]]:
     """One entry per segment and value, largest first: rows, scores, and the gain over the champion with its interval."""
-    parts = [(name, value) for name, values in evidence.segments.items() if values is not None for value in np.unique(values)]
-    found = [_slice(evidence, settings, name, value, len(parts)) for name, value in parts]
+    parts = [part for name, values in evidence.segments.items() if values is not None for part in _parts(name, values)]
+    found = [_slice(evidence, settings, name, value, rows, len(parts)) for name, value, rows in parts]
     return sorted(found, key=lambda s: (s["segment"], -s["rows"]))
 
 
-def _slice(evidence: Evidence, settings: Gates, name: str, value: Any, slices: int) -> dict[str, Any]:
-    rows = evidence.segments[name] == value
-    found = scores(evidence.label[rows], evidence.challenger[rows])
-    entry: dict[str, Any] = {"segment": name, "value": str(value), "rows": int(rows.sum())}
+def _parts(name: str, values: Array) -> list[tuple[str, Any, Array]]:
+    """Each value of a segment with the positions of its rows, in one pass: there may be thousands of values."""
+    unique, which = np.unique(values, return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    ends = np.cumsum(np.bincount(which, minlength=len(unique)))[:-1]
+    return [(name, value, rows) for value, rows in zip(unique, np.split(order, ends), strict=True)]
+
+
+def _slice(evidence: Evidence, settings: Gates, name: str, value: Any, rows: Array, slices: int) -> dict[str, Any]:
+    big = len(rows) >= settings.min_slice_rows
+    found = scores(evidence.label[rows], evidence.challenger[rows]) if big or slices <= MOST_KEPT else _UNKNOWN
+    entry: dict[str, Any] = {"segment": name, "value": str(value), "rows": len(rows)}
     entry |= {"auc": found["auc"], "log_loss": found["log_loss"], "champion_log_loss": None, "gain": None, "high": None}
-    entry["judged"] = entry["rows"] >= settings.min_slice_rows and bool(np.isfinite(evidence.challenger[rows]).all())
+    entry["judged"] = big and bool(np.isfinite(evidence.challenger[rows]).all())
     champion = _comparable(evidence)
     if entry["judged"] and champion is not None and len(np.unique(evidence.day[rows])) >= MIN_DAYS:
         mine, theirs = (losses(evidence.label[rows], p[rows]) for p in (evidence.challenger, champion))

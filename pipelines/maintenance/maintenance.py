@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from pipelines.errors import PermanentError
 from pipelines.ingestion import forget_rejected
 from pipelines.promotion import earlier_champions
 from pipelines.scoring import predict
-from pipelines.use_case import UseCase, features_table, quarantine_table, source_table, unknown_columns_table
-from pipelines.workspace import Workspace, check_alias, restorable
+from pipelines.use_case import UseCase, features_table, labels_table, quarantine_table, source_table, unknown_columns_table
+from pipelines.workspace import Workspace, check_alias, feature_rows, restorable
 
 _log = logging.getLogger(__name__)
 
@@ -30,9 +30,10 @@ class Drill:
 
 @dataclass(frozen=True)
 class Swept:
-    """Files removed per table: no version within the retention needs them."""
+    """Files removed per table: no version within the retention needs them. `skipped` says why others were left alone."""
 
     files: dict[str, int]
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
 def alias(workspace: Workspace, use_case: UseCase) -> bool:
@@ -52,9 +53,10 @@ def drill_rollback(workspace: Workspace, use_case: UseCase) -> Drill:
         return Drill(now.version if now else None, None, None, 0, "There is no earlier champion to go back to yet.")
     target = earlier[-1]
     newest = list(workspace.lake.partitions(features_table(use_case)))[-1]
-    rows = workspace.lake.read(features_table(use_case), [newest]).to_pandas()
     try:
-        scored = predict(workspace.registry.load(use_case.name, target), use_case, rows)
+        model = workspace.registry.load(use_case.name, target)
+        rows = feature_rows(workspace, use_case, model, [newest])
+        scored = predict(model, use_case, rows)
     except Exception as error:
         why = f"{use_case.name}: a rollback from v{now.version} to v{target} would fail now: {error}; train a new model"
         raise PermanentError(why) from error
@@ -75,9 +77,20 @@ def sweep(workspace: Workspace, use_case: UseCase) -> Swept:
         _log.info("%s: the text of %d rows was erased", table, count)
     sources = [source_table(use_case, source) for source in use_case.sources]
     more = [side(table) for table in sources for side in (quarantine_table, unknown_columns_table)]
-    found, trained_on = {}, workspace.registry.tables_read(use_case.name)
+    trained_on, skipped = _trained_on(workspace, use_case)
+    found = {}
     for table in (*restorable(use_case), *more):
-        if workspace.lake.exists(table):
+        if workspace.lake.exists(table) and table not in skipped:
             found[table] = workspace.lake.sweep(table, use_case.keep_versions_for, trained_on.get(table, ()))
             _log.info("%s: %d files removed", table, found[table])
-    return Swept(found)
+    return Swept(found, skipped)
+
+
+def _trained_on(workspace: Workspace, use_case: UseCase) -> tuple[dict[str, set[int]], dict[str, str]]:
+    """The table versions that models were trained on; where a model does not say any more, the tables not to touch, and why."""
+    try:
+        return workspace.registry.tables_read(use_case.name), {}
+    except PermanentError as error:
+        why = f"left alone, as nobody knows which versions a model was trained on: {error}"
+        _log.warning("%s: features and labels are %s", use_case.name, why)
+        return {}, dict.fromkeys((features_table(use_case), labels_table(use_case)), why)

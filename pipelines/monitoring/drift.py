@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.monitoring.observations import Drift, latest
 from pipelines.use_case import UseCase, features_table, monitoring_table, predictions_table
-from pipelines.workspace import Champion, Model, StageRun, write_bytes
+from pipelines.workspace import Model, StageRun, feature_rows, write_bytes
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -32,11 +32,11 @@ def measure_drift(run: StageRun) -> Drift | None:
     if known and known.drift and known.drift.model_version == champion.version and _is_newer(run):
         return known.drift
     model = run.registry.load(run.use_case.name, champion.version)
-    current = _sample(run.lake.read(features_table(run.use_case), [run.key]).to_pandas(), run.use_case)
+    current = _sample(feature_rows(run.workspace, run.use_case, model, [run.key]), run.use_case)
     reference = _reference(run, model)
     current = current.assign(**{PREDICTION: model.predict(current)})
     reference = reference.assign(**{PREDICTION: model.predict(reference)})
-    return _compare(run, champion, current, reference)
+    return _compare(run, model, current, reference)
 
 
 def _is_newer(run: StageRun) -> bool:
@@ -58,8 +58,10 @@ def _reference(run: StageRun, model: Model) -> DataFrame:
     return _sample(rows.to_pandas(), run.use_case)
 
 
-def _compare(run: StageRun, champion: Champion, current: DataFrame, reference: DataFrame) -> Drift:
-    wanted = [*run.use_case.features.names, PREDICTION]
+def _compare(run: StageRun, model: Model, current: DataFrame, reference: DataFrame) -> Drift:
+    """On the model's own features: those that came after it are named, and compared once a model knows them."""
+    features = model.meta["features"]
+    wanted = [*features, PREDICTION]
     # Evidently raises for the whole report at a column without values; such a column has drifted as far as it can.
     empty = [c for c in wanted if current[c].isna().all() != reference[c].isna().all()]
     usable = [c for c in wanted if not current[c].isna().all() and not reference[c].isna().all()]
@@ -67,16 +69,17 @@ def _compare(run: StageRun, champion: Champion, current: DataFrame, reference: D
     distances |= dict.fromkeys(empty, 1.0)
     limit = run.use_case.monitoring.max_drift_distance
     drifted = tuple(sorted(c for c, d in distances.items() if c != PREDICTION and d > limit))
-    report = f"{run.use_case.name}/drift/{run.key}-v{champion.version}.html"
+    report = f"{run.use_case.name}/drift/{run.key}-v{model.version}.html"
     write_bytes(f"{run.workspace.environment.reports}/{report}", page.encode())
-    share = len(drifted) / len(run.use_case.features.names)
+    share = len(drifted) / len(features)
     return Drift(
-        model_version=champion.version,
+        model_version=model.version,
         drifted_share=share,
         drifted=drifted,
         prediction_drift=distances[PREDICTION],
         distances=distances,
         report=report,
+        not_compared=tuple(name for name in run.use_case.features.names if name not in features),
     )
 
 
@@ -87,8 +90,10 @@ def _evidently(use_case: UseCase, current: DataFrame, reference: DataFrame, colu
         warnings.simplefilter("ignore")
         from evidently import DataDefinition, Dataset, Report
         from evidently.presets import DataDriftPreset
+        from pandas.api.types import is_numeric_dtype
 
-        categorical = [c for c in columns if c in use_case.features.categorical]
+        declared = use_case.features.categorical
+        categorical = [c for c in columns if c in declared or not is_numeric_dtype(reference[c])]
         definition = DataDefinition(
             numerical_columns=[c for c in columns if c not in categorical], categorical_columns=categorical
         )

@@ -13,7 +13,10 @@ from pipelines.workspace import CommitRecord, StageRun, Workspace
 
 @dataclass(frozen=True)
 class Drift:
-    """Distances per column; `report` is Evidently's page, relative to the reports folder."""
+    """Distances per column; `report` is Evidently's page, relative to the reports folder.
+
+    `not_compared` are features that the model does not know: they came after it.
+    """
 
     model_version: int
     drifted_share: float
@@ -21,6 +24,7 @@ class Drift:
     prediction_drift: float
     distances: dict[str, float]
     report: str
+    not_compared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def latest(workspace: Workspace, use_case: UseCase) -> dict[str, Monitored]:
         found[row["partition"]] = Monitored(
             row["partition"],
             row["model_version"],
-            Drift(**{**drift, "drifted": tuple(drift["drifted"])}) if drift else None,
+            from_json(Drift, drift) if drift else None,
             Performance(**performance) if performance else None,
         )
     return dict(sorted(found.items()))

@@ -11,7 +11,7 @@ from pipelines.results import from_json
 from pipelines.workspace import Decision, Kind
 
 _ANSWERS = (Kind.ASKED, Kind.APPROVED)
-_MOVES = (Kind.PROMOTED, Kind.ROLLED_BACK, Kind.ALIAS_ACCEPTED)
+_MOVES = (Kind.PROMOTED, Kind.ROLLED_BACK, Kind.RETIRED, Kind.ALIAS_ACCEPTED)
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ def _now(registered: Registration, moves: Sequence[Decision], decisions: Sequenc
     after = next(d for d in moves[mine[-1] + 1 :] if d.model_version != registered.version)
     if after.kind == Kind.ROLLED_BACK:
         return "rolled back", f"It was rolled back on {moment(after.at)} by {after.actor}. {_ended(after.why)}"
+    if after.kind == Kind.RETIRED:
+        return "retired", f"It was retired on {moment(after.at)} by {after.actor}. {_ended(after.why)}"
     return "replaced", f"It was replaced by v{after.model_version}, which serves from {after.effective_from} on."
 
 
@@ -67,7 +69,8 @@ def _never(registered: Registration, moves: Sequence[Decision], decisions: Seque
     if last and last.kind == Kind.APPROVED:
         return "approved", f"It was approved on {moment(last.at)} by {last.actor}, and is not promoted yet."
     if moves and moves[-1].at > registered.made_at:
-        return "never promoted", f"It was never promoted; v{moves[-1].model_version} serves."
+        serves = "no model" if moves[-1].model_version is None else f"v{moves[-1].model_version}"
+        return "never promoted", f"It was never promoted; {serves} serves."
     if registered.approval == "required":
         waits = f"It waits for an approval by the group {registered.approvers}; until then it does not serve."
         return "awaiting approval", waits

@@ -1,11 +1,11 @@
-"""Register, approve, promote, roll back; the record behind each version's card.
+"""Register, approve, promote, roll back, retire; the record behind each version's card.
 
 In: an evaluation that passed. Out: a champion, named by the ledger.
 """
 
 from pipelines.promotion.approvals import ask, decline_unapproved, promote_approved, take_down
 from pipelines.promotion.model_card import load_record
-from pipelines.promotion.moves import earlier_champions, promote, rollback
+from pipelines.promotion.moves import earlier_champions, promote, retire, rollback
 from pipelines.promotion.outcome import keep
 from pipelines.promotion.proposal import Proposal, Registered
 from pipelines.promotion.question import evidence_text
@@ -25,6 +25,7 @@ __all__ = [
     "refit",
     "refuse_unserved",
     "register",
+    "retire",
     "rollback",
     "take_down",
 ]

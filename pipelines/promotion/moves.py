@@ -1,4 +1,4 @@
-"""Move the champion, fenced by the ledger: forward by a promotion, back by a rollback, in one command."""
+"""Move the champion, fenced by the ledger: forward by a promotion, back by a rollback, in one command; or away."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from pipelines.errors import PermanentError
 from pipelines.promotion.outcome import Promotion, decision_on, keep_because
 from pipelines.promotion.proposal import Proposal
 from pipelines.promotion.registration import refuse_failed
-from pipelines.use_case import UseCase
-from pipelines.workspace import CHAMPION, Decision, Kind, Workspace, first_unscored
+from pipelines.use_case import UseCase, features_table
+from pipelines.workspace import (
+    CHAMPION,
+    Decision,
+    Kind,
+    Workspace,
+    first_unscored,
+    published_definitions,
+    refuse_other_definitions,
+)
 
 
 def promote(proposal: Proposal, approver: str | None = None, approval: str = "") -> Promotion:
@@ -65,7 +73,7 @@ def rollback(workspace: Workspace, use_case: UseCase, to: int | None, reason: st
     if now is None:
         raise PermanentError(f"{use_case.name}: there is no champion to roll back from")
     target = _earlier_champion(workspace, use_case, now.version, to)
-    workspace.registry.load(use_case.name, target)  # a version that does not load cannot serve
+    refuse_unable(workspace, use_case, target)
     effective = max(now.effective_from, first_unscored(workspace, use_case, now.effective_from))
     decision = Decision(
         id=f"{Kind.ROLLED_BACK}/{now.decision}/{target}",
@@ -82,6 +90,44 @@ def rollback(workspace: Workspace, use_case: UseCase, to: int | None, reason: st
     workspace.ledger.move_champion(decision, now.version)
     workspace.registry.set_alias(use_case.name, CHAMPION, target)
     return Promotion(Kind.ROLLED_BACK, target, decision.why)
+
+
+def refuse_unable(workspace: Workspace, use_case: UseCase, version: int) -> None:
+    """Raises PermanentError where a version does not load, or the newest features are not those that it was trained on."""
+    model, table = workspace.registry.load(use_case.name, version), features_table(use_case)
+    newest = list(workspace.lake.partitions(table))[-1:]
+    refuse_other_definitions(workspace.registry, use_case, model, published_definitions(workspace.lake, table, newest))
+
+
+def retire(workspace: Workspace, use_case: UseCase, reason: str, actor: str) -> Promotion:
+    """Let the champion serve no longer, and no other in its place: the way on where it is gone, or cannot be compared with.
+
+    From the first partition that was not scored yet there is no champion, so that the next model has to pass the other gates
+    only.
+
+    Raises:
+        PermanentError: there is no champion, or no reason given.
+    """
+    if not reason.strip():
+        raise PermanentError("a retirement needs a reason: say it with --reason")
+    now = workspace.ledger.champion(use_case.name)
+    if now is None:
+        raise PermanentError(f"{use_case.name}: there is no champion to retire")
+    effective = max(now.effective_from, first_unscored(workspace, use_case, now.effective_from))
+    decision = Decision(
+        id=f"{Kind.RETIRED}/{now.decision}",
+        use_case=use_case.name,
+        kind=Kind.RETIRED,
+        partition=effective,
+        why=f"v{now.version} serves no longer, and no other does until one is promoted: {reason}",
+        actor=actor,
+        run=workspace.run,
+        evidence={"from": now.version},
+        effective_from=effective,
+    )
+    workspace.ledger.move_champion(decision, now.version)
+    workspace.registry.delete_alias(use_case.name, CHAMPION)
+    return Promotion(Kind.RETIRED, None, decision.why)
 
 
 def _earlier_champion(workspace: Workspace, use_case: UseCase, current: int, wanted: int | None) -> int:

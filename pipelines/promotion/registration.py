@@ -11,8 +11,8 @@ from pipelines.gates import Array, Challenger, Judged, judge_inference, measure_
 from pipelines.promotion import model_card
 from pipelines.promotion.outcome import keep_because
 from pipelines.promotion.proposal import Proposal, Registered
-from pipelines.training import CONFIGURATION_FILE, TrainingRun, example, fit, model_meta, run_tags
-from pipelines.workspace import CHALLENGER, VersionTags
+from pipelines.training import TrainingRun, example, fit, model_meta, run_tags
+from pipelines.workspace import CHALLENGER, CONFIGURATION_FILE, VersionTags
 
 if TYPE_CHECKING:
     import pandas as pd

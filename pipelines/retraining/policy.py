@@ -59,8 +59,10 @@ def _cause(use_case: UseCase, partition: Partition, state: State) -> tuple[str, 
     if monitored.model_version != state.champion.version:
         return "healthy", f"v{state.champion.version} has not served {partition.key}: it is newer; nothing to decide yet."
     lost = _losses(use_case, state)
-    drifted = bool(monitored.drift and monitored.drift.drifted_share > settings.max_drifted_share)
-    told = _drift_words(monitored, drifted)
+    drift = monitored.drift
+    shifted = bool(drift and drift.prediction_drift > settings.max_prediction_drift)
+    drifted = shifted or bool(drift and drift.drifted_share > settings.max_drifted_share)
+    told = _drift_words(monitored, drifted, shifted)
     if lost:
         return "loss", f"{' '.join(lost)} {told} Drift with loss: a new model is needed." if drifted else (
             f"{' '.join(lost)} {told} Loss without drift of the inputs: what they mean has changed; a new model is needed."
@@ -88,14 +90,19 @@ def _losses(use_case: UseCase, state: State) -> list[str]:
     return found
 
 
-def _drift_words(monitored: Monitored, drifted: bool) -> str:
+def _drift_words(monitored: Monitored, drifted: bool, shifted: bool) -> str:
     if monitored.drift is None:
         return "Drift was not measured."
     drift = monitored.drift
     worst = sorted(drift.distances.items(), key=lambda item: -item[1])[:3]
     names = ", ".join(f"{name} {distance:.2f}" for name, distance in worst)
     word = "have drifted" if drifted else "drifted, within what is allowed"
-    return f"{len(drift.drifted)} features ({drift.drifted_share:.0%}) {word} (furthest: {names})."
+    told = f"{len(drift.drifted)} features ({drift.drifted_share:.0%}) {word} (furthest: {names})."
+    if shifted:
+        told += f" The predictions have moved by {drift.prediction_drift:.2f}."
+    if drift.not_compared:
+        told += f" The champion does not know {', '.join(drift.not_compared)}: not compared."
+    return told
 
 
 def _brake(use_case: UseCase, state: State) -> str | None:
@@ -116,4 +123,5 @@ def _evidence(state: State) -> dict[str, Any]:
         "new_labels": state.new_labels,
         "performance": asdict(monitored.performance) if monitored and monitored.performance else None,
         "drifted_share": monitored.drift.drifted_share if monitored and monitored.drift else None,
+        "prediction_drift": monitored.drift.prediction_drift if monitored and monitored.drift else None,
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipelines.use_case import UseCase, features_table, predictions_table
-from pipelines.workspace import CommitRecord, Decision, Kind, Model, StageRun, check_alias
+from pipelines.use_case import UseCase, predictions_table
+from pipelines.workspace import CommitRecord, Decision, Kind, Model, StageRun, check_alias, feature_rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -25,7 +25,11 @@ class Scored:
 
 
 def score(run: StageRun) -> Scored:
-    """Predict with the champion as of the partition, told by the ledger: a backfill scores as it would have then."""
+    """Predict with the champion as of the partition, by the ledger: a backfill scores as it would have then.
+
+    Raises:
+        PermanentError: the champion does not load, or the rows' features are not those that it was trained on.
+    """
     table = predictions_table(run.use_case)
     check_alias(run.workspace, run.use_case)
     champion = run.ledger.champion(run.use_case.name, as_of=run.key)
@@ -33,7 +37,7 @@ def score(run: StageRun) -> Scored:
         _record_no_champion(run)
         return Scored(table=table, partition=run.key, model_version=None, version=None, rows=0)
     model = run.registry.load(run.use_case.name, champion.version)
-    rows = run.lake.read(features_table(run.use_case), [run.key]).to_pandas()
+    rows = feature_rows(run.workspace, run.use_case, model, [run.key])
     predictions = predict(model, run.use_case, rows)
     seen = run.lake.seen(table, run.key)
     kept = _other_versions(run, champion.version)
@@ -69,7 +73,11 @@ def _arrow(predictions: DataFrame, kept: Table | None) -> Table:
 
 
 def _record_no_champion(run: StageRun) -> None:
-    why = f"No model was champion for {run.key}: nothing was promoted yet. Train one: its history is being gathered."
+    past = [d for d in run.ledger.champion_moves(run.use_case.name) if str(d.effective_from) <= run.key]
+    since = "the last one was retired. Train one." if past else (
+        "nothing was promoted yet. Train one: its history is being gathered."
+    )  # fmt: skip
+    why = f"No model was champion for {run.key}: {since}"
     run.ledger.record(
         Decision(
             id=f"{Kind.NOT_SCORED}/{run.key}",

@@ -3,14 +3,13 @@
 In: features and labels. Out: `TrainingPlan`, one `Trained` per candidate, `Reproduction`.
 """
 
-from pipelines.training.candidates import CONFIGURATION_FILE, Trained, example, train_candidate
+from pipelines.training.candidates import Trained, example, train_candidate
 from pipelines.training.estimators import fit, make_pipeline
 from pipelines.training.plan import Rows, TrainingPlan, TrainingRun, plan_training
 from pipelines.training.provenance import model_meta, run_tags
 from pipelines.training.reproduction import reproduce
 
 __all__ = [
-    "CONFIGURATION_FILE",
     "Rows",
     "Trained",
     "TrainingPlan",

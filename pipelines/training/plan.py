@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
-from pipelines.use_case import UseCase, features_table, labels_table
-from pipelines.workspace import Lake, Ledger, Registry, StageRun, Workspace
+from pipelines.use_case import Definitions, UseCase, features_table, labels_table
+from pipelines.workspace import (
+    Lake,
+    Ledger,
+    Registry,
+    StageRun,
+    Workspace,
+    published_definitions,
+    refuse_mixed_definitions,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +36,7 @@ class TrainingPlan:
     candidates: tuple[str, ...]
     champion: int | None
     rows: int
+    definitions: Definitions = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,22 +105,26 @@ def plan_training(run: StageRun) -> TrainingPlan:
     """Choose and pin the rows.
 
     Raises:
-        PermanentError: the partition itself is not ready, or there are fewer partitions than `training.min_partitions`.
+        PermanentError: the partition itself is not ready, there are fewer partitions than `training.min_partitions`, or
+            features of some were built by another definition than today's.
     """
     features, labels, settings = features_table(run.use_case), labels_table(run.use_case), run.use_case.training
     labelled = run.lake.partitions(labels)
     chosen = _chosen(run, [k for k in run.lake.partitions(features) if k in labelled and k <= run.key])
+    versions = {table: run.lake.version(table) for table in (features, labels)}
+    built = published_definitions(run.lake, features, chosen, versions[features])
     champion = run.ledger.champion(run.use_case.name)
     return TrainingPlan(
         use_case=run.use_case.name,
         partition=run.key,
         partitions=tuple(chosen),
-        versions={table: run.lake.version(table) for table in (features, labels)},
+        versions=versions,
         holdout_from=(run.partition.end - timedelta(days=settings.holdout_days)).isoformat(),
         trained_through=(run.partition.end - timedelta(days=1)).isoformat(),
         candidates=tuple(settings.candidates),
         champion=champion.version if champion else None,
         rows=sum(labelled[key] for key in chosen),
+        definitions=refuse_mixed_definitions(run.use_case, built),
     )
 
 

@@ -19,6 +19,7 @@ def model_meta(training: TrainingRun, candidate: str, params: dict[str, Any]) ->
     return {
         "use_case": use_case.name,
         "features": list(use_case.features.names),
+        "definitions": plan.definitions,
         "candidate": candidate,
         "params": params,
         "partition": plan.partition,

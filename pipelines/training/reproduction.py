@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
-from pipelines.training.candidates import CONFIGURATION_FILE
 from pipelines.training.estimators import evaluate_on, fit
 from pipelines.training.plan import Rows, TrainingPlan, TrainingRun
 from pipelines.training.provenance import digest_of, git_commit
 from pipelines.use_case import ROOT, UseCase, load_use_case
-from pipelines.workspace import Model, Workspace
+from pipelines.workspace import CONFIGURATION_FILE, Model, Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +119,7 @@ def reproduce(workspace: Workspace, use_case_name: str, version: int) -> Reprodu
 
 def _use_case(workspace: Workspace, name: str, run_id: str | None, model: Model) -> tuple[UseCase, list[str]]:
     """The configuration as it was; today's where none was kept. The recorded seed holds in any case."""
-    text = _kept_configuration(workspace, run_id)
+    text = workspace.registry.configuration(run_id)
     use_case = _parsed(name, model, text) if text else load_use_case(name)
     warnings = [] if text else [f"its run kept no {CONFIGURATION_FILE}: today's {name}.yaml was used"]
     if digest_of(use_case.model_dump_json()) != model.meta["configuration"]:
@@ -132,13 +131,6 @@ def _use_case(workspace: Workspace, name: str, run_id: str | None, model: Model)
         )
     seeded = use_case.training.model_copy(update={"seed": model.meta["seed"]})
     return use_case.model_copy(update={"training": seeded}), warnings
-
-
-def _kept_configuration(workspace: Workspace, run_id: str | None) -> str | None:
-    if run_id is None or CONFIGURATION_FILE not in {f.path for f in workspace.registry.client.list_artifacts(run_id)}:
-        return None
-    address = f"{workspace.registry.client.get_run(run_id).info.artifact_uri}/{CONFIGURATION_FILE}"
-    return str(workspace.registry.mlflow.artifacts.load_text(address))
 
 
 def _parsed(name: str, model: Model, text: str) -> UseCase:

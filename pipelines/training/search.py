@@ -35,7 +35,7 @@ def search(use_case: UseCase, candidate: Candidate, rows: pd.DataFrame) -> Found
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     settings = use_case.training
-    newest = rows.tail(settings.search_rows)
+    newest = newest_rows(rows, use_case)
     folds = time_folds(newest[use_case.features.date], settings.folds)
 
     def objective(trial: optuna.Trial) -> float:
@@ -45,6 +45,21 @@ def search(use_case: UseCase, candidate: Candidate, rows: pd.DataFrame) -> Found
     study = optuna.create_study(direction="minimize", sampler=sampler, pruner=optuna.pruners.MedianPruner(n_startup_trials=2))
     study.optimize(objective, n_trials=settings.trials if candidate.search else 1, timeout=settings.seconds)
     return Found(params=dict(study.best_params), log_loss=float(study.best_value), trials=len(study.trials))
+
+
+def newest_rows(rows: pd.DataFrame, use_case: UseCase) -> pd.DataFrame:
+    """At most `training.search_rows`: the newest; where these are too few days for the folds, a sample within more days."""
+    import math
+
+    settings, date = use_case.training, use_case.features.date
+    newest = rows.tail(settings.search_rows)
+    days = 2 * settings.folds  # as many as the first fold fits on and each validates one
+    if len(newest) == len(rows) or newest[date].nunique() >= days:
+        return newest
+    wanted = rows[rows[date].isin(sorted(rows[date].unique())[-days:])]
+    share = settings.search_rows / len(wanted)
+    sample = wanted.groupby(date, group_keys=False)
+    return sample.apply(lambda day: day.sample(math.floor(len(day) * share), random_state=settings.seed)).sort_index()
 
 
 def _folds_loss(use_case: UseCase, candidate: Candidate, rows: pd.DataFrame, folds: Folds, trial: optuna.Trial) -> float:

@@ -7,6 +7,7 @@ A section of the file is a module here: `gates:` is `gates.py`. What stands at t
 from pipelines.use_case.assessment import Assessment, Question
 from pipelines.use_case.column_types import ROW, arrow_type, as_declared, as_text, cast_rows, row_schema, value_text
 from pipelines.use_case.contract import Column, ColumnType, Contract, Invariant, Severity
+from pipelines.use_case.definitions import Definitions, definitions_in_plan, feature_definitions
 from pipelines.use_case.features import History, Join
 from pipelines.use_case.gates import Gates
 from pipelines.use_case.loader import ROOT, load_use_case, load_use_cases, read_use_case, use_case_folder
@@ -40,6 +41,7 @@ __all__ = [
     "Column",
     "ColumnType",
     "Contract",
+    "Definitions",
     "Gates",
     "Grain",
     "History",
@@ -57,6 +59,8 @@ __all__ = [
     "as_text",
     "cast_rows",
     "decisions_table",
+    "definitions_in_plan",
+    "feature_definitions",
     "features_table",
     "fold",
     "key_of",

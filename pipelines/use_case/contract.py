@@ -31,6 +31,9 @@ class ColumnType(StrEnum):
     TIMESTAMP = "timestamp"
 
 
+_MAX_LENGTH = 200  # a file that says it for every column, as a kept configuration does, says nothing by it
+
+
 class Column(Section):
     """One column. A value that breaks a rule gets `severity`."""
 
@@ -40,7 +43,7 @@ class Column(Section):
     max: int | float | str | None = None
     values: tuple[str, ...] = Field((), description="the only values allowed")
     pattern: str | None = None
-    max_length: int = Field(200, ge=1, description="of a string")
+    max_length: int = Field(_MAX_LENGTH, ge=1, description="of a string")
     default: object = Field(None, description="used where the source lacks the column; null is one, for a nullable column")
     severity: Severity = Severity.REJECT
 
@@ -56,7 +59,7 @@ class Column(Section):
         bounds = [bound for bound in (self.min, self.max) if bound is not None]
         if bounds and self.type in (ColumnType.STRING, ColumnType.BOOLEAN):
             raise ValueError(f"a {self.type} has no 'min' or 'max'; list its 'values'")
-        if self.type is not ColumnType.STRING and "max_length" in self.model_fields_set:
+        if self.type is not ColumnType.STRING and self.max_length != _MAX_LENGTH:
             raise ValueError(f"a {self.type} has no 'max_length', only a string does")
         for value in self.values:
             typed(self.type, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,8 @@ class Search(Section):
             raise ValueError("a categorical search needs 'choices'")
         if self.type != "categorical" and (self.low is None or self.high is None or self.low >= self.high):
             raise ValueError(f"a search over {self.type} needs 'low' below 'high'")
+        for choice in self.choices:
+            _refuse_unkeepable("choices", choice)
         return self
 
 
@@ -41,6 +44,13 @@ class Candidate(Section):
     calibrate: Literal["sigmoid", "isotonic"] | None = Field(
         None, description="probabilities are calibrated on newer rows than the estimator was fitted on"
     )
+
+    @field_validator("params")
+    @classmethod
+    def _can_be_kept(cls, params: dict[str, object]) -> dict[str, object]:
+        for name, value in params.items():
+            _refuse_unkeepable(name, value)
+        return params
 
     @field_validator("estimator")
     @classmethod
@@ -71,6 +81,19 @@ class Training(Section):
         if not any(c.simple for c in candidates.values()):
             raise ValueError("one candidate must be 'simple: true' (a plain LogisticRegression): complex ones have to beat it")
         return candidates
+
+
+def _refuse_unkeepable(name: str, value: object) -> None:
+    """A version keeps its parameters as JSON and is reproduced from them: what JSON would change is refused."""
+    try:
+        same = json.loads(json.dumps(value, allow_nan=False)) == value
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise ValueError(
+            f"'{name}: {value}' cannot be kept with the model as it is: JSON has texts as keys, and no dates, sets or "
+            "infinities; say it otherwise (class_weight: balanced)"
+        )
 
 
 def _module_has(module: str, name: str) -> bool:

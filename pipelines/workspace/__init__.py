@@ -21,9 +21,16 @@ from pipelines.workspace.lake import Lake
 from pipelines.workspace.lake_log import PARTITION
 from pipelines.workspace.lake_reading import DataFile
 from pipelines.workspace.ledger import Champion, Decision, Kind, Ledger
-from pipelines.workspace.model import Model, ModelMeta
+from pipelines.workspace.model import Model, ModelMeta, kept_and_loaded
+from pipelines.workspace.model_rows import (
+    feature_rows,
+    model_definitions,
+    published_definitions,
+    refuse_mixed_definitions,
+    refuse_other_definitions,
+)
 from pipelines.workspace.publications import Publications, taken_back_on_failure
-from pipelines.workspace.registry import CHALLENGER, CHAMPION, Registry
+from pipelines.workspace.registry import CHALLENGER, CHAMPION, CONFIGURATION_FILE, Registry
 from pipelines.workspace.restoring import restorable, restore, use_case_of
 from pipelines.workspace.stage_run import StageRun
 from pipelines.workspace.tags import ModelVersion, RunTags, VersionTags
@@ -32,6 +39,7 @@ from pipelines.workspace.workspace import Workspace, open_workspace
 __all__ = [
     "CHALLENGER",
     "CHAMPION",
+    "CONFIGURATION_FILE",
     "PARTITION",
     "Champion",
     "Commit",
@@ -58,13 +66,19 @@ __all__ = [
     "check_alias",
     "dependents",
     "digest_of",
+    "feature_rows",
     "file_exists",
     "first_unscored",
+    "kept_and_loaded",
     "list_files",
     "load_environment",
+    "model_definitions",
     "open_stream",
     "open_workspace",
+    "published_definitions",
     "read_bytes",
+    "refuse_mixed_definitions",
+    "refuse_other_definitions",
     "restorable",
     "restore",
     "stages_to_recompute",

@@ -36,6 +36,15 @@ def _left_by_a_crash(workspace: Workspace, use_case: UseCase, champion: Champion
 
 
 def _put_back(workspace: Workspace, use_case: UseCase, champion: Champion, alias: int | None, why: str) -> None:
+    """Raises PermanentError where the champion is gone from the registry: nothing was done, so nothing is written down."""
+    try:
+        workspace.registry.set_alias(use_case.name, CHAMPION, champion.version)
+    except PermanentError as error:
+        raise PermanentError(
+            f"{use_case.name}: the champion, v{champion.version}, is not in the registry any more ({error}). Restore it from "
+            f'a backup of MLflow, go back: python -m pipelines rollback {use_case.name} --reason "...", or let it go, so that '
+            f'the next training needs to beat nobody: python -m pipelines retire {use_case.name} --reason "..."'
+        ) from None
     workspace.ledger.record(
         Decision(
             id=f"{Kind.ALIAS_MOVED}/{champion.decision}/{alias}/{workspace.run}",
@@ -49,7 +58,6 @@ def _put_back(workspace: Workspace, use_case: UseCase, champion: Champion, alias
             model_version=champion.version,
         )
     )
-    workspace.registry.set_alias(use_case.name, CHAMPION, champion.version)
 
 
 def _accept(workspace: Workspace, use_case: UseCase, champion: Champion, alias: int, found: str) -> bool:

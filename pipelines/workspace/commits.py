@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TypedDict
 
+from pipelines.errors import redact
 from pipelines.results import from_json
+from pipelines.use_case import Definitions
 
 _PREFIX = "trainyard_"
 
@@ -30,13 +33,14 @@ class CommitRecord:
     restored_with: str | None = None  # the table that a quarantine was put back with
     changed: tuple[str, ...] | None = None  # partitions that a restore changed
     decision: str | None = None  # id of the ledger's row
+    definitions: Definitions | None = None  # digest of what each feature was made from
 
     def metadata(self) -> dict[str, str]:
         """As Delta keeps it: texts by key."""
         # The ledger's commits have had no prefix from the start.
         prefix = "" if self.decision else _PREFIX
         found = {prefix + f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: ",".join(v) if isinstance(v, tuple) else str(v) for k, v in found.items() if v is not None}
+        return {k: _text(v) for k, v in found.items() if v is not None}
 
     @classmethod
     def of(cls, metadata: Mapping[str, object]) -> CommitRecord:
@@ -45,7 +49,15 @@ class CommitRecord:
         found: dict[str, object] = {f.name: metadata[prefix + f.name] for f in fields(cls) if prefix + f.name in metadata}
         if "changed" in found:
             found["changed"] = tuple(filter(None, str(found["changed"]).split(",")))
+        if "definitions" in found:
+            found["definitions"] = json.loads(str(found["definitions"]))
         return from_json(cls, found)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value, sort_keys=True)  # names and digests
+    return redact(",".join(value) if isinstance(value, tuple) else str(value))
 
 
 class CommitInfo(TypedDict):

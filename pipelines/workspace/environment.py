@@ -14,14 +14,15 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipelines.errors import PermanentError
+from pipelines.errors import PermanentError, keep_secret
 from pipelines.use_case import ROOT, UseCase, load_use_cases, nearest
 
 
 class Place(BaseModel):
     """What every part of an environment's file shares."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What was filled in may be a secret.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class LakeSettings(Place):
@@ -58,6 +59,11 @@ class Environment(Place):
     groups: dict[str, tuple[str, ...]] = {}
 
 
+_VARIABLE = re.compile(r"\$\{([A-Z_]+)(:-([^}]*))?\}")
+_SECRET = re.compile(r"secret|password|token|credential|(access|account|api|private)_?key", re.IGNORECASE)
+_PASSWORD = re.compile(r"\w+://[^/@\s]*?:([^/@\s]+)@")
+
+
 def state_folder() -> Path:
     """`var/` in the checkout, or the folder that TRAINYARD_STATE names."""
     return Path(os.environ.get("TRAINYARD_STATE", ROOT / "var")).absolute()
@@ -75,24 +81,41 @@ def load_environment(name: str | None = None) -> Environment:
         known = ", ".join(sorted(f.stem for f in file.parent.glob("*.yaml")))
         raise PermanentError(f"TRAINYARD_ENVIRONMENT: no environment '{name}'; there are {known}")
     try:
-        return Environment.model_validate(yaml.safe_load(_expand(file.read_text(), file.name)))
-    except ValidationError as error:
+        return Environment.model_validate(_filled(yaml.safe_load(file.read_text()), file.name, ""))
+    except yaml.YAMLError as error:
         raise PermanentError(f"{file.name}: {error}") from None
+    except ValidationError as error:
+        # What was filled in may be a secret: the errors say which key and what is asked for, never the value.
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise PermanentError(f"{file.name}: {wrong}") from None
 
 
-def _expand(text: str, where: str) -> str:
-    """Fill `${NAME}` and `${NAME:-default}` from the process's environment."""
+def _filled(value: object, file: str, key: str) -> object:
+    """The parsed file with `${NAME}` and `${NAME:-default}` filled from the process's environment.
 
-    def value(match: re.Match[str]) -> str:
-        name, default = match.group(1), match.group(3)
-        # Empty counts as not set, as in a shell: a compose file passes variables on that nobody set.
-        found = str(state_folder()) if name == "STATE" else os.environ.get(name) or default
-        if found is None:
-            raise PermanentError(f"{where}: the environment variable {name} is not set; export it, or pass it to the service")
-        return found
+    Parsed first, so that no value can change what the file says, and every filled value is the text that it is.
+    """
+    if isinstance(value, dict):
+        return {k: _filled(each, file, str(k)) for k, each in value.items()}
+    if isinstance(value, list):
+        return [_filled(each, file, key) for each in value]
+    if not isinstance(value, str):
+        return value
+    found = _VARIABLE.sub(lambda match: _value_of(match, file, key), value)
+    for password in _PASSWORD.findall(found):
+        keep_secret(password)
+    return found
 
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    return re.sub(r"\$\{([A-Z_]+)(:-([^}]*))?\}", value, "\n".join(lines))
+
+def _value_of(match: re.Match[str], file: str, key: str) -> str:
+    name, default = match.group(1), match.group(3)
+    # Empty counts as not set, as in a shell: a compose file passes variables on that nobody set.
+    found = str(state_folder()) if name == "STATE" else os.environ.get(name) or default
+    if found is None:
+        raise PermanentError(f"{file}: the environment variable {name} is not set; export it, or pass it to the service")
+    if _SECRET.search(name) or _SECRET.search(key):
+        keep_secret(found)
+    return found
 
 
 def approvers_of(use_case: UseCase, environment: Environment) -> tuple[str, ...]:

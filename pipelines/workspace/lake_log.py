@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
@@ -116,14 +116,18 @@ class LakeLog:
 
     def published(self, table: str, partition: str, version: int | None = None) -> Commit | None:
         """The commit whose rows the partition holds, now or at a version."""
-        if not self.exists(table):
-            return None
-        undone_after: int | None = None
-        for commit in self.commits(table, version):
+        return self.published_each(table, [partition], version).get(partition)
+
+    def published_each(self, table: str, partitions: Iterable[str], version: int | None = None) -> dict[str, Commit]:
+        """`published` by partition, in one reading of the log; partitions without one are left out."""
+        wanted, found, undone_after = set(partitions), dict[str, Commit](), None
+        for commit in self.commits(table, version) if self.exists(table) else ():
             if undone_after is not None and commit.version > undone_after:
                 continue
             if commit.restored_to is not None:
                 undone_after = commit.restored_to
-            elif commit.record.partition == partition:
-                return commit
-        return None
+            elif commit.record.partition in wanted:
+                found.setdefault(commit.record.partition, commit)
+                if len(found) == len(wanted):
+                    break
+        return found

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pipelines.errors import PermanentError
+from pipelines.errors import PermanentError, redact
+from pipelines.results import to_json
 from pipelines.use_case import decisions_table
 from pipelines.workspace.commits import CommitRecord
 from pipelines.workspace.lake import Lake
@@ -32,6 +33,7 @@ class Kind(StrEnum):
     PROMOTED = "promoted"
     KEPT = "kept"
     ROLLED_BACK = "rolled back"
+    RETIRED = "retired"
     RETRAINED = "retrained"
     NOT_RETRAINED = "not retrained"
     NOT_SCORED = "not scored"
@@ -39,7 +41,7 @@ class Kind(StrEnum):
     ALIAS_ACCEPTED = "alias accepted"
 
 
-_MOVES_CHAMPION = (Kind.PROMOTED, Kind.ROLLED_BACK, Kind.ALIAS_ACCEPTED)
+_MOVES_CHAMPION = (Kind.PROMOTED, Kind.ROLLED_BACK, Kind.RETIRED, Kind.ALIAS_ACCEPTED)
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,11 @@ class Ledger:
                     f"{decision.use_case}: decided against champion {_v(expected)}, but the champion is "
                     f"{_v(now.version if now else None)} by now; judge the candidate against that one"
                 )
-            if now and str(decision.effective_from) < now.effective_from:
+            last = self._last_move(decision.use_case)
+            if last and str(decision.effective_from) < str(last.effective_from):
                 raise PermanentError(
                     f"{decision.use_case}: would take effect from {decision.effective_from}, before the champion "
-                    f"of {now.effective_from}; train on newer data"
+                    f"of {last.effective_from}; train on newer data"
                 )
             return True
 
@@ -115,26 +118,34 @@ class Ledger:
         return sorted(found, key=lambda d: (d.at, d.id))
 
     def champion_moves(self, use_case: str) -> list[Decision]:
-        """Every promotion, rollback and accepted alias, oldest first."""
+        """Every promotion, rollback, retirement and accepted alias, oldest first."""
         return [d for d in self.decisions(use_case) if d.kind in _MOVES_CHAMPION]
 
     def champion(self, use_case: str, as_of: str | None = None) -> Champion | None:
-        """The champion that serves partition `as_of`; without it, the newest. None before the first promotion."""
-        moves = self.champion_moves(use_case)
-        if as_of is not None:
-            moves = [d for d in moves if str(d.effective_from) <= as_of]
-        if not moves:
+        """The champion that serves partition `as_of`; without it, the newest.
+
+        None before the first promotion, and after a retirement.
+        """
+        last = self._last_move(use_case, as_of)
+        if last is None or last.model_version is None:
             return None
-        last = max(moves, key=lambda d: (str(d.effective_from), d.at))
-        assert last.model_version is not None
         return Champion(
-            version=last.model_version, effective_from=str(last.effective_from), decision=last.id, why=last.why, at=last.at
+            version=last.model_version,
+            effective_from=str(last.effective_from),
+            decision=last.id,
+            why=last.why,
+            at=last.at,
         )
+
+    def _last_move(self, use_case: str, as_of: str | None = None) -> Decision | None:
+        moves = [d for d in self.champion_moves(use_case) if as_of is None or str(d.effective_from) <= as_of]
+        return max(moves, key=lambda d: (str(d.effective_from), d.at), default=None)
 
     def _append(self, decision: Decision, allowed: Callable[[], bool]) -> bool:
         import pyarrow as pa
 
-        row = {**asdict(decision), "evidence": json.dumps(decision.evidence, sort_keys=True, allow_nan=False)}
+        evidence = to_json(json.loads(json.dumps(decision.evidence, allow_nan=False)))
+        row = {**asdict(decision), "why": redact(decision.why), "evidence": json.dumps(evidence, sort_keys=True)}
         rows = pa.Table.from_pylist([{k: v for k, v in row.items() if k != "partition"}], schema=_schema())
 
         def check() -> bool:

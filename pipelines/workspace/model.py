@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from pipelines.errors import PermanentError
+from pipelines.use_case import Definitions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +45,7 @@ class ModelMeta(TypedDict):
 
     use_case: str
     features: list[str]
+    definitions: NotRequired[Definitions]  # not with versions from before they were recorded
     candidate: str
     params: dict[str, object]
     partition: str
@@ -101,6 +103,18 @@ def load_model(folder: Path, name: str, version: int, digest: str) -> Model:
     )
 
 
+def kept_and_loaded(pipeline: Pipeline, where: str) -> Pipeline:
+    """The pipeline as it comes back from a model's file.
+
+    Raises:
+        PermanentError: it holds a type outside the allow-list.
+    """
+    import skops.io
+
+    data = skops.io.dumps(pipeline)
+    return skops.io.loads(data, trusted=check_types(skops.io.get_untrusted_types(data=data), where))
+
+
 def check_types(types: Iterable[str], where: str) -> list[str]:
     """Return `types` if each is on the allow-list.
 
@@ -133,3 +147,17 @@ def _described(folder: Path) -> _Described:
 
     found = yaml.safe_load((folder / "MLmodel").read_text())
     return _Described(trainyard=found["metadata"]["trainyard"], signature=found.get("signature"))
+
+
+def with_nulls(example: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as doubles, missing in the first row."""
+    numbers = example.select_dtypes("number").astype(float)
+    numbers.iloc[0] = float("nan")
+    return example.assign(**numbers)
+
+
+def requirements() -> list[str]:
+    """What a model needs to be loaded."""
+    from importlib.metadata import version
+
+    return [f"{name}=={version(name)}" for name in ("scikit-learn", "skops", "numpy", "pandas", "mlflow")]

@@ -1,29 +1,37 @@
-"""The registry: runs, registered models and their aliases in MLflow, behind a few verbs."""
+"""The registry: models in MLflow, saved as skops and loaded only after their types and digest were checked.
+
+MLflow is not taken to be whole: what is gone from it is said with the way on (PermanentError), and a registry that does
+not answer is asked again (TransientError).
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pipelines.errors import PermanentError
-from pipelines.workspace.model import Model, ModelMeta, check_types, digest_of_model, load_model
+from pipelines.workspace.mlflow_errors import GONE, Classified, classified
+from pipelines.workspace.model import Model, ModelMeta, check_types, digest_of_model, load_model, requirements, with_nulls
+from pipelines.workspace.registry_database import RegistryDatabase
 from pipelines.workspace.tags import DIGEST_TAG, ModelVersion, RunTags, VersionTags
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
     from sklearn.pipeline import Pipeline
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+_PAGE, _NAMED = 1000, 10
+CONFIGURATION_FILE = "use_case.json"  # what a training run keeps of its use case
 
 
 class Registry:
@@ -32,15 +40,16 @@ class Registry:
     def __init__(self, tracking_uri: str, artifacts: str) -> None:
         self.tracking_uri = tracking_uri
         self.artifacts = artifacts
+        self._opened = False
 
     @property
     def mlflow(self) -> ModuleType:
         """The `mlflow` module, pointed at this registry each time: its address is global to the process."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("DO_NOT_TRACK", "true")
-        if self.tracking_uri.startswith("sqlite:///"):
-            Path(self.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         import mlflow
+
+        self._open()
 
         mlflow.set_tracking_uri(self.tracking_uri)
         mlflow.set_registry_uri(self.tracking_uri)
@@ -48,7 +57,20 @@ class Registry:
 
     @cached_property
     def client(self) -> MlflowClient:
-        return self.mlflow.MlflowClient(self.tracking_uri, self.tracking_uri)
+        """MLflow's client; its errors are ours."""
+        return cast("MlflowClient", Classified(self.mlflow.MlflowClient(self.tracking_uri, self.tracking_uri), "MLflow"))
+
+    @cached_property
+    def database(self) -> RegistryDatabase | None:
+        """The file that this process opens itself; None where a server has the database."""
+        return RegistryDatabase.at(self.tracking_uri, self.artifacts)
+
+    def _open(self) -> None:
+        """Made once, under a lock; and no other place's record is written to."""
+        if self.database and not self._opened:
+            self.database.prepare()
+            self.database.refuse_other_place()
+            self._opened = True
 
     @contextmanager
     def run(self, use_case: str, name: str, tags: RunTags | None = None) -> Iterator[str]:
@@ -57,16 +79,15 @@ class Registry:
             self._create_experiment(use_case)
         experiment = self.client.get_experiment_by_name(use_case)
         said = tags.tags() if tags else None
-        with self.mlflow.start_run(experiment_id=experiment.experiment_id, run_name=name, tags=said) as run:
+        start = self.mlflow.start_run
+        with classified("MLflow"), start(experiment_id=experiment.experiment_id, run_name=name, tags=said) as run:
             yield run.info.run_id
 
     def _create_experiment(self, use_case: str) -> None:
-        from mlflow.exceptions import MlflowException
-
         place = self.artifacts if self.artifacts.startswith("mlflow-artifacts:") else f"{self.artifacts}/{use_case}"
         try:
             self.client.create_experiment(use_case, artifact_location=place)
-        except MlflowException:
+        except PermanentError:
             # Another candidate's task made it a moment ago.
             if self.client.get_experiment_by_name(use_case) is None:
                 raise
@@ -74,26 +95,27 @@ class Registry:
     def log_model(self, pipeline: Pipeline, example: pd.DataFrame, meta: ModelMeta) -> str:
         """Log the pipeline and `meta` in the active run; return the model's address.
 
+        The signature says double for every number, and the example has a null: a whole number that is missing is a float.
+
         Its digest is kept in MLflow's database at once, away from the store that holds the files.
         """
         import skops.io
         from mlflow.models import infer_signature
 
-        # Whole numbers are logged as such on purpose: nulls among them are read as floats, which the pipeline takes too.
-        warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
+        shown = with_nulls(example)
         untrusted = check_types(skops.io.get_untrusted_types(data=skops.io.dumps(pipeline)), "the trained pipeline")
         info = self.mlflow.sklearn.log_model(
             pipeline,
             name="model",
             serialization_format="skops",
             skops_trusted_types=untrusted,
-            signature=infer_signature(example, pipeline.predict_proba(example)[:, 1]),
-            input_example=example,
-            pip_requirements=_requirements(),
+            signature=infer_signature(shown, pipeline.predict_proba(example)[:, 1]),
+            input_example=shown,
+            pip_requirements=requirements(),
             pyfunc_predict_fn="predict_proba",
             metadata={"trainyard": json.dumps(meta, sort_keys=True)},
         )
-        digest = digest_of_model(self._download(info.model_uri))
+        digest = digest_of_model(self._download(info.model_uri, "the trained pipeline"))
         self.client.set_logged_model_tags(info.model_id, {DIGEST_TAG: digest})
         return str(info.model_uri)
 
@@ -108,19 +130,32 @@ class Registry:
 
     def versions(self, use_case: str) -> list[ModelVersion]:
         """All versions, oldest first."""
-        found = self.client.search_model_versions(f"name='{use_case}'", max_results=1000)
-        versions = [
-            ModelVersion(version=int(v.version), run_id=v.run_id, source=v.source, tags=VersionTags.of(v.tags)) for v in found
-        ]
-        return sorted(versions, key=lambda v: v.version)
+        found: list[MlflowVersion] = []
+        token: str | None = None
+        while token != "":
+            page = self.client.search_model_versions(f"name='{use_case}'", max_results=_PAGE, page_token=token)
+            found, token = [*found, *page], page.token or ""
+        return sorted(map(_model_version, found), key=lambda v: v.version)
 
     def tables_read(self, use_case: str) -> dict[str, set[int]]:
-        """Table to those of its versions that some registered model was trained on, as its run says."""
+        """Table to those of its versions that some registered model was trained on, as its run, or its own record, says.
+
+        Raises:
+            PermanentError: neither does; nobody knows what may be removed.
+        """
         found: dict[str, set[int]] = {}
-        for run in {v.run_id for v in self.versions(use_case) if v.run_id}:
-            for table, version in RunTags.of(self.client.get_run(run).data.tags).versions.items():
-                found.setdefault(table, set()).add(version)
+        for version in self.versions(use_case):
+            for table, number in self._tables_of(use_case, version).items():
+                found.setdefault(table, set()).add(number)
         return found
+
+    def _tables_of(self, use_case: str, version: ModelVersion) -> dict[str, int]:
+        try:
+            run = self.client.get_run(version.run_id) if version.run_id else None
+        except PermanentError:  # deleted for good; the model's files say the same
+            run = None
+        known = RunTags.of(run.data.tags).versions if run else {}
+        return known or dict(self.load(use_case, version.version).meta["versions"])
 
     def version(self, use_case: str, version: int) -> ModelVersion:
         """The record of one version.
@@ -128,18 +163,23 @@ class Registry:
         Raises:
             PermanentError: there is no such version.
         """
-        found = {v.version: v for v in self.versions(use_case)}
-        if version not in found:
-            known = ", ".join(f"v{number}" for number in found) or "none"
-            raise PermanentError(f"{use_case}: no model v{version} in the registry; there are {known}")
-        return found[version]
+        try:
+            return _model_version(self.client.get_model_version(use_case, str(version)))
+        except PermanentError:
+            known = _known([v.version for v in self.versions(use_case)])
+            raise PermanentError(f"{use_case}: no model v{version} in the registry; there are {known}") from None
 
     def alias(self, use_case: str, alias: str) -> int | None:
         """The version that an alias names, or None."""
-        if not self.versions(use_case):
+        try:
+            found = self.client.get_registered_model(use_case).aliases.get(alias)
+        except PermanentError:  # no model of this name
             return None
-        found = self.client.get_registered_model(use_case).aliases.get(alias)
         return int(found) if found is not None else None
+
+    def delete_alias(self, use_case: str, alias: str) -> None:
+        if self.alias(use_case, alias) is not None:
+            self.client.delete_registered_model_alias(use_case, alias)
 
     def set_alias(self, use_case: str, alias: str, version: int) -> None:
         self.client.set_registered_model_alias(use_case, alias, str(self.version(use_case, version).version))
@@ -156,14 +196,31 @@ class Registry:
                 f"{use_case} v{version}: has no tag {DIGEST_TAG}, so its file cannot be checked; it was not registered "
                 "by the training, or the tag was taken away: train a new model, or roll back to another version"
             )
-        return load_model(self._download(f"models:/{use_case}/{version}"), use_case, version, digest)
+        where = f"{use_case} v{version}"
+        return load_model(self._download(f"models:/{use_case}/{version}", where), use_case, version, digest)
 
     def load_uri(self, use_case: str, model_uri: str) -> Model:
         """Load a logged model that is not registered yet, or `models:/<use case>/<version>`; checked like `load`."""
         name, _, version = model_uri.removeprefix("models:/").partition("/")
         if version.isdigit():
             return self.load(name, int(version))
-        return load_model(self._download(model_uri), use_case, 0, self._logged_digest(use_case, model_uri))
+        return load_model(
+            self._download(model_uri, f"{use_case}: {model_uri}"), use_case, 0, self._logged_digest(use_case, model_uri)
+        )
+
+    def configuration(self, run_id: str | None) -> str | None:
+        """The use case's configuration as a run kept it, as JSON; None where it kept none."""
+        if run_id is None or CONFIGURATION_FILE not in {f.path for f in self.client.list_artifacts(run_id)}:
+            return None
+        address = f"{self.client.get_run(run_id).info.artifact_uri}/{CONFIGURATION_FILE}"
+        return str(self.mlflow.artifacts.load_text(address))
+
+    def run_is_gone(self, run_id: str) -> bool:
+        """Whether the run was deleted, for good or not."""
+        try:
+            return bool(self.client.get_run(run_id).info.lifecycle_stage == "deleted")
+        except PermanentError:
+            return True
 
     def _logged_digest(self, use_case: str, model_uri: str) -> str:
         model = self.client.get_logged_model(model_uri.removeprefix("models:/"))
@@ -172,11 +229,25 @@ class Registry:
             raise PermanentError(f"{use_case}: {model_uri} has no tag {DIGEST_TAG}: the training did not log it; train again")
         return digest
 
-    def _download(self, uri: str) -> Path:
-        return Path(self.mlflow.artifacts.download_artifacts(uri))
+    def _download(self, uri: str, where: str = "the registry") -> Path:
+        try:
+            with classified(uri):
+                folder = Path(self.mlflow.artifacts.download_artifacts(uri))
+        except PermanentError as error:
+            raise PermanentError(f"{where}: {GONE} ({error})") from None
+        if not (folder / "MLmodel").is_file():
+            raise PermanentError(f"{where}: {GONE}")
+        return folder
 
 
-def _requirements() -> list[str]:
-    from importlib.metadata import version
+def _model_version(found: MlflowVersion) -> ModelVersion:
+    tags = VersionTags.of(found.tags)
+    return ModelVersion(version=int(found.version), run_id=found.run_id, source=found.source, tags=tags)
 
-    return [f"{name}=={version(name)}" for name in ("scikit-learn", "skops", "numpy", "pandas", "mlflow")]
+
+def _known(versions: list[int]) -> str:
+    """A few of them by name."""
+    if len(versions) > 2 * _NAMED:
+        few = ", ".join(f"v{number}" for number in versions[-_NAMED:])
+        return f"{len(versions)}, the newest of them {few}"
+    return ", ".join(f"v{number}" for number in versions) or "none"

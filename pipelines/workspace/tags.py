@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
+from pipelines.errors import redact
 from pipelines.results import from_json
 
 DIGEST_TAG = "trainyard.sha256"
@@ -28,7 +29,7 @@ class RunTags:
     def tags(self) -> dict[str, str]:
         found = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "versions"}
         found |= {_TABLE + table: version for table, version in self.versions.items()}
-        return {k: ",".join(v) if isinstance(v, tuple) else str(v) for k, v in found.items() if v is not None}
+        return {k: redact(",".join(v) if isinstance(v, tuple) else str(v)) for k, v in found.items() if v is not None}
 
     @classmethod
     def of(cls, tags: Mapping[str, str]) -> RunTags:
@@ -54,7 +55,7 @@ class VersionTags:
 
     def tags(self) -> dict[str, str]:
         found = {_KEYS.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
-        return {key: str(value) for key, value in found.items() if value is not None}
+        return {key: redact(str(value)) for key, value in found.items() if value is not None}
 
     @classmethod
     def of(cls, tags: Mapping[str, str]) -> VersionTags:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,3 +126,15 @@ def test_another_partition_s_state_decides_nothing_here(one_champion: World) -> 
     world = one_champion
     _watch(world, Monitored(world.days[9].key, 1, drift(0.9), performance(auc=0.5)))
     assert decide(StageRun(world.workspace, world.use_case, world.days[10])).cause == "unknown"
+
+
+def test_predictions_that_moved_too_far_are_drift(use_case: UseCase) -> None:
+    """`monitoring.max_prediction_drift`: the inputs look the same, what comes out does not."""
+    limit = use_case.monitoring.max_prediction_drift
+    found = []
+    for distance in (limit, limit * 1.01):
+        seen = replace(monitored(performance()), drift=replace(drift(0.0), prediction_drift=distance))
+        found.append(judge(use_case, use_case.partition("2024-03-08"), state(monitored=seen)))
+    assert [d.cause for d in found] == ["healthy", "drift"]
+    assert "The predictions have moved by" in found[1].why
+    assert found[1].evidence["prediction_drift"] > limit

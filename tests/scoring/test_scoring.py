@@ -12,6 +12,7 @@ import pytest
 from pipelines.errors import PermanentError, TransientError
 from pipelines.results import to_json
 from pipelines.scoring.scoring import score
+from pipelines.use_case import feature_definitions
 from pipelines.workspace import CommitRecord, Decision, Kind, Lake, StageRun
 from tests import synthetic
 from tests.conftest import World, changed
@@ -111,8 +112,10 @@ def test_a_partition_before_the_first_champion_is_not_scored(one_champion: World
 def test_a_feature_that_is_missing_is_named(one_champion: World, tmp_path: Path) -> None:
     world, day, lake = one_champion, one_champion.days[8], Lake(f"{tmp_path}/without_weight")
     rows = world.workspace.lake.read("parcels/features", [day.key]).drop_columns(["partition", "weight"])
-    lake.publish("parcels/features", day.key, [lake.stage("parcels/features", day.key, rows)], CommitRecord())
-    with pytest.raises(PermanentError, match=r"parcels v1: the rows lack weight.*rebuild the features"):
+    known = {n: d for n, d in feature_definitions(world.use_case).items() if n != "weight"}
+    record = CommitRecord(definitions=known)
+    lake.publish("parcels/features", day.key, [lake.stage("parcels/features", day.key, rows)], record)
+    with pytest.raises(PermanentError, match=r"parcels v1: the rows of .* lack weight, which the model was trained on"):
         score(StageRun(replace(world.workspace, lake=lake), world.use_case, day))
     assert lake.partitions("parcels/predictions") == {}
 

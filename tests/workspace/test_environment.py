@@ -99,3 +99,77 @@ def test_a_group_without_members_could_never_answer(tmp_path: Path, variables: p
     for groups, words in (({"model-approvers": ()}, "nobody is in the group"), ({}, "this environment has no groups")):
         with pytest.raises(PermanentError, match=words):
             approvers_of(use_case, environment.model_copy(update={"groups": groups}))
+
+
+# Secrets
+
+
+@pytest.fixture
+def own_file(tmp_path: Path, variables: pytest.MonkeyPatch) -> Any:
+    """`local.yaml` with another section `lake`, in a checkout of its own."""
+
+    def write(lake: str, tracking_uri: str = "sqlite:///${STATE}/mlflow.db") -> None:
+        text = (ROOT / "conf" / "environments" / "local.yaml").read_text()
+        start, end = text.index("lake:"), text.index("landing:")
+        text = text[:start] + lake + text[end:]
+        folder = tmp_path / "conf" / "environments"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "local.yaml").write_text(text.replace("sqlite:///${STATE}/mlflow/mlflow.db", tracking_uri))
+        variables.setattr("pipelines.workspace.environment.ROOT", tmp_path)
+
+    return write
+
+
+ODD = [
+    "8123456789",
+    "1e400",
+    "true",
+    "null",
+    "with: colon",
+    "*star",
+    "a #b",
+    "- dash",
+    "{brace",
+    "'quote\"",
+    "%percent",
+    "@at",
+    "0777",
+]
+
+
+@pytest.mark.parametrize("secret", ODD)
+def test_a_secret_is_the_text_that_it_is_whatever_it_looks_like(
+    secret: str, own_file: Any, variables: pytest.MonkeyPatch
+) -> None:
+    own_file("lake:\n  root: ${STATE}/lake\n  options: {AWS_SECRET_ACCESS_KEY: '${LAKE_SECRET}', plain: '${LAKE_PLAIN}'}\n")
+    variables.setenv("LAKE_SECRET", secret)
+    variables.setenv("LAKE_PLAIN", secret)
+    assert load_environment().lake.options == {"AWS_SECRET_ACCESS_KEY": secret, "plain": secret}
+
+
+@pytest.mark.parametrize(
+    "lake",
+    [
+        "lake:\n  root: ${STATE}/lake\n  optionz: {key: '${LAKE_SECRET}'}\n",
+        "lake: '${LAKE_SECRET}'\n",
+        "lake:\n  root: ['${LAKE_SECRET}']\n",
+        "lake:\n  root: {a: '${LAKE_SECRET}'}\n  options: '${LAKE_SECRET}'\n",
+    ],
+)
+def test_an_error_about_a_filled_value_does_not_show_it(lake: str, own_file: Any, variables: pytest.MonkeyPatch) -> None:
+    own_file(lake)
+    variables.setenv("LAKE_SECRET", "tell-nobody-77")
+    with pytest.raises(PermanentError, match=r"local\.yaml: lake") as caught:
+        load_environment()
+    assert "tell-nobody-77" not in f"{caught.value} {caught.value.__cause__} {caught.value.__context__}"
+
+
+def test_a_file_that_is_no_yaml_is_an_error_of_ours(own_file: Any) -> None:
+    own_file("lake: [\n")
+    with pytest.raises(PermanentError, match=r"local\.yaml: while parsing"):
+        load_environment()
+
+
+def test_a_comment_may_name_a_variable_that_is_not_set(own_file: Any) -> None:
+    own_file("lake:  # as in ${NOWHERE}\n  root: ${STATE}/lake  # or ${NOWHERE_ELSE}\n")
+    assert load_environment().lake.options == {}

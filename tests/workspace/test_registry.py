@@ -192,7 +192,6 @@ def test_an_alias_names_a_version_or_nothing(one_champion: World) -> None:
 def test_two_registries_in_one_process_do_not_mix(one_champion: World, tmp_path: Path) -> None:
     """MLflow's address is global to the process: each registry has to set its own."""
     ours, other = one_champion.workspace.registry, Registry(f"sqlite:///{tmp_path}/other.db", f"file://{tmp_path}/other")
-    shutil.copy(tmp_path / "mlflow" / "mlflow.db", tmp_path / "other.db")
     model = ours.load("parcels", 1)
     uri = logged(other, fitted(RandomForestClassifier(n_estimators=2)))
     assert ours.load("parcels", 1).meta == model.meta

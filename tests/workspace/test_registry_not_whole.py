@@ -1,0 +1,291 @@
+"""MLflow is not taken to be whole: versions gone, too many of them, a copied state, first openers, a server that is down."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.commands import stages
+from pipelines.errors import PermanentError, TransientError
+from pipelines.gates import evaluate_candidates
+from pipelines.maintenance import sweep
+from pipelines.promotion import retire, rollback
+from pipelines.scoring import score
+from pipelines.training import reproduce, train_candidate
+from pipelines.use_case import UseCase
+from pipelines.workspace import CHAMPION, Kind, Registry, StageRun, check_alias
+from tests.conftest import World, changed, make_workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def delete_version(world: World, version: int) -> None:
+    """As somebody does in MLflow's pages."""
+    world.workspace.registry.client.delete_model_version("parcels", str(version))
+
+
+# A version is deleted
+
+
+def test_the_only_champion_deleted_there_is_a_way_on(one_champion: World, simple_only: UseCase) -> None:
+    world, newest = one_champion, changed(simple_only, "training", max_partitions=6)
+    delete_version(world, 1)
+    with pytest.raises(PermanentError, match=r"v1, is not in the registry any more.*python -m pipelines retire parcels"):
+        score(StageRun(world.workspace, world.use_case, world.days[9]))
+    with pytest.raises(PermanentError, match="needs a reason"):
+        retire(world.workspace, newest, " ", "ada")
+    done = retire(world.workspace, newest, "v1 was deleted by mistake", "ada")
+    assert (done.decision, done.champion) == (Kind.RETIRED, None)
+    last = world.workspace.ledger.decisions("parcels")[-1]
+    assert (last.kind, last.actor, last.model_version) == (Kind.RETIRED, "ada", None)
+    assert "v1 serves no longer" in last.why
+    assert "v1 was deleted by mistake" in last.why
+    assert score(StageRun(world.workspace, world.use_case, world.days[9])).model_version is None
+    assert "the last one was retired" in world.workspace.ledger.decisions("parcels")[-1].why
+    trained = stages.run_training(StageRun(world.at("after"), newest, world.days[13]))
+    assert (trained.decision, trained.champion) == (Kind.PROMOTED, 2)  # type: ignore[attr-defined]
+
+
+def test_a_retired_champion_serves_what_it_served_and_nothing_after(two_champions: World) -> None:
+    world = two_champions
+    retire(world.workspace, world.use_case, "it is wrong", "ada")
+    ledger = world.workspace.ledger
+    assert ledger.champion("parcels") is None
+    assert world.workspace.registry.alias("parcels", CHAMPION) is None
+    before = ledger.champion("parcels", as_of=world.days[9].key)
+    assert before
+    assert before.version == 1
+    assert ledger.champion("parcels", as_of=world.days[13].next.key) is None
+    with pytest.raises(PermanentError, match="no champion to retire"):
+        retire(world.workspace, world.use_case, "again", "ada")
+
+
+def test_what_could_not_be_put_back_is_not_said_to_be(one_champion: World) -> None:
+    world = one_champion
+    before = world.workspace.ledger.decisions("parcels")
+    delete_version(world, 1)
+    for _ in range(2):
+        with pytest.raises(PermanentError, match="is not in the registry any more"):
+            check_alias(world.workspace, world.use_case)
+    assert world.workspace.ledger.decisions("parcels") == before
+
+
+def test_a_deleted_champion_gives_way_to_the_one_before(two_champions: World) -> None:
+    world = two_champions
+    delete_version(world, 2)
+    assert rollback(world.workspace, world.use_case, None, "v2 was deleted", "ada").champion == 1
+    assert world.workspace.registry.alias("parcels", CHAMPION) == 1
+
+
+def test_a_registry_without_the_model_at_all_has_no_alias(one_champion: World) -> None:
+    one_champion.workspace.registry.client.delete_registered_model("parcels")
+    assert one_champion.workspace.registry.alias("parcels", CHAMPION) is None
+    assert one_champion.workspace.registry.versions("parcels") == []
+    retire(one_champion.workspace, one_champion.use_case, "all is gone", "ada")
+
+
+# Many versions
+
+
+@pytest.fixture
+def many(one_champion: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Pages of three, and eight versions: as 1,006 are with pages of 1,000."""
+    registry = one_champion.workspace.registry
+    for _ in range(7):
+        registry.client.create_model_version("parcels", "file:///nowhere")
+    monkeypatch.setattr("pipelines.workspace.registry._PAGE", 3)
+    return one_champion
+
+
+def test_every_page_is_read(many: World) -> None:
+    registry = many.workspace.registry
+    assert [v.version for v in registry.versions("parcels")] == list(range(1, 9))
+    assert registry.version("parcels", 1).version == 1
+    assert registry.load("parcels", 1).version == 1
+    registry.set_alias("parcels", "seventh", 7)
+    assert registry.alias("parcels", "seventh") == 7
+
+
+def test_an_unknown_version_is_said_with_a_few_names(many: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.workspace.registry._NAMED", 2)
+    with pytest.raises(PermanentError, match=r"no model v99 in the registry; there are 8, the newest of them v7, v8$"):
+        many.workspace.registry.version("parcels", 99)
+
+
+# A copy of the state
+
+
+def copied(world: World, folder: Path) -> World:
+    """All of it, as `cp -r` makes it."""
+    shutil.copytree(Path(world.workspace.environment.reports).parent, folder / "copy")
+    return World(make_workspace(folder / "copy", "copy"), world.use_case, world.days)
+
+
+def files_below(folder: Path) -> set[Path]:
+    return {f for f in folder.rglob("*") if f.is_file()}
+
+
+def test_a_copy_neither_writes_into_the_original_nor_reads_from_it(one_champion: World, tmp_path: Path) -> None:
+    original = Path(one_champion.workspace.environment.reports).parent / "mlflow" / "artifacts"
+    copy, before = copied(one_champion, tmp_path / "elsewhere"), files_below(original)
+    for act in (
+        lambda: copy.workspace.registry.load("parcels", 1),
+        lambda: train_candidate(copy.training(7), "logistic"),
+        lambda: copy.workspace.registry.versions("parcels"),
+    ):
+        with pytest.raises(PermanentError, match=rf"made for models in file://{original}, but .* keeps them in file://.*copy"):
+            act()
+    assert files_below(original) == before
+
+
+def test_the_record_is_moved_by_command_and_the_copy_is_whole_then(
+    one_champion: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines.__main__ import main
+    from tests.conftest import USE_CASES
+
+    original = Path(one_champion.workspace.environment.reports).parent / "mlflow" / "artifacts"
+    copy = copied(one_champion, tmp_path / "elsewhere")
+    monkeypatch.setenv("TRAINYARD_STATE", str(tmp_path / "elsewhere" / "copy"))
+    monkeypatch.setenv("TRAINYARD_USE_CASES", str(USE_CASES))
+    assert main(["relocate", "--from", "file:///srv/nowhere"]) == 1
+    assert "names nothing below file:///srv/nowhere" in capsys.readouterr().err
+    assert main(["relocate", "--from", f"file://{original}"]) == 0
+    shutil.rmtree(original)
+    assert copy.workspace.registry.load("parcels", 1).version == 1
+    assert reproduce(copy.workspace, "parcels", 1).identical
+    assert train_candidate(copy.training(7), "logistic").run_id
+
+
+def test_a_record_is_not_moved_to_where_no_models_are(one_champion: World, tmp_path: Path) -> None:
+    copy = copied(one_champion, tmp_path / "elsewhere")
+    shutil.rmtree(tmp_path / "elsewhere" / "copy" / "mlflow" / "artifacts")
+    database = copy.workspace.registry.database
+    assert database
+    before = database.recorded_places()
+    with pytest.raises(PermanentError, match="copy the models from"):
+        database.relocate(before[0].removesuffix("/parcels"))
+    assert database.recorded_places() == before
+
+
+# First openers
+
+
+def test_several_openers_of_a_new_registry_make_it_once(tmp_path: Path) -> None:
+    code = (
+        "import sys, logging\n"
+        "from pathlib import Path\n"
+        "from tests.conftest import make_workspace\n"
+        "workspace = make_workspace(Path(sys.argv[1]))\n"
+        "workspace.registry.client.search_experiments()\n"
+        "print('opened')"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "fresh")]
+    openers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    ended = [opener.communicate() for opener in openers]
+    assert [out.strip() for out, _ in ended] == ["opened"] * 4, ended
+
+
+# It does not answer
+
+
+def down(world: World) -> World:
+    """The same, with the registry at an address where nobody listens."""
+    away = Registry("http://ada:s3cr3t-word@127.0.0.1:9", world.workspace.registry.artifacts)
+    return replace(world, workspace=replace(world.workspace, registry=away))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_registry_that_does_not_answer_is_asked_again_and_its_password_is_not_told(one_champion: World) -> None:
+    away = down(one_champion).workspace.registry
+    for act in (lambda: away.load("parcels", 1), lambda: away.versions("parcels"), lambda: away.alias("parcels", CHAMPION)):
+        with pytest.raises(TransientError) as caught:
+            act()
+        assert "s3cr3t-word" not in str(caught.value)
+        assert "127.0.0.1" in str(caught.value)
+
+
+def test_a_registry_that_is_down_for_a_minute_is_no_verdict(
+    one_champion: World, simple_only: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers while the candidate is trained, and not when the champion is asked for."""
+    world, load = one_champion, Registry.load
+    training = world.training(13, changed(simple_only, "training", max_partitions=6))
+    one = train_candidate(training, "logistic")
+
+    def away(self: Registry, use_case: str, version: int) -> Any:
+        raise TransientError("MLflow: connection refused")
+
+    monkeypatch.setattr(Registry, "load", away)
+    before = world.workspace.ledger.decisions("parcels")
+    with pytest.raises(TransientError):
+        evaluate_candidates(training, [one])
+    assert world.workspace.ledger.decisions("parcels") == before
+    monkeypatch.setattr(Registry, "load", load)
+    assert evaluate_candidates(training, [one]).passed
+
+
+# Runs and files gone
+
+
+def test_a_run_deleted_for_good_keeps_no_version_from_the_sweep(one_champion: World) -> None:
+    """The tables that it was trained on are in the model's own record as well."""
+    registry = one_champion.workspace.registry
+    said = registry.tables_read("parcels")
+    with registry.database._connected() as database, database:  # type: ignore[union-attr]
+        database.execute("DELETE FROM tags")
+        database.execute("DELETE FROM runs WHERE run_uuid = ?", (registry.version("parcels", 1).run_id,))
+    assert registry.run_is_gone(str(registry.version("parcels", 1).run_id))
+    assert registry.tables_read("parcels") == said
+    assert sweep(one_champion.workspace, one_champion.use_case).skipped == {}
+
+
+def test_where_nobody_knows_what_a_model_was_trained_on_its_tables_are_left_alone(one_champion: World) -> None:
+    registry = one_champion.workspace.registry
+    remove_files(one_champion)
+    with registry.database._connected() as database, database:  # type: ignore[union-attr]
+        database.execute("DELETE FROM tags")
+    found = sweep(one_champion.workspace, one_champion.use_case)
+    assert set(found.skipped) == {"parcels/features", "parcels/labels"}
+    assert not set(found.skipped) & set(found.files)
+
+
+def remove_files(world: World) -> None:
+    shutil.rmtree(Path(world.workspace.environment.reports).parent / "mlflow" / "artifacts" / "parcels" / "models")
+
+
+def test_files_that_are_gone_are_said_with_the_way_on(one_champion: World) -> None:
+    remove_files(one_champion)
+    with pytest.raises(PermanentError, match=r"v1: its files are gone from the artifact store: put them back from a backup"):
+        one_champion.workspace.registry.load("parcels", 1)
+
+
+# Loaded by MLflow itself
+
+
+def test_whole_numbers_that_are_missing_are_taken_by_mlflows_own_loader(one_champion: World) -> None:
+    registry = one_champion.workspace.registry
+    rows = one_champion.workspace.lake.read("parcels/features", [one_champion.days[3].key]).to_pandas()
+    model = registry.load("parcels", 1)
+    assert rows["pieces"].dtype.kind == "i"
+    assert set(model.signature.values()) == {"double", "string"}  # type: ignore[union-attr]
+    gaps = rows.assign(pieces=rows["pieces"].mask(rows.index % 5 == 0))[model.meta["features"]]
+    loaded = registry.mlflow.pyfunc.load_model("models:/parcels/1")
+    found = np.asarray(loaded.predict(gaps))[:, 1]
+    assert found == pytest.approx(model.predict(gaps))
+    served = registry.mlflow.models.Model.load(registry._download("models:/parcels/1", "x")).load_input_example()
+    assert pd.DataFrame(served).isna().any().any()
