@@ -92,8 +92,7 @@ class TrainingRun:
         fit, holdout = rows[~newest], rows[newest]
         if fit.empty or holdout.empty:
             raise PermanentError(f"{self}: no rows before or after {day_of_holdout}; see training.holdout_days")
-        # Copies are laid out anew: pandas does so inside a frame that is read, which two threads may not do at once.
-        return Rows(fit.copy(), holdout.copy())
+        return Rows(fit, holdout)
 
     def _planned(self, table: str) -> pd.DataFrame:
         return self.lake.read(table, self.plan.partitions, self.plan.versions[table]).to_pandas()
