@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import cached_property
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -142,7 +141,7 @@ class UseCase(Section):
             raise ValueError("alias_moved: 'accept' would let who moves the alias go around 'approval: required'; use put_back")
         return self
 
-    @cached_property
+    @property  # not cached: pydantic's copies take a cached value along
     def numeric(self) -> tuple[str, ...]:
         return tuple(n for n in self.features.names if n not in self.features.categorical)
 

@@ -140,3 +140,13 @@ def test_every_use_case_of_the_repository_is_valid(monkeypatch: pytest.MonkeyPat
     good, broken = load_use_cases()
     assert broken == {}
     assert "flight_delay" in [u.name for u in good]
+
+
+def test_a_copy_with_other_features_has_their_numbers(use_case: UseCase) -> None:
+    """What was worked out of a use case before must not travel into its copy."""
+    assert "pieces" in use_case.numeric
+    spec = use_case.features
+    more = use_case.model_copy(
+        update={"features": spec.model_copy(update={"expressions": {**spec.expressions, "half": "pieces / 2"}})}
+    )
+    assert set(more.numeric) - set(use_case.numeric) == {"half"}
