@@ -13,6 +13,8 @@ import pytest
 
 from pipelines.use_case import ROOT
 
+pytestmark = pytest.mark.long  # each runs the checks of the whole repository
+
 _BLOCK = re.compile(r"^(?P<indent> *)```(?P<kind>python|diff|sh|yaml)\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S)
 _FILE = re.compile(r"`([\w./-]+/[\w.-]+)`[^`]*:\s*\Z")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.long  # some dozens of processes are killed
 ROOT = Path(__file__).parents[2]
 CLEAR = ("TransientError", "PermanentError")
 
