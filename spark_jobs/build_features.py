@@ -23,17 +23,32 @@ from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 WHY, JOINS = "build_features failed: ", "_joins"
+# What the values hang on, whatever the session was started with.
+SETTINGS = {"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true", "spark.sql.caseSensitive": "false"}
+PARTITION = "_partition"
 KNOWN_DAY, POSITIVE, DAY, HISTORY, GROUP, FOUND = "_known_day", "_positive", "_day", "_history", "_group", "_found"
 _SEPARATOR = "\u0001"
 Tables = dict[str, DataFrame]
 Watch = Callable[[DataFrame], DataFrame]
 
 
+def settled(spark: SparkSession) -> SparkSession:
+    for name, value in SETTINGS.items():
+        spark.conf.set(name, value)
+    return spark
+
+
 def read(spark: SparkSession, source: dict[str, Any], partitions: list[str] | None = None) -> DataFrame:
-    """Published files as one frame, without the row numbers of ingestion."""
+    """Published files as one frame, with `_partition`, without the row numbers of ingestion; without a file, no rows."""
     chosen = source["files"] if partitions is None else {k: v for k, v in source["files"].items() if k in partitions}
     files = [file for files in chosen.values() for file in files]
-    return as_declared(spark.read.option("mergeSchema", "true").parquet(*files).drop("_row"), source.get("columns", {}))
+    columns = source.get("columns", {})
+    if not files:
+        return spark.createDataFrame([], ", ".join(f"`{n}` {c['type']}" for n, c in columns.items()) + f", {PARTITION} string")
+    # A published file lies in a folder of its own in its partition's.
+    partition = F.element_at(F.split("_metadata.file_path", "/"), -3)
+    rows = spark.read.option("mergeSchema", "true").parquet(*files).withColumn(PARTITION, partition)
+    return as_declared(rows.drop("_row"), columns)
 
 
 def as_declared(rows: DataFrame, columns: dict[str, Any]) -> DataFrame:
@@ -57,9 +72,10 @@ def known_outcomes(entities: DataFrame, outcomes: DataFrame, label: dict[str, An
     local = F.from_utc_timestamp(F.col(label["known_at"]), timezone)
     midnight = F.to_date(local)
     known_day = F.when(local == midnight.cast("timestamp"), midnight).otherwise(F.date_add(midnight, 1))
-    labelled = outcomes.select(key, is_positive(label).alias(POSITIVE), known_day.alias(KNOWN_DAY))
+    labelled = outcomes.select(key, PARTITION, is_positive(label).alias(POSITIVE), known_day.alias(KNOWN_DAY))
     labelled = labelled.where(F.col(POSITIVE).isNotNull() & F.col(KNOWN_DAY).isNotNull())
-    return entities.join(labelled, on=key, how="inner")
+    # A key that is sent again in another partition is another event, with an outcome of its own.
+    return entities.join(labelled, on=[key, PARTITION], how="inner")
 
 
 def stacked(rows: DataFrame, specs: list[dict[str, Any]], *keep: str) -> DataFrame:
@@ -162,18 +178,21 @@ def build(tables: Tables, entities: DataFrame, past: DataFrame, plan: dict[str, 
 
 
 def run(spark: SparkSession, plan: dict[str, Any], tables: Tables, entities: DataFrame) -> None:
-    """Build, write Parquet to the staging area, and beside it how many rows found no partner, per join."""
+    """Build, write Parquet to the staging area, and beside it how many rows found no partner, per join.
+
+    A run that was killed has left a part there, which the next one replaces: nobody sees it before it is published.
+    """
     spec = plan["features"]
     seen = [Observation(f"join {number}") for number, _ in enumerate(spec["joins"])]
     counts = (F.count(F.lit(1)).alias("rows"), F.count_if(F.col(FOUND).isNull()).alias("unmatched"))
     watches = [lambda rows, one=one: rows.observe(one, *counts) for one in seen]
     rows = build(tables, entities, tables[spec["entity"]], plan, *watches)
-    rows.coalesce(1).sortWithinPartitions(spec["key"]).write.mode("errorifexists").parquet(plan["output"])
+    rows.coalesce(1).sortWithinPartitions(spec["key"]).write.mode("overwrite").parquet(plan["output"])
     for join, one in zip(spec["joins"], seen, strict=True):
         if one.get["rows"] > plan["rows"]:
             raise SystemExit(WHY + _multiplied(tables[join["table"]], join))
     found = json.dumps([one.get["unmatched"] for one in seen])
-    spark.range(1).select(F.lit(found)).coalesce(1).write.text(f"{plan['output']}/{JOINS}")
+    spark.range(1).select(F.lit(found)).coalesce(1).write.mode("overwrite").text(f"{plan['output']}/{JOINS}")
 
 
 def _multiplied(table: DataFrame, join: dict[str, Any]) -> str:
@@ -230,7 +249,7 @@ def _said(error: Exception) -> str:
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plan", required=True, help="the plan file that `pipelines.features.features.plan` wrote")
-    options, spark = parser.parse_args(argv), SparkSession.builder.appName("build_features").getOrCreate()
+    options, spark = parser.parse_args(argv), settled(SparkSession.builder.appName("build_features").getOrCreate())
     # A failure is explained in one line: nobody has to look for it among the frames of every attempt.
     spark.sparkContext.setLogLevel("OFF")
     PySparkLogger.getLogger("SQLQueryContextLogger").disabled = True

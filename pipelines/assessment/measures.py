@@ -14,7 +14,7 @@ from pipelines.assessment.evidence import Counts, DataEvidence, Delays, Duplicat
 from pipelines.assessment.trial import Trial
 from pipelines.errors import TransientError
 from pipelines.training import Rows, TrainingRun
-from pipelines.use_case import UseCase, features_table, labels_table
+from pipelines.use_case import PARTITION, UseCase, features_table, labels_table
 from pipelines.workspace import Commit, published_definitions
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def delays(use_case: UseCase, labels: pd.DataFrame) -> Delays:
 def _labels_with_dates(training: TrainingRun) -> pd.DataFrame:
     spec, plan, table = training.use_case.features, training.plan, labels_table(training.use_case)
     labels = training.lake.read(table, plan.partitions, plan.versions[table], [spec.key, "known_at"]).to_pandas()
-    return labels.merge(training.rows.all[[spec.key, spec.date]], on=spec.key, validate="one_to_one")
+    return labels.merge(training.rows.all[[PARTITION, spec.key, spec.date]], on=[PARTITION, spec.key], validate="one_to_one")
 
 
 def duplicates(use_case: UseCase, rows: Rows) -> Duplicates:

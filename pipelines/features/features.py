@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PermanentError
 from pipelines.features.feature_types import as_features
+from pipelines.features.inputs import Files, chosen_files
 from pipelines.results import TableSlice
 from pipelines.use_case import (
     ROOT,
-    SNAPSHOT,
     ColumnType,
     Partition,
     UseCase,
@@ -58,28 +58,20 @@ def plan(run: StageRun) -> FeaturePlan:
     """Pin the input files and write the job's plan.
 
     Raises:
-        PermanentError: the entity's partition is not published.
+        PermanentError: the entity's partition, or another one that it stands on, is not published.
     """
     spec, table = run.use_case.features, features_table(run.use_case)
-    area = run.lake.staging_area(table, run.key)
-    past = [p.key for p in run.partition.back_to(spec.lookback_days)]
-    inputs = {
-        spec.entity: _input(run.workspace, run.use_case, spec.entity, past),
-        run.use_case.label.source: _input(run.workspace, run.use_case, run.use_case.label.source, past),
-    }
-    for join in spec.joins:
-        keys = [SNAPSHOT] if run.use_case.sources[join.table].snapshot else [run.key]
-        inputs[join.table] = _input(run.workspace, run.use_case, join.table, keys)
     rows = run.lake.partitions(source_table(run.use_case, spec.entity)).get(run.key, 0)
     if rows == 0:
         raise PermanentError(f"{run.use_case.name}/{spec.entity} {run.key}: not published; run ingestion for it first")
+    area = run.lake.staging_area(table, run.key)
     document = {
         "use_case": run.use_case.name,
         "partition": run.key,
         "timezone": run.use_case.timezone,
         "features": run.use_case.features.model_dump(mode="json"),
         "label": run.use_case.label.model_dump(mode="json"),
-        "inputs": inputs,
+        "inputs": {name: _input(run, name, files) for name, files in chosen_files(run).items()},
         "rows": rows,
         "output": f"{run.lake.uri(table)}/{area}",
     }
@@ -88,17 +80,14 @@ def plan(run: StageRun) -> FeaturePlan:
     return FeaturePlan(uri, area, rows)
 
 
-def _input(workspace: Workspace, use_case: UseCase, table: str, keys: list[str]) -> dict[str, Any]:
-    """Published files of a table, by partition key; keys that were never published are left out."""
-    name = source_table(use_case, table)
-    found: dict[str, list[str]] = {}
-    for file in workspace.lake.files(name, keys):
-        found.setdefault(file.partition, []).append(file.uri)
+def _input(run: StageRun, table: str, files: Files) -> dict[str, Any]:
     columns = {
         column: {"type": SPARK_TYPES[declared.type], "default": value_text(declared.default), "nullable": declared.nullable}
-        for column, declared in use_case.contract[table].columns.items()
+        for column, declared in run.use_case.contract[table].columns.items()
     }
-    return {"version": workspace.lake.version(name), "files": found, "columns": columns}
+    name = source_table(run.use_case, table)
+    version = run.lake.version(name) if run.lake.exists(name) else None  # outcomes come later than the first features
+    return {"version": version, "files": files, "columns": columns}
 
 
 def build(workspace: Workspace, plan: FeaturePlan) -> None:
@@ -134,13 +123,14 @@ def publish(run: StageRun, plan: FeaturePlan) -> TableSlice:
     if not staged:
         raise PermanentError(f"{table} {run.key}: the Spark job left no files in {plan.area}; read its log")
     rows = run.lake.read_staged(table, staged)
-    _audit(rows, run.use_case, run.partition, plan.rows_expected)
+    document = json.loads(read_bytes(plan.uri))
+    _audit(rows, run.use_case, run.partition, plan.rows_expected, has_past=_has_past(run, document))
     typed = as_features(rows, run.use_case, f"{table} {run.key}")
     staged = staged if typed is rows else [run.lake.stage(table, run.key, typed)]
     record = CommitRecord(
         run=run.id,
         plan=plan.uri,
-        definitions=definitions_in_plan(json.loads(read_bytes(plan.uri))),
+        definitions=definitions_in_plan(document),
         unmatched=_unmatched(run, plan),
     )
     return run.lake.publish(table, run.key, staged, record)
@@ -168,7 +158,12 @@ def _unmatched(run: StageRun, plan: FeaturePlan) -> str | None:
     return "; ".join(f"{j.table}: {n} of {plan.rows_expected}" for j, n in zip(joins, counts, strict=True)) or None
 
 
-def _audit(rows: Table, use_case: UseCase, partition: Partition, expected: int) -> None:
+def _has_past(run: StageRun, document: dict[str, Any]) -> bool:
+    """Whether there were outcomes of older partitions: the first ones have no history."""
+    return any(key < run.key for key in document["inputs"][run.use_case.label.source]["files"])
+
+
+def _audit(rows: Table, use_case: UseCase, partition: Partition, expected: int, has_past: bool) -> None:
     where = f"{features_table(use_case)} {partition.key}"
     wanted = [use_case.features.key, use_case.features.date, *use_case.features.names]
     if sorted(rows.column_names) != sorted(wanted):
@@ -185,7 +180,8 @@ def _audit(rows: Table, use_case: UseCase, partition: Partition, expected: int) 
                 f"{where}: {name} is infinite in {len(infinite)} rows, such as {key} {rows[key][infinite[0]]}; guard the "
                 f"division in features.expressions.{name}, such as by nullif"
             )
-    empty = [name for name, (count, _) in numbers.items() if count == rows.num_rows]
+    due = use_case.features.names if has_past else use_case.features.expressions
+    empty = [name for name in due if numbers[name][0] == rows.num_rows]
     if empty:
         raise PermanentError(f"{where}: no value at all in {', '.join(empty)}; look at its source and its join")
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
-from pipelines.use_case import Definitions, UseCase, features_table, labels_table
+from pipelines.use_case import PARTITION, Definitions, UseCase, features_table, labels_table
 from pipelines.workspace import (
     Lake,
     Ledger,
@@ -86,7 +86,7 @@ class TrainingRun:
         """
         spec, day_of_holdout = self.use_case.features, self.plan.holdout_from
         features, labels = (self._planned(table(self.use_case)) for table in (features_table, labels_table))
-        rows = features.merge(labels[[spec.key, "label"]], on=spec.key, validate="one_to_one")
+        rows = features.merge(labels[[PARTITION, spec.key, "label"]], on=[PARTITION, spec.key], validate="one_to_one")
         rows = rows.sort_values([spec.date, spec.key], ignore_index=True)
         newest = rows[spec.date].astype(str) >= day_of_holdout
         fit, holdout = rows[~newest], rows[newest]

@@ -97,7 +97,9 @@ class _Meaning:
     def _join(self, join: Join, names: list[str]) -> dict[str, object]:
         texts = {name: join.columns[name].strip() for name in names}
         here = self._named(self.spec.entity, join.match.values())
+        reach = {"lookback": join.lookback.total_seconds()} if join.lookback else {}  # older digests have none
         return {
+            **reach,
             "match": join.match,
             "texts": texts,
             "here": here,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.use_case.section import ColumnName, Name, Section
+
+_ROWS = re.compile(r"\brows\s+(between|unbounded|\d|current)|\b(lag|lead)\s*\(", re.I)
+_REACH = re.compile(r"\binterval\s+'?(\d+)'?\s+(minute|hour|day|week)s?\s+preceding", re.I)
 
 
 class Join(Section):
@@ -15,7 +20,21 @@ class Join(Section):
     table: str
     match: dict[str, str] = Field(description="by column of the table, all of its key: an expression over the row")
     columns: dict[ColumnName, str]
+    lookback: timedelta = Field(timedelta(0), ge=timedelta(0), description="how far its windows reach before the partition")
     max_unmatched_share: float | None = Field(None, ge=0, le=1, description="of rows without a partner: more are refused")
+
+    @model_validator(mode="after")
+    def _windows_are_of_time(self) -> Join:
+        for name, text in self.columns.items():
+            if _ROWS.search(text):
+                raise ValueError(
+                    f"columns.{name} counts rows, which are no hours where some are missing: write a window of time, such as "
+                    "'range between interval 5 hours preceding and current row'"
+                )
+            reach = max((timedelta(**{f"{unit}s": int(n)}) for n, unit in _REACH.findall(text)), default=timedelta(0))
+            if reach > self.lookback:
+                raise ValueError(f"columns.{name} reaches {reach} back, but lookback is {self.lookback}: it would be cut off")
+        return self
 
 
 class History(Section):
@@ -35,6 +54,7 @@ class Features(Section):
     joins: tuple[Join, ...] = ()
     expressions: dict[Name, str]
     history: tuple[History, ...] = ()
+    max_missing_share: float = Field(0.0, ge=0, le=1, description="of the partitions within reach; more stop the run")
     prior_weight: float = 5.0
     categorical: tuple[str, ...] = ()
     segments: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
@@ -41,6 +42,18 @@ class LakeReading(LakeLog):
             for a in adds
         )
         return sorted(file for file in found if wanted is None or file.partition in wanted)
+
+    @classified
+    def latest(self, table: str, column: str) -> dict[str, datetime | None]:
+        """By published partition, the latest moment that its files hold in a column, by Delta's log; None is unknown."""
+        import pyarrow as pa
+
+        found: dict[str, datetime | None] = {}
+        for add in pa.table(self.delta(table).get_add_actions(flatten=True)).to_pylist() if self.exists(table) else ():
+            key, value = add["partition.partition"], add.get(f"max.{column}")
+            before = found.get(key, value)
+            found[key] = None if value is None or before is None else max(before, value)
+        return found
 
     @classified
     def column_types(self, table: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from pipelines.use_case import load_use_case
 from spark_jobs import build_features as job
@@ -48,8 +49,10 @@ def outcomes(rows: list[tuple[str, float | None, datetime | None]]) -> pd.DataFr
 
 def build(spark: SparkSession, schedule: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     weather = spark.createDataFrame(pd.DataFrame({"origin": ["EWR", "JFK"], "wind": [1.0, 2.0]}))
-    known_frame = spark.createDataFrame(known, "id string, delay double, arrived_at timestamp")
-    entities = spark.createDataFrame(schedule, "id string, day date, origin string")
+    known_frame = spark.createDataFrame(known, "id string, delay double, arrived_at timestamp").withColumn(
+        job.PARTITION, F.lit("2013-04")
+    )
+    entities = spark.createDataFrame(schedule, "id string, day date, origin string").withColumn(job.PARTITION, F.lit("2013-04"))
     found = job.build({"weather": weather, "outcomes": known_frame}, entities, entities, PLAN)
     return found.toPandas().set_index("id").sort_index()
 

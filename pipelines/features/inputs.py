@@ -1,0 +1,78 @@
+"""Which published files a features job reads: one rule for each kind of input, in the time in which its rows become known.
+
+outcomes   every partition, however old, that holds one which became known within the longest window, by Delta's log
+entity     the partition itself, and those of these outcomes
+joined     the partition, and those before it that its own windows reach (`lookback`); reference data whole
+
+What the windows reach and nobody published is no gap to be read over: it stops the plan, but for the share allowed.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from pipelines.errors import PermanentError
+from pipelines.use_case import SNAPSHOT, Partition, source_table
+from pipelines.workspace import StageRun
+
+Files = dict[str, list[str]]
+
+
+def chosen_files(run: StageRun) -> dict[str, Files]:
+    """By table of the use case and partition key, the published files that the features of a partition stand on.
+
+    Raises:
+        PermanentError: a partition within reach is missing, more than `features.max_missing_share`.
+    """
+    spec, outcomes = run.use_case.features, run.use_case.label.source
+    known = _known_outcomes(run)
+    keys = {spec.entity: {run.key, *known}, outcomes: known}
+    for join in spec.joins:
+        snapshot = run.use_case.sources[join.table].snapshot
+        reach = {SNAPSHOT} if snapshot else {p.key for p in run.partition.back_to(join.lookback.days)}
+        keys[join.table] = keys.get(join.table, set()) | reach
+        if not snapshot:
+            _stop_at_gaps(run, join.table, join.lookback.days)
+    if spec.lookback_days:
+        for table in (spec.entity, outcomes):
+            _stop_at_gaps(run, table, spec.lookback_days + run.use_case.sources[outcomes].available_after.days)
+    return {table: _files(run, table, wanted) for table, wanted in keys.items()}
+
+
+def _known_outcomes(run: StageRun) -> set[str]:
+    """Keys of the partitions, up to this one, that may hold an outcome known since the longest window began."""
+    spec, label = run.use_case.features, run.use_case.label
+    if not spec.lookback_days:
+        return set()
+    day = run.partition.start - timedelta(days=spec.lookback_days)
+    since = datetime.combine(day, time(), ZoneInfo(run.use_case.timezone))
+    latest = run.lake.latest(source_table(run.use_case, label.source), label.known_at)
+    return {key for key, at in latest.items() if key <= run.key and (at is None or at > since)}
+
+
+def _files(run: StageRun, table: str, keys: set[str]) -> Files:
+    found: Files = {}
+    name = source_table(run.use_case, table)
+    for file in run.lake.files(name, keys) if run.lake.exists(name) else ():
+        found.setdefault(file.partition, []).append(file.uri)
+    return found
+
+
+def _stop_at_gaps(run: StageRun, table: str, days: int) -> None:
+    published = run.lake.partitions(source_table(run.use_case, table))
+    within = [p for p in run.partition.back_to(days) if p.key >= min(published, default=run.key)]
+    due = [p.key for p in within if _is_due(run, table, p)]
+    missing = [key for key in due if key not in published]
+    if len(missing) > run.use_case.features.max_missing_share * len(due):
+        raise PermanentError(
+            f"{run}: {source_table(run.use_case, table)} is not published for {', '.join(missing)}, which the features reach "
+            "back to; run ingestion for it first, or allow gaps by features.max_missing_share"
+        )
+
+
+def _is_due(run: StageRun, table: str, partition: Partition) -> bool:
+    """Whether it has to be there: at once, unless the table tells what has happened, some time after the partition's end."""
+    source, zone = run.use_case.sources[table], run.use_case.timezone
+    observed = table == run.use_case.label.source or source.available_after > timedelta(0)
+    return not observed or partition.ends_at(zone) + source.available_after <= run.partition.starts_at(zone)

@@ -1,0 +1,296 @@
+"""One rule chooses the files and the rows that features stand on: planned, built by the very job and published.
+
+Each situation is one in which files chosen by the date of the event, or rows counted instead of hours, gave a wrong value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+import yaml
+from pyspark.sql import SparkSession
+
+from pipelines import features
+from pipelines.errors import PermanentError
+from pipelines.features.inputs import chosen_files
+from pipelines.training import TrainingRun, plan_training
+from pipelines.use_case import Partition, UseCase, feature_definitions, features_table, read_use_case, source_table
+from pipelines.workspace import CommitRecord, StageRun, Workspace
+from spark_jobs import build_features as job
+from tests import synthetic
+from tests.conftest import USE_CASES, changed
+
+FIRST = date(2024, 3, 1)
+SIX_HOURS = "over (partition by depot order by hour range between interval {0} hours preceding and {1})"
+WEATHER: dict[str, Any] = {
+    "sources": {"uri": "{landing}/parcels/weather/{partition}.csv.gz", "time_column": "day"},
+    "contract": {
+        "key": ["depot", "hour"],
+        "columns": {
+            "depot": {"type": "string"},
+            "day": {"type": "date"},
+            "hour": {"type": "timestamp"},
+            "rain": {"type": "number"},
+        },
+    },
+    "join": {
+        "table": "weather",
+        "match": {"depot": "depot", "hour": "date_trunc('hour', sent_at)"},
+        "lookback": "P1D",
+        "columns": {
+            "rain_6h": f"sum(rain) {SIX_HOURS.format(5, 'current row')}",
+            "rain_change": f"rain - first(rain) {SIX_HOURS.format(6, 'interval 6 hours preceding')}",
+        },
+    },
+}
+
+
+def document() -> dict[str, Any]:
+    """`parcels` without the joins and expressions that need more columns."""
+    found = yaml.safe_load((USE_CASES / "parcels.yaml").read_text())
+    columns = {name: found["contract"]["shipments"]["columns"][name] for name in ("shipment_id", "ship_date", "depot")}
+    found["contract"]["shipments"] = {"key": ["shipment_id"], "columns": {**columns, "sent_at": {"type": "timestamp"}}}
+    found["features"] |= {"joins": [], "expressions": {"depot": "depot"}, "categorical": ["depot"]}
+    return found
+
+
+def read(document: dict[str, Any], folder: Path) -> UseCase:
+    (folder / "parcels.yaml").write_text(yaml.safe_dump(document))
+    return read_use_case(folder / "parcels.yaml")
+
+
+@pytest.fixture
+def parcels(tmp_path: Path) -> UseCase:
+    return read(document(), tmp_path)
+
+
+@pytest.fixture
+def rainy(tmp_path: Path) -> UseCase:
+    """With the weather of each hour at the depot, and windows over six hours of it."""
+    found = document()
+    for section in ("sources", "contract"):
+        found[section]["weather"] = WEATHER[section]
+    found["features"] |= {
+        "joins": [WEATHER["join"]],
+        "expressions": {"depot": "depot", **{c: c for c in WEATHER["join"]["columns"]}},
+    }
+    return read(found, tmp_path)
+
+
+def day(use_case: UseCase, number: int) -> Partition:
+    """Day 1 is the first."""
+    return use_case.partition((FIRST + timedelta(days=number - 1)).isoformat())
+
+
+def put(workspace: Workspace, use_case: UseCase, source: str, partition: Partition, rows: list[dict[str, Any]]) -> None:
+    """Publish the rows of a source as ingestion would."""
+    table = source_table(use_case, source)
+    moment = pa.timestamp("us", "UTC")
+    kinds = {"sent_at": moment, "left_at": moment, "delivered_at": moment, "hour": moment}
+    arrow = pa.Table.from_pylist(rows)
+    for number, name in enumerate(arrow.column_names):
+        if name in kinds:
+            arrow = arrow.set_column(number, name, arrow[name].cast(kinds[name]))
+    workspace.lake.publish(table, partition.key, [workspace.lake.stage(table, partition.key, arrow)], CommitRecord(run="test"))
+
+
+def at(number: int, hour: int = 12) -> pd.Timestamp:
+    return pd.Timestamp(FIRST, tz="UTC") + pd.Timedelta(days=number - 1, hours=hour)
+
+
+def sent(
+    workspace: Workspace, use_case: UseCase, number: int, *parcels: tuple[str, float, pd.Timestamp], hour: int = 1
+) -> None:
+    """Parcels of one day: name, minutes late, and when that became known."""
+    partition = day(use_case, number)
+    identity = [{"shipment_id": name, "ship_date": partition.start} for name, _, _ in parcels]
+    put(workspace, use_case, "shipments", partition, [{**i, "depot": "north", "sent_at": at(number, hour)} for i in identity])
+    known = [
+        {**i, "left_at": at(number, hour), "delivered_at": moment, "delay": delay}
+        for i, (_, delay, moment) in zip(identity, parcels, strict=True)
+    ]
+    put(workspace, use_case, "deliveries", partition, known)
+
+
+def build(spark: SparkSession, run: StageRun) -> pd.DataFrame:
+    """Plan, job and publication of one day; its features by parcel."""
+    planned = features.plan(run)
+    plan = json.loads(Path(planned.uri).read_text())
+    tables = {name: job.read(spark, source) for name, source in plan["inputs"].items()}
+    job.run(spark, plan, tables, job.read(spark, plan["inputs"]["shipments"], [run.key]))
+    features.publish(run, planned)
+    return run.lake.read(features_table(run.use_case), [run.key]).to_pandas().set_index("shipment_id")
+
+
+def shares(workspace: Workspace, use_case: UseCase, spark: SparkSession, number: int) -> tuple[float, float]:
+    found = build(spark, StageRun(workspace, use_case, day(use_case, number))).iloc[0]
+    return found["all_parcels_late_1d"], found["all_parcels_late_3d"]
+
+
+def test_what_took_long_to_become_known_counts_when_it_did(workspace: Workspace, parcels: UseCase, spark: SparkSession) -> None:
+    """Shipped on day 1 and delivered late on day 5 at noon: typically it is the bad cases that take long."""
+    sent(workspace, parcels, 1, ("slow", 90.0, at(5)))
+    for number in (2, 3, 4, 5):
+        sent(workspace, parcels, number, (f"fast {number}", 0.0, at(number)))
+    sent(workspace, parcels, 6, ("new", 0.0, at(6)))
+    assert shares(workspace, parcels, spark, 6) == (1 / 2, 1 / 4)
+
+
+def test_what_became_known_long_ago_is_not_read(workspace: Workspace, parcels: UseCase) -> None:
+    """By Delta's own log: history grows for years. A file that does not say is read."""
+    for number in range(1, 8):
+        sent(workspace, parcels, number, (f"parcel {number}", 0.0, at(number)))
+    chosen = chosen_files(StageRun(workspace, parcels, day(parcels, 7)))
+    wanted = [day(parcels, n).key for n in (4, 5, 6, 7)]
+    assert sorted(chosen["deliveries"]) == sorted(chosen["shipments"]) == wanted
+    sent(workspace, parcels, 1, ("lost", 0.0, None))  # type: ignore[arg-type]
+    assert min(chosen_files(StageRun(workspace, parcels, day(parcels, 7)))["deliveries"]) == day(parcels, 1).key
+
+
+def test_a_key_that_is_sent_again_is_another_event(workspace: Workspace, parcels: UseCase, spark: SparkSession) -> None:
+    for number in (1, 2):
+        sent(workspace, parcels, number, ("again", 90.0, at(number)), (f"other {number}", 0.0, at(number)))
+    sent(workspace, parcels, 3, ("new", 0.0, at(3)))
+    assert shares(workspace, parcels, spark, 3)[1] == 2 / 4
+
+
+def test_a_key_that_is_sent_again_is_trained_on_with_its_own_outcome(workspace: Workspace, use_case: UseCase) -> None:
+    days = synthetic.days(use_case, 6)
+    for one in days:
+        synthetic.publish(workspace, use_case, one)
+    tables = {}
+    for table, other in ((features_table(use_case), "distance"), (f"{use_case.name}/labels", "label")):
+        rows = workspace.lake.read(table, [days[1].key]).drop_columns(["partition"]).to_pandas()
+        old = workspace.lake.read(table, [days[0].key]).to_pandas().iloc[0]
+        rows.loc[0, "shipment_id"] = old["shipment_id"]
+        tables[other] = (old[other], rows.loc[0, other])
+        arrow = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
+        record = CommitRecord(run="test", definitions=feature_definitions(use_case))
+        workspace.lake.publish(table, days[1].key, [workspace.lake.stage(table, days[1].key, arrow)], record)
+        key = old["shipment_id"]
+    training = TrainingRun(workspace, use_case, plan_training(StageRun(workspace, use_case, days[5])))
+    rows = training.rows.all
+    both = rows[rows.shipment_id == key].sort_values("partition")
+    assert [tuple(both[name]) for name in ("distance", "label")] == list(tables.values())
+
+
+def rain(workspace: Workspace, use_case: UseCase, number: int, hours: range, amount: Callable[[int], float]) -> None:
+    partition = day(use_case, number)
+    rows = [{"depot": "north", "day": partition.start, "hour": at(number, h), "rain": amount(h)} for h in hours]
+    put(workspace, use_case, "weather", partition, rows)
+
+
+def test_windows_reach_over_midnight(workspace: Workspace, rainy: UseCase, spark: SparkSession) -> None:
+    for number in (1, 2):
+        sent(workspace, rainy, number, (f"parcel {number}", 0.0, at(number)))
+        rain(workspace, rainy, number, range(24), lambda hour: 1.0)
+    found = build(spark, StageRun(workspace, rainy, day(rainy, 2))).iloc[0]
+    assert (found["rain_6h"], found["rain_change"]) == (6.0, 0.0)
+
+
+def test_six_hours_are_not_six_rows(workspace: Workspace, rainy: UseCase, spark: SparkSession) -> None:
+    """The station was silent from 20:00 to 23:00, and it rains as many millimetres as the hour says."""
+    for number, hours in ((1, range(20)), (2, range(24))):
+        sent(workspace, rainy, number, (f"parcel {number}", 0.0, at(number)))
+        rain(workspace, rainy, number, hours, float)
+    found = build(spark, StageRun(workspace, rainy, day(rainy, 2))).iloc[0]
+    assert found["rain_6h"] == 0 + 1, "20:00 to 23:00 are missing, 00:00 and 01:00 are there"
+    assert found["rain_change"] == 1 - 19
+
+
+@pytest.mark.parametrize(
+    ("column", "lookback", "says"),
+    [
+        ("sum(rain) over (order by hour rows between 5 preceding and current row)", "P1D", "counts rows, which are no hours"),
+        ("rain - LAG(rain, 6) over (order by hour)", "P1D", "counts rows, which are no hours"),
+        (f"sum(rain) {SIX_HOURS.format(5, 'current row')}", "PT0S", "reaches 5:00:00 back, but lookback is 0:00:00"),
+    ],
+)
+def test_a_window_that_would_count_rows_or_be_cut_off_is_refused(column: str, lookback: str, says: str, tmp_path: Path) -> None:
+    found = document()
+    for section in ("sources", "contract"):
+        found[section]["weather"] = WEATHER[section]
+    found["features"] |= {"joins": [{**WEATHER["join"], "lookback": lookback, "columns": {"rain_6h": column}}]}
+    with pytest.raises(PermanentError, match=says):
+        read(found, tmp_path)
+
+
+# gaps ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("source", "gap"), [("shipments", 3), ("deliveries", 3), ("weather", 4)])
+def test_a_gap_stops_the_run_with_its_name(source: str, gap: int, workspace: Workspace, rainy: UseCase) -> None:
+    for number in (1, 2, 3, 4, 5):
+        sent(workspace, rainy, number, (f"parcel {number}", 0.0, at(number)))
+        rain(workspace, rainy, number, range(24), float)
+    key = day(rainy, gap).key
+    workspace.lake.delta(source_table(rainy, source)).delete(f"partition = '{key}'")
+    run = StageRun(workspace, rainy, day(rainy, 5))
+    with pytest.raises(PermanentError, match=f"parcels/{source} is not published for {key}, which the features reach back to"):
+        features.plan(run)
+    tolerant = changed(rainy, "features", max_missing_share=0.5)
+    assert key not in chosen_files(StageRun(workspace, tolerant, run.partition))[source]
+
+
+def test_nothing_is_missing_before_the_first_partition_nor_of_outcomes_that_are_not_due(
+    workspace: Workspace, parcels: UseCase
+) -> None:
+    """Outcomes are complete one day after the day's end: those of yesterday are not due this midnight."""
+    for number in (1, 2, 3):
+        sent(workspace, parcels, number, (f"parcel {number}", 0.0, at(number)))
+    workspace.lake.delta("parcels/deliveries").delete(f"partition >= '{day(parcels, 2).key}'")
+    chosen = chosen_files(StageRun(workspace, parcels, day(parcels, 3)))
+    assert list(chosen["deliveries"]) == [day(parcels, 1).key]
+    assert features.plan(StageRun(workspace, parcels, day(parcels, 1)))
+
+
+def test_features_need_no_outcome_of_their_own_day(workspace: Workspace, parcels: UseCase, spark: SparkSession) -> None:
+    """Predict first, learn later: nothing of the deliveries has ever been published."""
+    partition = day(parcels, 1)
+    rows = [{"shipment_id": "a", "ship_date": partition.start, "depot": "north", "sent_at": at(1)}]
+    put(workspace, parcels, "shipments", partition, rows)
+    found = build(spark, StageRun(workspace, parcels, partition))
+    assert pd.isna(found.loc["a", "all_parcels_late_1d"])
+
+
+# the job itself ------------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_build_is_retried_in_its_own_folder(workspace: Workspace, parcels: UseCase, spark: SparkSession) -> None:
+    """The retry has the same plan: what the killed one left there is replaced, not added to."""
+    sent(workspace, parcels, 1, ("a", 0.0, at(1)))
+    run = StageRun(workspace, parcels, day(parcels, 1))
+    planned = features.plan(run)
+    plan = json.loads(Path(planned.uri).read_text())
+    left = Path(plan["output"])
+    left.mkdir(parents=True)
+    pd.DataFrame({"shipment_id": ["half"]}).to_parquet(left / "part-00000-killed.snappy.parquet")
+    tables = {name: job.read(spark, source) for name, source in plan["inputs"].items()}
+    job.run(spark, plan, tables, job.read(spark, plan["inputs"]["shipments"], [run.key]))
+    assert features.publish(run, planned).rows == 1
+
+
+def test_the_job_fixes_the_time_zone_itself(workspace: Workspace, parcels: UseCase, spark: SparkSession) -> None:
+    """A session of another zone would move every midnight."""
+    sent(workspace, parcels, 1, ("a", 90.0, at(1, 20)))
+    sent(workspace, parcels, 2, ("b", 0.0, at(2)))
+    spark.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+    try:
+        assert shares(workspace, parcels, job.settled(spark), 2)[0] == 1.0
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", "UTC")
+
+
+def test_partitions_are_read_from_where_files_lie(workspace: Workspace, parcels: UseCase, spark: SparkSession) -> None:
+    sent(workspace, parcels, 1, ("a", 0.0, at(1)))
+    sent(workspace, parcels, 2, ("b", 0.0, at(2)))
+    plan = json.loads(Path(features.plan(StageRun(workspace, parcels, day(parcels, 2))).uri).read_text())
+    found = job.read(spark, plan["inputs"]["shipments"]).select("shipment_id", job.PARTITION).collect()
+    assert {tuple(row) for row in found} == {("a", "2024-03-01"), ("b", "2024-03-02")}
