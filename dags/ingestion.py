@@ -1,6 +1,7 @@
 """Land each source's partition, check it against its contract, publish it.
 
-Rows that break the contract go to quarantine; a partition that breaks it turns red here and nothing is published.
+Rows that break the contract go to quarantine; a partition that breaks it turns red here and nothing is published. Later
+partitions whose features stood on what was replaced are computed again, where they were not served yet.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import DAG, task
-from assets import asset
-from wiring import USE_CASES, keyed, stage_dag, step
+from assets import announce, asset
+from wiring import USE_CASES, keyed, partition_key, stage_dag, step
 
 from pipelines.use_case import UseCase
 
@@ -31,12 +32,17 @@ def ingestion(use_case: UseCase) -> DAG:
 
         return step(audit_all, use_case.name, [from_json(Landed, item) for item in landed])
 
-    @task(outlets=[asset(use_case, "raw")])
+    raw = asset(use_case, "raw")
+
+    @task(outlets=[raw])
     def publish(audited: list[dict[str, Any]]) -> Any:
+        from pipelines.features import outdated
         from pipelines.ingestion import publish_all
         from pipelines.results import Audited, from_json
 
-        return step(publish_all, use_case.name, [from_json(Audited, item) for item in audited])
+        published = step(publish_all, use_case.name, [from_json(Audited, item) for item in audited])
+        announce(raw, [partition_key(), *step(outdated, use_case.name)])
+        return published
 
     with stage_dag(use_case, "ingestion", keyed(use_case, use_case.schedules.ingestion), __doc__) as dag:
         publish(audit(land.expand(source=list(use_case.sources))))

@@ -22,9 +22,13 @@ _log = logging.getLogger(__name__)
 
 
 def run_ingestion(run: StageRun) -> object:
+    from pipelines.features import outdated
     from pipelines.ingestion import ingest
 
-    return ingest(run)
+    published = ingest(run)
+    for key in outdated(run):
+        _log.warning("features of %s stand on what %s was before: run features for it again", key, run)
+    return published
 
 
 def run_features(run: StageRun) -> object:

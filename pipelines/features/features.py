@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PermanentError
 from pipelines.features.feature_types import as_features
-from pipelines.features.inputs import Files, chosen_files
+from pipelines.features.inputs import Files, chosen_files, stop_at_gaps
 from pipelines.results import TableSlice
 from pipelines.use_case import (
     ROOT,
@@ -64,6 +64,7 @@ def plan(run: StageRun) -> FeaturePlan:
     rows = run.lake.partitions(source_table(run.use_case, spec.entity)).get(run.key, 0)
     if rows == 0:
         raise PermanentError(f"{run.use_case.name}/{spec.entity} {run.key}: not published; run ingestion for it first")
+    stop_at_gaps(run)
     area = run.lake.staging_area(table, run.key)
     document = {
         "use_case": run.use_case.name,

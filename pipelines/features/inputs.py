@@ -20,24 +20,26 @@ Files = dict[str, list[str]]
 
 
 def chosen_files(run: StageRun) -> dict[str, Files]:
-    """By table of the use case and partition key, the published files that the features of a partition stand on.
-
-    Raises:
-        PermanentError: a partition within reach is missing, more than `features.max_missing_share`.
-    """
-    spec, outcomes = run.use_case.features, run.use_case.label.source
+    """By table of the use case and partition key, the published files that the features of a partition stand on."""
+    spec = run.use_case.features
     known = _known_outcomes(run)
-    keys = {spec.entity: {run.key, *known}, outcomes: known}
+    keys = {spec.entity: {run.key, *known}, run.use_case.label.source: known}
     for join in spec.joins:
         snapshot = run.use_case.sources[join.table].snapshot
         reach = {SNAPSHOT} if snapshot else {p.key for p in run.partition.back_to(join.lookback.days)}
         keys[join.table] = keys.get(join.table, set()) | reach
-        if not snapshot:
+    return {table: _files(run, table, wanted) for table, wanted in keys.items()}
+
+
+def stop_at_gaps(run: StageRun) -> None:
+    """Raises PermanentError where partitions within reach are not published, more than `features.max_missing_share`."""
+    spec, outcomes = run.use_case.features, run.use_case.label.source
+    for join in spec.joins:
+        if not run.use_case.sources[join.table].snapshot:
             _stop_at_gaps(run, join.table, join.lookback.days)
     if spec.lookback_days:
         for table in (spec.entity, outcomes):
             _stop_at_gaps(run, table, spec.lookback_days + run.use_case.sources[outcomes].available_after.days)
-    return {table: _files(run, table, wanted) for table, wanted in keys.items()}
 
 
 def _known_outcomes(run: StageRun) -> set[str]:

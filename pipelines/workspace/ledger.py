@@ -27,6 +27,7 @@ class Kind(StrEnum):
     PUBLISHED = "published"
     QUARANTINED = "quarantined"
     REPLAYED = "replayed"
+    STALE = "stale"
     RESTORED = "restored"
     ASKED = "asked"
     APPROVED = "approved"

@@ -260,6 +260,54 @@ def test_features_need_no_outcome_of_their_own_day(workspace: Workspace, parcels
     assert pd.isna(found.loc["a", "all_parcels_late_1d"])
 
 
+# corrections ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three_days(workspace: Workspace, parcels: UseCase, spark: SparkSession) -> list[StageRun]:
+    """Three days, of which the second and third have features."""
+    runs = [StageRun(workspace, parcels, day(parcels, number)) for number in (1, 2, 3)]
+    for number in (1, 2, 3):
+        sent(workspace, parcels, number, (f"parcel {number}", 0.0, at(number)))
+    for run in runs[1:]:
+        build(spark, run)
+    return runs
+
+
+def test_what_stands_on_a_corrected_day_is_built_again(three_days: list[StageRun], spark: SparkSession) -> None:
+    first, second, third = three_days
+    assert features.outdated(first) == []
+    sent(first.workspace, first.use_case, 1, ("parcel 1", 90.0, at(1)))
+    assert features.outdated(first) == [second.key, third.key]
+    assert build(spark, second).iloc[0]["all_parcels_late_1d"] == 1.0
+    assert features.outdated(first) == [third.key]
+    build(spark, third)
+    assert features.outdated(first) == []
+    assert first.ledger.decisions("parcels") == []
+
+
+def test_what_was_served_stays_and_is_told(three_days: list[StageRun]) -> None:
+    first, second, third = three_days
+    table, rows = "parcels/predictions", pa.table({"shipment_id": ["parcel 2"], "model_version": [1]})
+    first.lake.publish(table, second.key, [first.lake.stage(table, second.key, rows)], CommitRecord(run="test"))
+    sent(first.workspace, first.use_case, 1, ("parcel 1", 90.0, at(1)))
+    assert features.outdated(first) == [third.key]
+    (told,) = first.ledger.decisions("parcels")
+    assert (told.kind, told.partition) == ("stale", second.key)
+    assert "deliveries 2024-03-01, shipments 2024-03-01 as it was before" in told.why
+    assert features.outdated(first) == [third.key]
+    assert len(first.ledger.decisions("parcels")) == 1
+
+
+def test_a_correction_of_what_is_out_of_reach_changes_nothing(three_days: list[StageRun], spark: SparkSession) -> None:
+    first, *_ = three_days
+    for number in (4, 5, 6, 7):
+        sent(first.workspace, first.use_case, number, (f"parcel {number}", 0.0, at(number)))
+    build(spark, StageRun(first.workspace, first.use_case, day(first.use_case, 7)))
+    sent(first.workspace, first.use_case, 1, ("parcel 1", 90.0, at(1)))
+    assert day(first.use_case, 7).key not in features.outdated(first)
+
+
 # the job itself ------------------------------------------------------------------------------------------------------
 
 
