@@ -27,6 +27,7 @@ WHY, JOINS = "build_features failed: ", "_joins"
 SETTINGS = {"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true", "spark.sql.caseSensitive": "false"}
 PARTITION = "_partition"
 KNOWN_DAY, POSITIVE, DAY, HISTORY, GROUP, FOUND = "_known_day", "_positive", "_day", "_history", "_group", "_found"
+_KNOWN = "_known_join"
 _SEPARATOR = "\u0001"
 Tables = dict[str, DataFrame]
 Watch = Callable[[DataFrame], DataFrame]
@@ -49,6 +50,12 @@ def read(spark: SparkSession, source: dict[str, Any], partitions: list[str] | No
     partition = F.element_at(F.split("_metadata.file_path", "/"), -3)
     rows = spark.read.option("mergeSchema", "true").parquet(*files).withColumn(PARTITION, partition)
     return as_declared(rows.drop("_row"), columns)
+
+
+def tables_of(spark: SparkSession, plan: dict[str, Any]) -> Tables:
+    """Every input of a plan, with the day on which a row of it became known."""
+    found = {name: read(spark, source) for name, source in plan["inputs"].items()}
+    return {name: with_known_day(table, plan["known"].get(name), plan["timezone"]) for name, table in found.items()}
 
 
 def as_declared(rows: DataFrame, columns: dict[str, Any]) -> DataFrame:
@@ -75,7 +82,7 @@ def known_outcomes(entities: DataFrame, outcomes: DataFrame, label: dict[str, An
     labelled = outcomes.select(key, PARTITION, is_positive(label).alias(POSITIVE), known_day.alias(KNOWN_DAY))
     labelled = labelled.where(F.col(POSITIVE).isNotNull() & F.col(KNOWN_DAY).isNotNull())
     # A key that is sent again in another partition is another event, with an outcome of its own.
-    return entities.join(labelled, on=[key, PARTITION], how="inner")
+    return entities.drop(KNOWN_DAY).join(labelled, on=[key, PARTITION], how="inner")
 
 
 def stacked(rows: DataFrame, specs: list[dict[str, Any]], *keep: str) -> DataFrame:
@@ -145,19 +152,33 @@ def _drawn(which: str, weight: float, prior: Column) -> Column:
     return (positive + weight * prior) / (count + weight)
 
 
-def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any], watch: Watch = lambda rows: rows) -> DataFrame:
-    """Add columns of another table by equal keys; a row without a match gets nulls. `watch` sees which ones were `_found`."""
+def with_known_day(table: DataFrame, known: dict[str, Any] | None, timezone: str) -> DataFrame:
+    """`_known_day` of what is observed: the first local midnight at which a row's day has ended and come in; null is always."""
+    if known is None:
+        return table.withColumn(KNOWN_DAY, F.lit(None).cast("date"))
+    column = F.col(known["column"])
+    is_date = table.schema[known["column"]].dataType.typeName() == "date"
+    day = column if is_date else F.to_date(F.from_utc_timestamp(column, timezone))
+    return table.withColumn(KNOWN_DAY, F.date_add(day, known["days"]))
+
+
+def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any], date: str, watch: Watch = lambda rows: rows) -> DataFrame:
+    """Add columns of another table by equal keys, as far as they were known at 00:00 of the row's `date`.
+
+    A row without a match gets nulls. `watch` sees which ones were `_found`.
+    """
     for column, expression in join["match"].items():
         mine, theirs = (f.select(F.expr(e)).schema[0].dataType for f, e in ((rows, expression), (table, f"`{column}`")))
         if mine != theirs:
             types = f"'{expression}' is a {mine.simpleString()}, {join['table']}.{column} a {theirs.simpleString()}"
             raise SystemExit(f"{WHY}join {join['table']}: {types}; cast one of them in features.joins")
     keys = {column: f"_key_{column}" for column in join["match"]}
-    columns = {**{key: f"`{column}`" for column, key in keys.items()}, **join["columns"], FOUND: "true"}
+    columns = {**{key: f"`{column}`" for column, key in keys.items()}, **join["columns"], FOUND: "true", _KNOWN: KNOWN_DAY}
     right = table.select(*[F.expr(expression).alias(name) for name, expression in columns.items()])
     matches = [F.expr(expression) == F.col(keys[column]) for column, expression in join["match"].items()]
+    matches.append(F.col(_KNOWN).isNull() | (F.col(_KNOWN) <= F.col(date)))
     joined = rows.join(F.broadcast(right), on=reduce(lambda a, b: a & b, matches), how="left")
-    return watch(joined).drop(FOUND, *keys.values())
+    return watch(joined).drop(FOUND, _KNOWN, *keys.values())
 
 
 def build(tables: Tables, entities: DataFrame, past: DataFrame, plan: dict[str, Any], *watches: Watch) -> DataFrame:
@@ -165,7 +186,7 @@ def build(tables: Tables, entities: DataFrame, past: DataFrame, plan: dict[str, 
     spec, label = plan["features"], plan["label"]
     rows = entities
     for join, watch in zip_longest(spec["joins"], watches):
-        rows = look_up(rows, tables[join["table"]], join, *filter(None, [watch]))
+        rows = look_up(rows, tables[join["table"]], join, spec["date"], *filter(None, [watch]))
     past = known_outcomes(past, tables[label["source"]], label, spec["key"], plan["timezone"])
     specs = spec["history"]
     if specs:
@@ -219,7 +240,7 @@ def _expressions(tables: Tables, rows: DataFrame, spec: dict[str, Any]) -> Itera
         name = join["table"]
         yield from ((f"join {name}, column {alias}", tables[name], text) for alias, text in join["columns"].items())
         yield from ((f"join {name}, match {column}", rows, text) for column, text in join["match"].items())
-        rows = look_up(rows, tables[name], join)
+        rows = look_up(rows, tables[name], join, spec["date"])
     yield from ((f"feature {name}", rows, text) for name, text in spec["expressions"].items())
 
 
@@ -255,7 +276,7 @@ def main(argv: list[str]) -> None:
     PySparkLogger.getLogger("SQLQueryContextLogger").disabled = True
     try:
         plan = json.loads(spark.read.text(options.plan, wholetext=True).collect()[0][0])
-        tables = {name: read(spark, source) for name, source in plan["inputs"].items()}
+        tables = tables_of(spark, plan)
         entities = read(spark, plan["inputs"][plan["features"]["entity"]], [plan["partition"]])
         try:
             run(spark, plan, tables, entities)

@@ -8,10 +8,12 @@ publish  one row per row of the entity table, no key twice; one Delta transactio
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PermanentError
@@ -72,6 +74,7 @@ def plan(run: StageRun) -> FeaturePlan:
         "timezone": run.use_case.timezone,
         "features": run.use_case.features.model_dump(mode="json"),
         "label": run.use_case.label.model_dump(mode="json"),
+        "known": {join.table: known for join in spec.joins if (known := _known(run.use_case, join.table))},
         "inputs": {name: _input(run, name, files) for name, files in chosen_files(run).items()},
         "rows": rows,
         "output": f"{run.lake.uri(table)}/{area}",
@@ -89,6 +92,14 @@ def _input(run: StageRun, table: str, files: Files) -> dict[str, Any]:
     name = source_table(run.use_case, table)
     version = run.lake.version(name) if run.lake.exists(name) else None  # outcomes come later than the first features
     return {"version": version, "files": files, "columns": columns}
+
+
+def _known(use_case: UseCase, table: str) -> dict[str, Any] | None:
+    """A joined row's day, and so many days later it is known at midnight: once it has ended and come in. None is always."""
+    source = use_case.sources[table]
+    if source.snapshot or source.forecast:
+        return None
+    return {"column": source.time_column, "days": 1 + math.ceil(source.available_after / timedelta(days=1))}
 
 
 def build(workspace: Workspace, plan: FeaturePlan) -> None:

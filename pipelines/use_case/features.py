@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 from pipelines.use_case.section import ColumnName, Name, Section
 
 _ROWS = re.compile(r"\brows\s+(between|unbounded|\d|current)|\b(lag|lead)\s*\(", re.I)
+_OVER = re.compile(r"\bover\s*\(", re.I)
+_AHEAD = re.compile(r"\bfollowing\b", re.I)
 _REACH = re.compile(r"\binterval\s+'?(\d+)'?\s+(minute|hour|day|week)s?\s+preceding", re.I)
 
 
@@ -23,6 +25,10 @@ class Join(Section):
     lookback: timedelta = Field(timedelta(0), ge=timedelta(0), description="how far its windows reach before the partition")
     max_unmatched_share: float | None = Field(None, ge=0, le=1, description="of rows without a partner: more are refused")
 
+    def unbounded_windows(self) -> list[str]:
+        """Columns with a window that does not end at, or before, the row's own time."""
+        return [name for name, text in self.columns.items() if len(_OVER.findall(text)) > len(_REACH.findall(text))]
+
     @model_validator(mode="after")
     def _windows_are_of_time(self) -> Join:
         for name, text in self.columns.items():
@@ -31,6 +37,8 @@ class Join(Section):
                     f"columns.{name} counts rows, which are no hours where some are missing: write a window of time, such as "
                     "'range between interval 5 hours preceding and current row'"
                 )
+            if _AHEAD.search(text):
+                raise ValueError(f"columns.{name} looks ahead: a window ends at the current row")
             reach = max((timedelta(**{f"{unit}s": int(n)}) for n, unit in _REACH.findall(text)), default=timedelta(0))
             if reach > self.lookback:
                 raise ValueError(f"columns.{name} reaches {reach} back, but lookback is {self.lookback}: it would be cut off")

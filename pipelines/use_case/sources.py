@@ -32,6 +32,7 @@ class Source(Section):
     null_values: tuple[str, ...] = Field(("",), description="texts that mean: no value")
     snapshot: bool = Field(False, description="reference data: one file that replaces the table, no partitions")
     time_column: str | None = Field(None, description="timestamp or date that must fall into the partition")
+    forecast: bool = Field(False, description="known before what it is about: a plan or a forecast; else rows join once known")
     available_after: timedelta = Field(timedelta(0), description="how long after the partition's end rows are complete")
 
     @model_validator(mode="after")

@@ -119,7 +119,16 @@ class UseCase(Section):
     def _joins_find_one_partner(self) -> UseCase:
         mine = self.contract[self.features.entity].columns
         for number, join in enumerate(self.features.joins):
-            where, theirs = f"features.joins.{number}.match", self.contract[join.table]
+            where, theirs, source = f"features.joins.{number}.match", self.contract[join.table], self.sources[join.table]
+            if join.table == self.label.source:
+                raise ValueError(f"features.joins.{number}.table: '{join.table}' holds the label itself; use features.history")
+            if not (source.snapshot or source.forecast or source.time_column):
+                raise ValueError(f"sources.{join.table}: nobody knows when its rows were known; add time_column, or forecast")
+            if not (source.snapshot or source.forecast) and (wide := join.unbounded_windows()):
+                raise ValueError(
+                    f"features.joins.{number}.columns.{wide[0]}: its window holds rows of later days, which were not known: "
+                    "let it end at the current row, 'range between interval ... preceding and current row'"
+                )
             for column, expression in join.match.items():
                 if column not in theirs.columns:
                     raise ValueError(f"{where}: '{column}' is no column of {join.table}{nearest(column, theirs.columns)}")

@@ -53,6 +53,7 @@ def build(spark: SparkSession, schedule: pd.DataFrame, known: pd.DataFrame) -> p
         job.PARTITION, F.lit("2013-04")
     )
     entities = spark.createDataFrame(schedule, "id string, day date, origin string").withColumn(job.PARTITION, F.lit("2013-04"))
+    weather = job.with_known_day(weather, None, PLAN["timezone"])
     found = job.build({"weather": weather, "outcomes": known_frame}, entities, entities, PLAN)
     return found.toPandas().set_index("id").sort_index()
 

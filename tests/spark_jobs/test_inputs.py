@@ -30,7 +30,7 @@ from tests.conftest import USE_CASES, changed
 FIRST = date(2024, 3, 1)
 SIX_HOURS = "over (partition by depot order by hour range between interval {0} hours preceding and {1})"
 WEATHER: dict[str, Any] = {
-    "sources": {"uri": "{landing}/parcels/weather/{partition}.csv.gz", "time_column": "day"},
+    "sources": {"uri": "{landing}/parcels/weather/{partition}.csv.gz", "time_column": "day", "forecast": True},
     "contract": {
         "key": ["depot", "hour"],
         "columns": {
@@ -123,7 +123,7 @@ def build(spark: SparkSession, run: StageRun) -> pd.DataFrame:
     """Plan, job and publication of one day; its features by parcel."""
     planned = features.plan(run)
     plan = json.loads(Path(planned.uri).read_text())
-    tables = {name: job.read(spark, source) for name, source in plan["inputs"].items()}
+    tables = job.tables_of(spark, plan)
     job.run(spark, plan, tables, job.read(spark, plan["inputs"]["shipments"], [run.key]))
     features.publish(run, planned)
     return run.lake.read(features_table(run.use_case), [run.key]).to_pandas().set_index("shipment_id")
@@ -218,6 +218,98 @@ def test_a_window_that_would_count_rows_or_be_cut_off_is_refused(column: str, lo
     for section in ("sources", "contract"):
         found[section]["weather"] = WEATHER[section]
     found["features"] |= {"joins": [{**WEATHER["join"], "lookback": lookback, "columns": {"rain_6h": column}}]}
+    with pytest.raises(PermanentError, match=says):
+        read(found, tmp_path)
+
+
+def test_what_is_observed_is_joined_once_it_was_known(workspace: Workspace, tmp_path: Path, spark: SparkSession) -> None:
+    """The depot's count of a day is known when the day has ended, and here one day later: its morning cannot use it."""
+    found = document()
+    source = {"uri": "{landing}/{partition}.csv", "time_column": "day", "available_after": "P1D"}
+    found["sources"]["load"], found["contract"]["load"] = source, WEATHER["contract"] | {"key": ["depot", "day"]}
+    joins = [
+        {
+            "table": "load",
+            "match": {"depot": "depot", "day": f"date_sub(ship_date, {back})"},
+            "lookback": "P3D",
+            "columns": {f"load_{back}": "rain"},
+        }
+        for back in (1, 2)
+    ]
+    found["features"] |= {
+        "joins": joins,
+        "expressions": {"depot": "depot", "load_1": "load_1", "load_2": "coalesce(load_1, load_2)"},
+    }
+    use_case = read(found, tmp_path)
+    for number in (1, 2, 3, 4):
+        sent(workspace, use_case, number, (f"parcel {number}", 0.0, at(number)))
+        put(
+            workspace,
+            use_case,
+            "load",
+            day(use_case, number),
+            [{"depot": "north", "day": day(use_case, number).start, "hour": at(number), "rain": float(number)}],
+        )
+    run = StageRun(workspace, use_case, day(use_case, 4))
+    planned = features.plan(run)
+    plan = json.loads(Path(planned.uri).read_text())
+    rows = (
+        job.build(
+            job.tables_of(spark, plan),
+            job.read(spark, plan["inputs"]["shipments"], [run.key]),
+            job.read(spark, plan["inputs"]["shipments"]),
+            plan,
+        )
+        .toPandas()
+        .iloc[0]
+    )
+    assert pd.isna(rows["load_1"])
+    assert rows["load_2"] == 2.0
+
+
+def test_altering_any_source_after_the_cut_off_changes_no_earlier_feature(
+    workspace: Workspace, rainy: UseCase, spark: SparkSession
+) -> None:
+    """Source by source; the declared forecast is the one exception, and it does change what it is joined to."""
+    for number in (1, 2, 3):
+        sent(workspace, rainy, number, (f"parcel {number}", 0.0, at(number)))
+        rain(workspace, rainy, number, range(24), float)
+    run = StageRun(workspace, rainy, day(rainy, 2))
+    before = build(spark, run)
+    rain(workspace, rainy, 3, range(24), lambda hour: 99.0)
+    sent(workspace, rainy, 3, ("other", 90.0, at(3)))
+    deliveries = [
+        {"shipment_id": "parcel 2", "ship_date": run.partition.start, "left_at": at(2), "delivered_at": at(2), "delay": 90.0}
+    ]
+    put(workspace, rainy, "deliveries", run.partition, deliveries)
+    pd.testing.assert_frame_equal(build(spark, run), before)
+    rain(workspace, rainy, 2, range(24), lambda hour: 99.0)
+    changed_columns = [name for name in before if build_differs(before, build(spark, run), name)]
+    assert [name for name, source in rainy.sources.items() if source.forecast] == ["weather"]
+    assert changed_columns == ["rain_6h", "rain_change"]
+
+
+def build_differs(before: pd.DataFrame, after: pd.DataFrame, name: str) -> bool:
+    return not before[name].equals(after[name])
+
+
+LABEL_JOIN = {"table": "deliveries", "match": {"shipment_id": "shipment_id"}, "columns": {"late": "delay"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (LABEL_JOIN, "holds the label itself"),
+        ({"columns": {"most": "max(rain) over (partition by depot)"}}, "most: its window holds rows of later days"),
+        ({"columns": {"next": "sum(rain) over (order by hour range between 1 preceding and 1 following)"}}, "next looks ahead"),
+    ],
+)
+def test_a_join_that_would_see_the_future_is_refused(change: dict[str, Any], says: str, tmp_path: Path) -> None:
+    found = document()
+    for section in ("sources", "contract"):
+        found[section]["weather"] = WEATHER[section]
+    found["sources"]["weather"] = {**WEATHER["sources"], "forecast": False}
+    found["features"] |= {"joins": [{**WEATHER["join"], **change}]}
     with pytest.raises(PermanentError, match=says):
         read(found, tmp_path)
 
@@ -320,7 +412,7 @@ def test_a_killed_build_is_retried_in_its_own_folder(workspace: Workspace, parce
     left = Path(plan["output"])
     left.mkdir(parents=True)
     pd.DataFrame({"shipment_id": ["half"]}).to_parquet(left / "part-00000-killed.snappy.parquet")
-    tables = {name: job.read(spark, source) for name, source in plan["inputs"].items()}
+    tables = job.tables_of(spark, plan)
     job.run(spark, plan, tables, job.read(spark, plan["inputs"]["shipments"], [run.key]))
     assert features.publish(run, planned).rows == 1
 

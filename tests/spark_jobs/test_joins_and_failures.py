@@ -52,7 +52,7 @@ def publish(run: StageRun, spark: SparkSession) -> Any:
     """Plan, job and publication; a failure of the job is explained as its `main` does."""
     planned = features.plan(run)
     plan = json.loads(Path(planned.uri).read_text())
-    tables = {name: job.read(spark, source) for name, source in plan["inputs"].items()}
+    tables = job.tables_of(spark, plan)
     entities = job.read(spark, plan["inputs"]["shipments"], [run.key])
     try:
         job.run(spark, plan, tables, entities)
