@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG, CronPartitionTimetable, Param, PartitionedAtRuntime, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
@@ -28,7 +29,7 @@ def stage_dag(use_case: UseCase, stage: str, schedule: Any, doc: str, **options:
         doc_md=f"{doc.strip()}\n\n**{use_case.title}.** {use_case.purpose}\n\nOwner: {use_case.owner}. "
         f"Configuration: `conf/use_cases/{use_case.name}.yaml`.",
         schedule=schedule,
-        start_date=START,
+        start_date=START.replace(tzinfo=ZoneInfo(use_case.timezone)),  # a cron without a zone takes this one
         catchup=False,
         max_active_runs=options.pop("max_active_runs", 1),
         is_paused_upon_creation=False,
@@ -45,10 +46,11 @@ def stage_dag(use_case: UseCase, stage: str, schedule: Any, doc: str, **options:
 
 
 def keyed(use_case: UseCase, cron: str | None) -> Any:
-    """A timetable whose runs carry a partition key: by cron the partition that has just ended, or whichever is asked for."""
+    """A timetable whose runs carry a partition key: by cron, in the use case's time zone, the partition that has just ended,
+    or whichever is asked for."""
     if cron is None:
         return PartitionedAtRuntime()
-    return CronPartitionTimetable(cron, timezone="UTC", run_offset=-1, key_format=_KEY_FORMAT[use_case.grain])
+    return CronPartitionTimetable(cron, timezone=use_case.timezone, run_offset=-1, key_format=_KEY_FORMAT[use_case.grain])
 
 
 def partition_param(use_case: UseCase) -> dict[str, Param]:

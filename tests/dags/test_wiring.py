@@ -5,11 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pendulum
 import pytest
 import wiring
 from airflow.sdk.exceptions import AirflowFailException
+from airflow.serialization.decoders import decode_timetable
+from airflow.serialization.encoders import encode_timetable
+from airflow.timetables.base import TimeRestriction
 
 from pipelines.errors import PermanentError, TransientError
+from pipelines.use_case import Grain, load_use_case
 
 
 @pytest.fixture
@@ -61,3 +66,15 @@ def test_a_step_gets_a_stage_run(context: dict[str, Any]) -> None:
 def test_a_result_that_is_not_finite_is_refused(context: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="finite"):
         wiring.step(lambda *_: {"auc": float("nan")}, "flight_delay")
+
+
+def test_a_cron_is_in_the_use_cases_time_zone() -> None:
+    """Half past four in New York, not in Greenwich, where it is still the day before: the day asked for has ended."""
+    by_day = load_use_case("flight_delay").model_copy(update={"grain": Grain.DAY})
+    timetable = decode_timetable(encode_timetable(wiring.keyed(by_day, "30 4 * * *")))
+    since = TimeRestriction(earliest=pendulum.datetime(2013, 12, 6), latest=None, catchup=True)
+    found = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=since)
+    assert found.run_after == pendulum.datetime(2013, 12, 6, 9, 30)
+    assert found.partition_key == "2013-12-05"
+    assert by_day.partition(found.partition_key).ends_at(by_day.timezone) <= found.run_after
+    assert str(wiring.stage_dag(by_day, "maintenance", "0 3 * * 0", "Look after it.").timezone) == "America/New_York"
