@@ -19,7 +19,7 @@ from pipelines.workspace import (
 
 
 def promote(proposal: Proposal, approver: str | None = None, approval: str = "") -> Promotion:
-    """Make the registered version champion from the next partition on.
+    """Make the registered version champion from the next partition on, or the first one after it that was not served yet.
 
     `approver` is who approved it, `approval` the sentence; None where the use case says `approval: automatic`.
 
@@ -31,6 +31,7 @@ def promote(proposal: Proposal, approver: str | None = None, approval: str = "")
     training, use_case, version = proposal.training, proposal.training.use_case, proposal.version
     if use_case.approval == "required" and not (approver or "").strip():
         raise PermanentError(f"{use_case.name}: approval is required and nobody gave it; the champion stays")
+    following = use_case.partition(training.key).next.key
     decision = decision_on(
         proposal,
         kind=Kind.PROMOTED,
@@ -38,7 +39,7 @@ def promote(proposal: Proposal, approver: str | None = None, approval: str = "")
         actor=approver or "automatic, by the use case's approval setting",
         version=version,
         suffix=f"/v{version}",
-        effective=use_case.partition(training.key).next.key,
+        effective=max(following, first_unscored(training.workspace, use_case, following)),
     )
     try:
         training.ledger.move_champion(decision, training.plan.champion)

@@ -62,6 +62,19 @@ def test_a_model_that_passed_serves_from_the_next_partition_on(one_champion: Wor
     assert [v["gate"] for v in last.evidence["verdicts"]] == [v.gate for v in proposal.evaluation.verdicts]
 
 
+def test_a_late_promotion_takes_no_partition_from_the_one_that_served_it(one_champion: World, newest: UseCase) -> None:
+    """The answer took two days: the days that v1 has served meanwhile stay its own."""
+    world = one_champion
+    proposal = proposed(judged(world, newest))
+    meanwhile = [world.days[13].next, world.days[13].next.next]
+    for day in meanwhile:
+        synthetic.publish(world.workspace, world.use_case, day, flip=True)
+        assert score(StageRun(world.workspace, world.use_case, day)).model_version == 1
+    promote(proposal)
+    assert champion(world) == (2, meanwhile[-1].next.key)
+    assert [score(StageRun(world.workspace, world.use_case, day)).model_version for day in meanwhile] == [1, 1]
+
+
 def test_the_refit_has_seen_the_holdout_and_without_it_the_judged_model_serves(one_champion: World, newest: UseCase) -> None:
     world = one_champion
     found = judged(world, newest)
