@@ -5,5 +5,3 @@ In: the planned rows. Out: `Assessed`: a verdict per question, and its report.
 
 from pipelines.assessment.assessment import Assessed, admit, log_report
 from pipelines.assessment.rules import noise_level
-
-__all__ = ["Assessed", "admit", "log_report", "noise_level"]

@@ -5,5 +5,3 @@ In: published partitions of the sources. Out: a partition of `<use case>/feature
 
 from pipelines.features.features import FeaturePlan, build, plan, publish, spark_environment
 from pipelines.features.staleness import outdated
-
-__all__ = ["FeaturePlan", "build", "outdated", "plan", "publish", "spark_environment"]

@@ -9,17 +9,3 @@ from pipelines.gates.inference import measure as measure_inference
 from pipelines.gates.inference import verdict_on as judge_inference
 from pipelines.gates.inference_server import warm_up
 from pipelines.gates.statistics import MIN_DAYS, day_bootstrap
-
-__all__ = [
-    "MIN_DAYS",
-    "Array",
-    "Challenger",
-    "Evaluation",
-    "Judged",
-    "day_bootstrap",
-    "evaluate",
-    "evaluate_candidates",
-    "judge_inference",
-    "measure_inference",
-    "warm_up",
-]

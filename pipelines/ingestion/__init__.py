@@ -11,5 +11,3 @@ from pipelines.ingestion.publishing import ingest, publish_all, reconcile
 from pipelines.ingestion.quarantine import held, rejected_rows
 from pipelines.ingestion.replaying import replay
 from pipelines.ingestion.retention import forget_rejected
-
-__all__ = ["audit_all", "forget_rejected", "held", "ingest", "land", "publish_all", "reconcile", "rejected_rows", "replay"]

@@ -4,5 +4,3 @@ In: a published partition of the outcomes. Out: a partition of `<use case>/label
 """
 
 from pipelines.labels.labels import outcomes_complete, publish_labels, to_labels
-
-__all__ = ["outcomes_complete", "publish_labels", "to_labels"]

@@ -7,5 +7,3 @@ from pipelines.local.demo import LIVE, run_demo, serve
 from pipelines.local.feeds import USE_CASE as REFERENCE
 from pipelines.local.feeds import arrive
 from pipelines.local.services import erase
-
-__all__ = ["LIVE", "REFERENCE", "arrive", "erase", "run_demo", "serve"]

@@ -5,5 +5,3 @@ In: the whole workspace. Out: a checked alias, a drilled rollback, swept tables;
 
 from pipelines.maintenance.doctor import Finding, examine
 from pipelines.maintenance.maintenance import alias, drill_rollback, sweep
-
-__all__ = ["Finding", "alias", "drill_rollback", "examine", "sweep"]

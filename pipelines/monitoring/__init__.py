@@ -6,14 +6,3 @@ In: predictions, labels, the rows that the champion was trained on. Out: a parti
 from pipelines.monitoring.drift import measure_drift
 from pipelines.monitoring.observations import Drift, Monitored, Performance, latest, publish, publish_measured
 from pipelines.monitoring.performance import measure_performance
-
-__all__ = [
-    "Drift",
-    "Monitored",
-    "Performance",
-    "latest",
-    "measure_drift",
-    "measure_performance",
-    "publish",
-    "publish_measured",
-]

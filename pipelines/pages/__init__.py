@@ -8,23 +8,3 @@ from pipelines.pages.rendering import HEADERS
 from pipelines.pages.reports import REPORT_HEADERS, cards, known_reports, read_report, reports_of, reports_page
 from pipelines.pages.site import Unreadable, overview, problem, run_page, use_case_page
 from pipelines.pages.view import Lifecycle, decisions_of_run, lifecycle
-
-__all__ = [
-    "HEADERS",
-    "REPORT_HEADERS",
-    "Card",
-    "Lifecycle",
-    "Unreadable",
-    "cards",
-    "decisions_of_run",
-    "known_reports",
-    "lifecycle",
-    "overview",
-    "problem",
-    "read_card",
-    "read_report",
-    "reports_of",
-    "reports_page",
-    "run_page",
-    "use_case_page",
-]

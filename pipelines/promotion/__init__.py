@@ -10,22 +10,3 @@ from pipelines.promotion.outcome import keep
 from pipelines.promotion.proposal import Proposal, Registered
 from pipelines.promotion.question import evidence_text
 from pipelines.promotion.registration import refit, refuse_unserved, register
-
-__all__ = [
-    "Proposal",
-    "Registered",
-    "ask",
-    "decline_unapproved",
-    "earlier_champions",
-    "evidence_text",
-    "keep",
-    "load_record",
-    "promote",
-    "promote_approved",
-    "refit",
-    "refuse_unserved",
-    "register",
-    "retire",
-    "rollback",
-    "take_down",
-]

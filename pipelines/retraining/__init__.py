@@ -4,5 +4,3 @@ In: what monitoring saw. Out: a decision in the ledger. `policy` decides, `decis
 """
 
 from pipelines.retraining.decision import decide
-
-__all__ = ["decide"]

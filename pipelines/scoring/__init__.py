@@ -4,5 +4,3 @@ In: a partition of features. Out: a partition of `<use case>/predictions`.
 """
 
 from pipelines.scoring.scoring import predict, score
-
-__all__ = ["predict", "score"]

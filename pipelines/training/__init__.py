@@ -8,18 +8,3 @@ from pipelines.training.estimators import fit, make_pipeline
 from pipelines.training.plan import Rows, TrainingPlan, TrainingRun, plan_training
 from pipelines.training.provenance import model_meta, run_tags
 from pipelines.training.reproduction import reproduce
-
-__all__ = [
-    "Rows",
-    "Trained",
-    "TrainingPlan",
-    "TrainingRun",
-    "example",
-    "fit",
-    "make_pipeline",
-    "model_meta",
-    "plan_training",
-    "reproduce",
-    "run_tags",
-    "train_candidate",
-]

@@ -7,16 +7,3 @@ from pipelines.validation.check import Check, Failure, check_rows, check_staged
 from pipelines.validation.engines import batch_of, new_context, suite
 from pipelines.validation.invariants import broken_invariants, stop_at_stale
 from pipelines.validation.spark import session
-
-__all__ = [
-    "Check",
-    "Failure",
-    "batch_of",
-    "broken_invariants",
-    "check_rows",
-    "check_staged",
-    "new_context",
-    "session",
-    "stop_at_stale",
-    "suite",
-]

@@ -61,9 +61,6 @@ def classified(
     return call
 
 
-__all__ = ["PARTITION", "LakeLog", "classified", "storage_errors"]
-
-
 class LakeLog:
     """All tables under one root: a local folder, `s3://` or `gs://`."""
 
