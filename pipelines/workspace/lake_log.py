@@ -9,7 +9,6 @@ from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from pipelines.errors import PermanentError, TransientError
-from pipelines.use_case import PARTITION
 from pipelines.workspace import files
 from pipelines.workspace.commits import Commit
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, TransientError
 from pipelines.results import TableSlice
-from pipelines.use_case import fold
+from pipelines.use_case import PARTITION, fold
 from pipelines.workspace import files
 from pipelines.workspace.commits import CommitRecord
-from pipelines.workspace.lake_log import PARTITION, classified, storage_errors
+from pipelines.workspace.lake_log import classified, storage_errors
 from pipelines.workspace.lake_reading import LakeReading
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
+from pipelines.use_case import PARTITION
 from pipelines.workspace import files
-from pipelines.workspace.lake_log import PARTITION, LakeLog, classified
+from pipelines.workspace.lake_log import LakeLog, classified
 
 if TYPE_CHECKING:
     import pyarrow as pa
