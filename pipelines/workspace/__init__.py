@@ -18,7 +18,6 @@ from pipelines.workspace.environment import (
 )
 from pipelines.workspace.files import digest_of, file_exists, list_files, open_stream, read_bytes, write_bytes
 from pipelines.workspace.lake import Lake
-from pipelines.workspace.lake_log import PARTITION
 from pipelines.workspace.lake_reading import DataFile
 from pipelines.workspace.ledger import Champion, Decision, Kind, Ledger
 from pipelines.workspace.model import Model, ModelMeta, kept_and_loaded
