@@ -21,10 +21,9 @@ from pipelines.ingestion.quarantine import quarantined_rows, rejected_rows, sour
 from pipelines.ingestion.quarantining import QuarantinedRow, Reject, quarantine_rows, stop_at_counts, taken, within, without
 from pipelines.ingestion.reading import NOT_AS_DECLARED, reread
 from pipelines.results import Published
-from pipelines.use_case import ROW, as_declared
+from pipelines.use_case import PARTITION, ROW, as_declared
 from pipelines.validation import broken_invariants
 from pipelines.workspace import (
-    PARTITION,
     CommitRecord,
     Decision,
     Kind,
