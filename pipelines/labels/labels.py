@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pipelines.errors import TransientError
+from pipelines.errors import PermanentError, TransientError
 from pipelines.use_case import Partition, UseCase, labels_table, source_table
 from pipelines.workspace import CommitRecord, StageRun
 
@@ -38,10 +38,12 @@ def publish_labels(run: StageRun, now: datetime | None = None) -> Labelled:
 
     Raises:
         TransientError: outcomes are not complete yet; says from when on they are.
+        PermanentError: what was ingested of them was ingested before that, so that some may be missing.
     """
     if not outcomes_complete(run.use_case, run.partition, now):
         ready = complete_at(run.use_case, run.partition).isoformat()
         raise TransientError(f"{run}: outcomes are complete from {ready} on; run again then")
+    _stop_at_part(run)
     outcomes = run.lake.read(source_table(run.use_case, run.use_case.label.source), [run.key]).to_pandas()
     labels = to_labels(outcomes, run.use_case)
     table = labels_table(run.use_case)
@@ -55,6 +57,17 @@ def publish_labels(run: StageRun, now: datetime | None = None) -> Labelled:
         labels=len(labels),
         positive=int(labels["label"].sum()),
     )
+
+
+def _stop_at_part(run: StageRun) -> None:
+    """Labels of the ten parcels that had arrived when the file was read would stand for all."""
+    table = source_table(run.use_case, run.use_case.label.source)
+    commit, ready = run.lake.published(table, run.key), complete_at(run.use_case, run.partition)
+    if commit and (at := datetime.fromtimestamp(commit.timestamp / 1000, UTC)) < ready:
+        raise PermanentError(
+            f"{run}: {table} was ingested at {at:%Y-%m-%dT%H:%MZ}, before its outcomes were complete ({ready.isoformat()}): "
+            "some may be missing; run ingestion for it again with the complete file"
+        )
 
 
 def complete_at(use_case: UseCase, partition: Partition) -> datetime:

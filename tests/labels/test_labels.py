@@ -63,6 +63,16 @@ def test_labels_too_early_are_put_off_and_nothing_is_published(workspace: Worksp
     assert not workspace.lake.exists(labels_table(use_case))
 
 
+def test_outcomes_that_were_read_before_they_were_complete_are_no_labels(workspace: Workspace, use_case: UseCase) -> None:
+    """Ten of many at the day's end, and the complete file later: labels of the ten would stand for all, in green."""
+    today = Partition.of(datetime.now(UTC).date(), use_case.grain)
+    deliver(workspace, use_case, today, outcomes(20.0))
+    later = complete_at(use_case, today) + timedelta(hours=1)
+    with pytest.raises(PermanentError, match="some may be missing; run ingestion for it again with the complete file"):
+        publish_labels(StageRun(workspace, use_case, today), now=later)
+    assert not workspace.lake.exists(labels_table(use_case))
+
+
 def test_labels_are_counted_and_a_rerun_replaces_them(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     deliver(workspace, use_case, day, outcomes(20.0, None, 1.0))
     first = publish_labels(StageRun(workspace, use_case, day))
