@@ -71,7 +71,7 @@ def test_versions_that_a_model_was_trained_on_survive_the_sweep(one_champion: Wo
     before = world.workspace.lake.read(table, version=max(read))
     for day in world.days:
         synthetic.publish(world.workspace, world.use_case, day)
-    world.workspace.lake.sweep(table, timedelta(0), read)
+    sweep(world.workspace, world.use_case.model_copy(update={"keep_versions_for": timedelta(0)}))
     assert world.workspace.lake.read(table, version=max(read)).equals(before)
     assert world.workspace.lake.delta(table).vacuum(0, dry_run=True, enforce_retention_duration=False, full=True)
 
