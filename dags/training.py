@@ -53,13 +53,15 @@ def train(candidate: str, planned: Json) -> Any:
 
 @task(trigger_rule="all_done")
 def evaluate(planned: Json, assessed: Json | None, trained: Any) -> Any:
+    from pipelines import monitoring, promotion, scoring
     from pipelines.assessment import Assessed
     from pipelines.gates import evaluate
     from pipelines.results import from_json
     from pipelines.training import Trained
 
     candidates = [from_json(Trained, item) for item in trained if item]
-    return _step(evaluate, planned, arguments=[candidates, assessed and from_json(Assessed, assessed)])
+    steps = scoring.rehearse, monitoring.rehearse, promotion.rehearse
+    return _step(evaluate, planned, arguments=[candidates, assessed and from_json(Assessed, assessed), steps])
 
 
 @task.branch

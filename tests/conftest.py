@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from pipelines import monitoring, promotion, scoring
 from pipelines.commands import stages
 from pipelines.training import TrainingRun, plan_training
 from pipelines.use_case import Partition, UseCase, read_use_case
@@ -34,6 +35,7 @@ from tests import synthetic
 settings.register_profile("trainyard", derandomize=True, database=None, deadline=None)
 settings.load_profile("trainyard")
 
+AFTER = scoring.rehearse, monitoring.rehearse, promotion.rehearse  # what comes after a promotion, see the gate
 USE_CASES = Path(__file__).parent / "use_cases"
 
 

@@ -43,11 +43,12 @@ def run_labels(run: StageRun) -> object:
 
 def run_training(run: StageRun) -> object:
     """Assess the data, train every candidate, judge, promote or keep; a candidate that crashes loses, as in the DAG."""
-    from pipelines import assessment, gates, promotion, training
+    from pipelines import assessment, gates, monitoring, promotion, scoring, training
 
     at_work = training.TrainingRun(run.workspace, run.use_case, training.plan_training(run))
     assessed = assessment.admit(at_work)
-    judged = gates.Judged(at_work, gates.evaluate(at_work, train_all(at_work), assessed))
+    steps = scoring.rehearse, monitoring.rehearse, promotion.rehearse
+    judged = gates.Judged(at_work, gates.evaluate(at_work, train_all(at_work), assessed, steps))
     if not judged.evaluation.passed:
         return promotion.keep(judged)
     return promotion.promote(promotion.Proposal(at_work, judged.evaluation, promotion.register(judged)))

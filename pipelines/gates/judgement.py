@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipelines.gates import (
+    after_promotion,
     beats_champion,
     beats_simple,
     calibration,
@@ -32,11 +33,18 @@ Measure = Callable[[Challenger], object]
 # In the order in which they are shown.
 _GATES = (
     evaluation_set, quality, plausible, beats_simple, overfit, calibration, beats_champion, slices, economics, stability,
-    inference,
+    inference, after_promotion,
 )  # fmt: skip
 _BY_NAME = {module.__name__.rpartition(".")[2]: module for module in _GATES}
 GATES: dict[str, Gate] = {name: module.judge for name, module in _BY_NAME.items()}
 MEASURES: dict[str, Measure] = {name: module.measure for name, module in _BY_NAME.items() if hasattr(module, "measure")}
+
+
+def warm_up() -> None:
+    """Start the processes in which gates try things, in the background."""
+    for module in _BY_NAME.values():
+        if hasattr(module, "PROCESSES"):
+            module.PROCESSES.warm_up()
 
 
 def details(evidence: Evidence, settings: Gates) -> dict[str, dict[str, object]]:

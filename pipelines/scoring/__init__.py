@@ -3,6 +3,6 @@
 In: a partition of features. Out: a partition of `<use case>/predictions`.
 """
 
-from pipelines.scoring.scoring import predict, score
+from pipelines.scoring.scoring import predict, rehearse, score
 
-__all__ = ["predict", "score"]
+__all__ = ["predict", "rehearse", "score"]

@@ -375,7 +375,7 @@ def test_without_a_passed_assessment_nothing_is_evaluated(published: World) -> N
     failed = Assessed("parcels", training.key, False, (), (), "no", "r", "p")
     for assessed in (None, failed):
         with pytest.raises(PermanentError, match="did not pass its assessment"):
-            evaluate(training, [], assessed)
+            evaluate(training, [], assessed, ())
 
 
 def republish(world: World, change: Callable[[Frame], Frame], day: int) -> None:

@@ -25,7 +25,7 @@ from pipelines.promotion.model_card_figures import intervals
 from pipelines.training import Rows, TrainingPlan, TrainingRun, fit, train_candidate
 from pipelines.use_case import UseCase
 from pipelines.workspace import Decision, Kind
-from tests.conftest import World, changed
+from tests.conftest import AFTER, World, changed
 
 HOSTILE = "<script>alert(1)</script> | [x](javascript:alert(2)) <img src=x onerror='alert(3)'>"
 
@@ -196,7 +196,7 @@ def test_a_card_is_a_report_and_an_artifact_of_the_run(one_champion: World) -> N
 
 def challenger(world: World, use_case: UseCase) -> Judged:
     training = world.training(13, changed(use_case, "training", max_partitions=6))
-    return Judged(training, evaluate_candidates(training, [train_candidate(training, "logistic")]))
+    return Judged(training, evaluate_candidates(training, [train_candidate(training, "logistic")], AFTER))
 
 
 def status(world: World, version: int) -> tuple[str, str]:

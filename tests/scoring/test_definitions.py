@@ -20,7 +20,7 @@ from pipelines.training import plan_training, reproduce, train_candidate
 from pipelines.use_case import Partition, UseCase, features_table
 from pipelines.workspace import CommitRecord, Kind, Registry, StageRun
 from tests import synthetic
-from tests.conftest import World, changed
+from tests.conftest import AFTER, World, changed
 
 
 def miles(use_case: UseCase) -> UseCase:
@@ -107,7 +107,7 @@ def test_a_challenger_of_another_definition_is_not_compared_until_the_champion_i
     for day in world.days[8:]:
         publish(world, other, day, flip=True)
     training = world.training(13, other)
-    found = evaluate_candidates(training, [train_candidate(training, "logistic")])
+    found = evaluate_candidates(training, [train_candidate(training, "logistic")], AFTER)
     assert [v.gate for v in found.verdicts if not v.passed] == ["beats_champion"]
     assert "have distance by another definition" in found.why
     retire(world.workspace, other, "distance is in miles from now on", "ada")

@@ -22,7 +22,7 @@ from pipelines.scoring import score
 from pipelines.training import reproduce, train_candidate
 from pipelines.use_case import UseCase
 from pipelines.workspace import CHAMPION, Kind, Registry, StageRun, check_alias
-from tests.conftest import World, changed, make_workspace
+from tests.conftest import AFTER, World, changed, make_workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -233,10 +233,10 @@ def test_a_registry_that_is_down_for_a_minute_is_no_verdict(
     monkeypatch.setattr(Registry, "load", away)
     before = world.workspace.ledger.decisions("parcels")
     with pytest.raises(TransientError):
-        evaluate_candidates(training, [one])
+        evaluate_candidates(training, [one], AFTER)
     assert world.workspace.ledger.decisions("parcels") == before
     monkeypatch.setattr(Registry, "load", load)
-    assert evaluate_candidates(training, [one]).passed
+    assert evaluate_candidates(training, [one], AFTER).passed
 
 
 # Runs and files gone
