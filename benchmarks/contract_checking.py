@@ -73,16 +73,16 @@ def write(rows: Any, folder: str) -> None:
 
 def whole(rows: Any, folder: str, engine: str) -> None:
     from pipelines import ingestion
+    from pipelines.ingestion.quarantining import quarantine_rows
     from pipelines.results import Landed
-    from pipelines.workspace import files, open_workspace
+    from pipelines.workspace import open_workspace
 
     os.environ.update(TRAINYARD_STATE=folder, TRAINYARD_ENVIRONMENT="local")
     workspace, use_case = open_workspace("benchmark"), _use_case(engine)
     table = f"{use_case.name}/{SOURCE}"
-    files.write_bytes(f"{workspace.lake.uri(table)}/rejects.json", b"[]")
-    staged = workspace.lake.stage(table, KEY, rows)
+    staged, rejects = workspace.lake.stage(table, KEY, rows), workspace.lake.stage(table, KEY, quarantine_rows([]))
     landed = Landed(
-        source=SOURCE, partition=KEY, staged=(staged,), rejects="rejects.json", rows_in=rows.num_rows, rows_rejected=0,
+        source=SOURCE, partition=KEY, staged=(staged,), rejects=rejects, rows_in=rows.num_rows, rows_rejected=0,
         source_digest="none",
     )  # fmt: skip
     run = StageRun(workspace, use_case, use_case.partition(KEY))
@@ -169,16 +169,15 @@ def _flights() -> Any:
     import pyarrow as pa
 
     from pipelines.local import feeds
-    from pipelines.use_case import ROW, cast_rows
+    from pipelines.use_case import cast_rows
 
     frame = feeds.schedule().iloc[::-1]
     texts = {
         name: pa.array([None if gap else str(v) for v, gap in zip(frame[name], frame[name].isna(), strict=True)], pa.string())
         for name in frame.columns
     }
-    typed, rejects = cast_rows(
-        pa.table({**texts, ROW: pa.array(range(len(frame)), pa.int64())}), list(texts), _use_case("pandas").contract[SOURCE]
-    )
+    numbers = pa.array(range(len(frame)), pa.int64())
+    typed, rejects = cast_rows(texts, numbers, _use_case("pandas").contract[SOURCE])
     assert not rejects
     return typed
 

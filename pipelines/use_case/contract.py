@@ -146,13 +146,13 @@ class Invariant(Section):
 
 
 class Freshness(Section):
-    """The newest values of `column` lie at most `max_gap` before the partition's end; a date counts until its end.
-
-    The newest hundredth of the rows counts, and two rows at least: one row does not vouch for the rest.
-    """
+    """The newest values of `column` lie at most `max_gap` before the partition's end; a date counts until its end."""
 
     column: str
     max_gap: timedelta = Field(ge=timedelta(0))
+    rows: int = Field(
+        10, ge=1, description="so many rows must be so new, or half of fewer: one alone does not vouch for the rest"
+    )
     max_ahead: timedelta = Field(
         timedelta(0), ge=timedelta(0), description="rows further beyond the partition's end than this are rejected"
     )

@@ -11,7 +11,7 @@ from pipelines.use_case import SNAPSHOT, Contract, Invariant, Partition, Severit
 from pipelines.workspace import Lake
 
 if TYPE_CHECKING:
-    from pyarrow import Table
+    from pyarrow import ChunkedArray, Table
 
 
 def broken_invariants(lake: Lake, table: str, partition: str, rows: Table, contract: Contract) -> list[str]:
@@ -73,7 +73,7 @@ def stop_at_stale(rows: Table, contract: Contract, partition: Partition, timezon
     if contract.freshness is None:
         return
     column, end = contract.freshness.column, partition.ends_at(timezone).astimezone(UTC)
-    newest = _newest(rows, column)
+    newest = _newest(rows[column], contract.freshness.rows)
     known_until = None if newest is None else _end_of(newest, timezone)
     if known_until is None or end - known_until > contract.freshness.max_gap:
         gap = "there is none" if known_until is None else f"{newest}, {end - known_until} before the partition ends"
@@ -83,12 +83,12 @@ def stop_at_stale(rows: Table, contract: Contract, partition: Partition, timezon
         )
 
 
-def _newest(rows: Table, column: str) -> date | None:
-    """The oldest value of the newest hundredth of the rows, and of two rows at least: one does not vouch for the rest."""
+def _newest(values: ChunkedArray, rows: int) -> date | None:
+    """The oldest of so many newest values, but of no more than half of all."""
     import pyarrow.compute as pc
 
-    values = rows[column].drop_null()
-    count = min(max(2, len(values) // 100), len(values))
+    values = values.drop_null()
+    count = min(rows, (len(values) + 1) // 2)
     newest = values.take(pc.select_k_unstable(values, count, sort_keys=[("", "descending")])) if count else values
     return pc.min(newest).as_py()
 

@@ -24,9 +24,9 @@ _Found = TypeVar("_Found")
 
 @contextmanager
 def storage_errors(table: str, partition: str = "") -> Iterator[None]:
-    """What the storage libraries raise, as a PermanentError or a TransientError; a lost commit is the caller's to try again."""
+    """What the storage libraries raise, as a PermanentError or a TransientError."""
     import pyarrow as pa
-    from deltalake.exceptions import CommitFailedError, DeltaError, DeltaProtocolError, SchemaMismatchError, TableNotFoundError
+    from deltalake.exceptions import DeltaError, DeltaProtocolError, SchemaMismatchError, TableNotFoundError
 
     where = f"{table} {partition}".rstrip()
     try:
@@ -34,7 +34,7 @@ def storage_errors(table: str, partition: str = "") -> Iterator[None]:
     except (OSError, pa.ArrowMemoryError) as error:
         why = "the storage failed; free space or mend it, then run again"
         raise TransientError(f"{where}: {why} ({error})") from error
-    except (PermanentError, TransientError, CommitFailedError, *_NOT_THE_STORAGE):
+    except (PermanentError, TransientError, *_NOT_THE_STORAGE):
         raise
     except BaseException as error:
         lasting = isinstance(error, DeltaProtocolError | SchemaMismatchError | TableNotFoundError)

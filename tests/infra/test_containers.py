@@ -83,7 +83,7 @@ def said(log: str) -> list[str]:
 
 
 def test_one_build_makes_one_image(stack: Stack) -> None:
-    assert len(set(re.findall(r"(?m)^(#\d+) exporting to image", stack.output["build"]))) == 1
+    assert len(set(re.findall(r"(?m)^(#\d+) (?:\[.+\] )?exporting to image", stack.output["build"]))) == 1
     assert stack.output["dangling"] == ""
 
 
@@ -143,6 +143,8 @@ def test_every_service_is_up_healthy_and_not_root(up: Stack) -> None:
     assert up.container("init")["State"]["ExitCode"] == 0
     for service in up.services:
         found = up.container(service)
+        # Health checks and `exec` run as this user too.
+        assert found["Config"]["User"] == ("postgres" if service == "postgres" else "trainyard"), service
         assert found["State"]["Health"]["Status"] == "healthy", service
         _, *processes = run("docker", "top", found["Id"], "-eo", "pid,uid,args").splitlines()
         assert [line for line in processes if line.split()[1] == "0"] == [], service

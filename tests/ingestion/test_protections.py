@@ -97,6 +97,7 @@ EMERGENCIES: dict[str, Emergency] = {
     "Column.severity": Emergency(cell("pieces", 99), "contract failed: rule pieces.range", column("pieces", severity="fail")),
     "Freshness.column": Emergency(STALE, "the newest ship_date is too old", FRESH),
     "Freshness.max_gap": Emergency(STALE, "at most 0:00:00 is allowed", FRESH),
+    "Freshness.rows": Emergency(STALE, "the newest ship_date is too old", {"freshness": {**FRESH["freshness"], "rows": 2}}),
     "Freshness.max_ahead": Emergency(cell("ship_date", "2031-01-01"), {"ship_date.future": 1}, FRESH),
     "Invariant.measure": Emergency(lambda f: f.assign(depot="north"), "'north' in depot", {"invariants": [SHARE]}, True),
     "Invariant.column": Emergency(
