@@ -20,13 +20,13 @@ def maintenance(use_case: UseCase) -> DAG:
 
         return step(alias, use_case.name, partition=False)
 
-    @task
+    @task(trigger_rule="all_done")  # whatever the look at the alias found: the rest goes on
     def drill_rollback() -> Any:
         from pipelines.maintenance import drill_rollback
 
         return step(drill_rollback, use_case.name, partition=False)
 
-    @task
+    @task(trigger_rule="all_done")
     def sweep() -> Any:
         from pipelines.maintenance import sweep
 
