@@ -135,7 +135,7 @@ class Registry:
         while token != "":
             page = self.client.search_model_versions(f"name='{use_case}'", max_results=_PAGE, page_token=token)
             found, token = [*found, *page], page.token or ""
-        return sorted(map(_model_version, found), key=lambda v: v.version)
+        return sorted(map(ModelVersion.of, found), key=lambda v: v.version)
 
     def tables_read(self, use_case: str) -> dict[str, set[int]]:
         """Table to those of its versions that some registered model was trained on, as its run, or its own record, says.
@@ -164,7 +164,7 @@ class Registry:
             PermanentError: there is no such version.
         """
         try:
-            return _model_version(self.client.get_model_version(use_case, str(version)))
+            return ModelVersion.of(self.client.get_model_version(use_case, str(version)))
         except PermanentError:
             known = _known([v.version for v in self.versions(use_case)])
             raise PermanentError(f"{use_case}: no model v{version} in the registry; there are {known}") from None
@@ -238,11 +238,6 @@ class Registry:
         if not (folder / "MLmodel").is_file():
             raise PermanentError(f"{where}: {GONE}")
         return folder
-
-
-def _model_version(found: MlflowVersion) -> ModelVersion:
-    tags = VersionTags.of(found.tags)
-    return ModelVersion(version=int(found.version), run_id=found.run_id, source=found.source, tags=tags)
 
 
 def _known(versions: list[int]) -> str:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 
 from pipelines.errors import redact
 from pipelines.results import from_json
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
 DIGEST_TAG = "trainyard.sha256"
 _TABLE = "table."
@@ -72,3 +76,8 @@ class ModelVersion:
     run_id: str | None
     source: str
     tags: VersionTags
+
+    @classmethod
+    def of(cls, found: MlflowVersion) -> ModelVersion:
+        """From MLflow's own record."""
+        return cls(version=int(found.version), run_id=found.run_id, source=found.source, tags=VersionTags.of(found.tags))
