@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,7 +66,8 @@ def _train(at_work: TrainingRun, name: str) -> Trained | None:
     from pipelines.training import train_candidate
 
     try:
-        return train_candidate(at_work, name)
+        # Each thread reads rows of its own: pandas rearranges a frame inside while it is read, which two may not do at once.
+        return train_candidate(replace(at_work), name)
     except Exception:  # whatever crashed it, the other candidates go on; if all crash, the evaluation says so
         _log.exception("candidate %s crashed", name)
         return None

@@ -1,4 +1,4 @@
-"""Replay: see what is in quarantine, and judge it anew once the source or the rule is mended.
+"""Replay: quarantined rows are judged anew once the source or the rule is mended.
 
 A replay judges the rejected rows together with the published ones. It publishes the table first and what is left
 of the quarantine second: a run that dies between the two leaves rows in both, and the next replay knows them by their
@@ -10,26 +10,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
 from pipelines.ingestion.arrival import Arrival
 from pipelines.ingestion.auditing import Split, audit, split_rows, stage_unknown
 from pipelines.ingestion.landing import land
 from pipelines.ingestion.publishing import publish, reconcile
+from pipelines.ingestion.quarantine import quarantined_rows, rejected_rows, sources_of
 from pipelines.ingestion.quarantining import QuarantinedRow, Reject, quarantine_rows, stop_at_counts, taken, within, without
 from pipelines.ingestion.reading import NOT_AS_DECLARED, reread
 from pipelines.results import Published
-from pipelines.use_case import ROW, UseCase, as_declared, quarantine_table, source_table
+from pipelines.use_case import ROW, as_declared
 from pipelines.validation import broken_invariants
 from pipelines.workspace import (
     PARTITION,
     CommitRecord,
     Decision,
     Kind,
-    Lake,
     StageRun,
-    Workspace,
     dependents,
     digest_of,
     file_exists,
@@ -39,16 +38,6 @@ from pipelines.workspace import (
 
 if TYPE_CHECKING:
     from pyarrow import Table
-
-
-@dataclass(frozen=True)
-class Held:
-    """So many rows of one partition that break one rule."""
-
-    source: str
-    partition: str
-    rule: str
-    rows: int
 
 
 @dataclass(frozen=True)
@@ -65,29 +54,6 @@ class Replayed:
     why: str
 
 
-def held(workspace: Workspace, use_case: UseCase) -> list[Held]:
-    """What is in quarantine, counted by source, partition and rule."""
-    counts = Counter((r["source"], r["partition"], r["rule"]) for r in rejected_rows(workspace, use_case))
-    return [Held(*where, rows) for where, rows in sorted(counts.items())]
-
-
-def rejected_rows(
-    workspace: Workspace, use_case: UseCase, source: str | None = None, partition: str | None = None
-) -> list[QuarantinedRow]:
-    """Quarantined rows with rule, value and text, in the order of their files."""
-    found: list[QuarantinedRow] = []
-    for name in _sources(use_case, source):
-        table = quarantine_table(source_table(use_case, name))
-        keys = [key for key, rows in workspace.lake.partitions(table).items() if rows and partition in (None, key)]
-        found += quarantined_rows(workspace.lake, table, keys) if keys else []
-    return sorted(found, key=lambda r: (r["source"], r["partition"], r["row"]))
-
-
-def quarantined_rows(lake: Lake, table: str, keys: list[str]) -> list[QuarantinedRow]:
-    """Rows as they are, also where the table is of before it kept headers."""
-    return [cast(QuarantinedRow, {"header": None, **row}) for row in lake.read(table, keys).to_pylist()]
-
-
 def replay(run: StageRun, source: str | None = None) -> list[Replayed]:
     """Move the partition's quarantined rows that pass by now into their tables; what still fails stays.
 
@@ -97,14 +63,8 @@ def replay(run: StageRun, source: str | None = None) -> list[Replayed]:
         PermanentError: nothing is published, the published rows break the contract, or the partition is half published.
         TransientError: another run published the partition meanwhile.
     """
-    results = (_replay(Arrival(run, name)) for name in _sources(run.use_case, source))
+    results = (_replay(Arrival(run, name)) for name in sources_of(run.use_case, source))
     return [result for result in results if result]
-
-
-def _sources(use_case: UseCase, source: str | None) -> list[str]:
-    if source is not None and source not in use_case.sources:
-        raise PermanentError(f"{use_case.name}: no source '{source}'; it has {', '.join(use_case.sources)}")
-    return [source] if source else list(use_case.sources)
 
 
 def _replay(arrival: Arrival) -> Replayed | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from pipelines.ingestion.quarantine import quarantined_rows
 from pipelines.ingestion.quarantining import QuarantinedRow, quarantine_rows
-from pipelines.ingestion.replaying import quarantined_rows
 from pipelines.use_case import UseCase, quarantine_table, source_table
 from pipelines.workspace import CommitRecord, Workspace
 

@@ -65,7 +65,8 @@ def refit(judged: Judged) -> Challenger:
     """
     warm_up()
     training, evaluation, chosen = judged.training, judged.evaluation, judged.evaluation.chosen
-    use_case, registry, rows = training.use_case, training.registry, training.rows.all
+    use_case, registry = training.use_case, training.registry
+    rows = replace(training).rows.all  # read anew: what serves is not fitted on what threads have shared
     tags = replace(run_tags(training), refit_of=chosen.run_id)
     with registry.run(use_case.name, f"{training.key} {chosen.candidate} refit", tags) as run_id:
         if evaluation.assessment:

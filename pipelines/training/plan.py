@@ -92,7 +92,8 @@ class TrainingRun:
         fit, holdout = rows[~newest], rows[newest]
         if fit.empty or holdout.empty:
             raise PermanentError(f"{self}: no rows before or after {day_of_holdout}; see training.holdout_days")
-        return Rows(fit, holdout)
+        # Copies are laid out anew: pandas does so inside a frame that is read, which two threads may not do at once.
+        return Rows(fit.copy(), holdout.copy())
 
     def _planned(self, table: str) -> pd.DataFrame:
         return self.lake.read(table, self.plan.partitions, self.plan.versions[table]).to_pandas()

@@ -50,7 +50,6 @@ class Registry:
         import mlflow
 
         self._open()
-
         mlflow.set_tracking_uri(self.tracking_uri)
         mlflow.set_registry_uri(self.tracking_uri)
         return mlflow
@@ -243,6 +242,5 @@ class Registry:
 def _known(versions: list[int]) -> str:
     """A few of them by name."""
     if len(versions) > 2 * _NAMED:
-        few = ", ".join(f"v{number}" for number in versions[-_NAMED:])
-        return f"{len(versions)}, the newest of them {few}"
+        return f"{len(versions)}, the newest of them " + ", ".join(f"v{number}" for number in versions[-_NAMED:])
     return ", ".join(f"v{number}" for number in versions) or "none"

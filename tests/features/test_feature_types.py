@@ -14,7 +14,7 @@ import pytest
 from pipelines.commands import stages
 from pipelines.errors import PermanentError
 from pipelines.features import FeaturePlan, publish
-from pipelines.features.features import SPARK_TYPES
+from pipelines.features.features import JOINS, SPARK_TYPES
 from pipelines.monitoring import measure_drift
 from pipelines.pages.model_card import read_card
 from pipelines.scoring import score
@@ -77,6 +77,9 @@ def built(workspace: Workspace, use_case: UseCase, day: Partition, **how: Any) -
     plan |= {part: getattr(use_case, part).model_dump(mode="json") for part in ("features", "label")}
     write_bytes(uri, json.dumps(plan).encode())
     assert area.split("/")[0] == path.split("/")[0]
+    # As the job counts them: every row has found its partner in each join.
+    counts = f"{workspace.lake.uri(table)}/{path.rsplit('/', 1)[0]}/{JOINS}/part-0.txt"
+    write_bytes(counts, json.dumps([0] * len(spec.joins)).encode())
     return FeaturePlan(uri, path.rsplit("/", 1)[0], len(shipments))
 
 

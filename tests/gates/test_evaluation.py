@@ -16,7 +16,7 @@ from pipelines.gates.evaluation import gather
 from pipelines.gates.judgement import judge
 from pipelines.results import from_json, to_json
 from pipelines.training import Trained, TrainingRun, train_candidate
-from pipelines.use_case import UseCase
+from pipelines.use_case import UseCase, feature_definitions
 from pipelines.workspace import CommitRecord, Kind, Model, StageRun
 from tests import synthetic
 from tests.conftest import AFTER, World, changed
@@ -134,7 +134,8 @@ def test_a_label_among_the_features_is_suspected(published: World, simple_only: 
         labels = world.workspace.lake.read("parcels/labels", [day.key]).to_pandas().set_index("shipment_id")["label"]
         leaked = features.assign(weight=features["shipment_id"].map(labels).fillna(0) * 1000.0)
         staged = world.workspace.lake.stage("parcels/features", day.key, pa.Table.from_pandas(leaked, preserve_index=False))
-        world.workspace.lake.publish("parcels/features", day.key, [staged], CommitRecord())
+        record = CommitRecord(definitions=feature_definitions(world.use_case))
+        world.workspace.lake.publish("parcels/features", day.key, [staged], record)
     _, found = judged(world, simple_only, 7)
     assert failed(found) == ["plausible"]
     assert "look for the label among the features" in found.why

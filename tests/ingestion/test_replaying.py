@@ -12,7 +12,7 @@ import pytest
 
 from pipelines import ingestion
 from pipelines.errors import PermanentError, TransientError
-from pipelines.ingestion import replaying
+from pipelines.ingestion import quarantine, replaying
 from pipelines.use_case import Partition, UseCase, quarantine_table
 from pipelines.workspace import Kind, Lake, StageRun, Workspace, dependents, stages_to_recompute
 from tests import synthetic
@@ -62,8 +62,8 @@ def content(workspace: Workspace, table: str = TABLE) -> list[dict[str, Any]]:
 
 def test_the_quarantine_is_listed_and_shown(heavy: Workspace, use_case: UseCase, day: Partition) -> None:
     assert ingestion.held(heavy, use_case) == [
-        replaying.Held("shipments", day.key, "pieces.type", 1),
-        replaying.Held("shipments", day.key, "weight.range", HEAVY),
+        quarantine.Held("shipments", day.key, "pieces.type", 1),
+        quarantine.Held("shipments", day.key, "weight.range", HEAVY),
     ]
     first = ingestion.rejected_rows(heavy, use_case, "shipments", day.key)[0]
     assert (first["row"], first["rule"], first["value"]) == (2, "weight.range", "1500.0")

@@ -95,6 +95,7 @@ def test_a_number_that_is_somebody_else_s_by_now_is_left_alone(service: Callable
 
 def test_nothing_remembered_is_nothing_to_do(tmp_path: Path) -> None:
     processes.stop_left_over(tmp_path / "services.json")
+    assert not list(tmp_path.iterdir())
 
 
 def owner_is_gone(known: Path, earlier: float = 0) -> None:
