@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.commands.program import PartitionKey, UseCaseName, new_run_name, opened, progress, verb
-from pipelines.errors import PermanentError
+from pipelines.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
     from pipelines.training import Trained, TrainingRun
@@ -68,6 +68,8 @@ def _train(at_work: TrainingRun, name: str) -> Trained | None:
     try:
         # Each thread reads rows of its own: pandas rearranges a frame inside while it is read, which two may not do at once.
         return train_candidate(replace(at_work), name)
+    except TransientError:  # what did not answer says nothing about the candidate: to be tried again
+        raise
     except Exception:  # whatever crashed it, the other candidates go on; if all crash, the evaluation says so
         _log.exception("candidate %s crashed", name)
         return None

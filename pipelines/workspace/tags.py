@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
 DIGEST_TAG = "trainyard.sha256"
-_TABLE = "table."
+_TABLE, _NAMED = "table.", 10
 _KEYS = {"model_uri": "trainyard.model_uri", "digest": DIGEST_TAG}
 
 
@@ -81,3 +81,10 @@ class ModelVersion:
     def of(cls, found: MlflowVersion) -> ModelVersion:
         """From MLflow's own record."""
         return cls(version=int(found.version), run_id=found.run_id, source=found.source, tags=VersionTags.of(found.tags))
+
+
+def named(versions: list[int]) -> str:
+    """Of many versions the newest by name."""
+    if len(versions) > 2 * _NAMED:
+        return f"{len(versions)}, the newest of them " + ", ".join(f"v{number}" for number in versions[-_NAMED:])
+    return ", ".join(f"v{number}" for number in versions) or "none"

@@ -50,7 +50,7 @@ def test_every_dag_says_what_it_is_and_whose(bag: Any) -> None:
 
 
 def test_every_task_retries_but_those_where_it_cannot_help(bag: Any) -> None:
-    once = {"train", "roll_back", "put_back"}
+    once = {"roll_back", "put_back"}
     for dag in bag.dags.values():
         for task in dag.tasks:
             assert (task.retries > 0) != (task.task_id in once), f"{dag.dag_id}.{task.task_id}"

@@ -11,9 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines.errors import PermanentError
+from pipelines.errors import PermanentError, TransientError
 from pipelines.maintenance.maintenance import drill_rollback, sweep
 from pipelines.use_case import features_table, labels_table
+from pipelines.workspace import Registry
 from tests import synthetic
 from tests.conftest import World, make_workspace
 
@@ -42,6 +43,15 @@ def test_a_rollback_that_would_fail_is_red_before_it_is_needed(two_champions: Wo
     world.workspace.registry.client.set_model_version_tag("parcels", "1", "trainyard.sha256", "0" * 64)
     with pytest.raises(PermanentError, match=r"a rollback from v2 to v1 would fail now.*SHA-256"):
         drill_rollback(world.workspace, world.use_case)
+
+
+def test_a_registry_that_does_not_answer_is_no_failed_drill(two_champions: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(self: Registry, use_case: str, version: int) -> None:
+        raise TransientError("MLflow: connection refused")
+
+    monkeypatch.setattr(Registry, "load", away)
+    with pytest.raises(TransientError, match="connection refused"):
+        drill_rollback(two_champions.workspace, two_champions.use_case)
 
 
 def _age(folder: Path) -> None:

@@ -115,7 +115,7 @@ def test_every_page_is_read(many: World) -> None:
 
 
 def test_an_unknown_version_is_said_with_a_few_names(many: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.workspace.registry._NAMED", 2)
+    monkeypatch.setattr("pipelines.workspace.tags._NAMED", 2)
     with pytest.raises(PermanentError, match=r"no model v99 in the registry; there are 8, the newest of them v7, v8$"):
         many.workspace.registry.version("parcels", 99)
 
