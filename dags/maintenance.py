@@ -20,20 +20,21 @@ def maintenance(use_case: UseCase) -> DAG:
 
         return step(alias, use_case.name, partition=False)
 
-    @task(trigger_rule="all_done")  # whatever the look at the alias found: the rest goes on
+    @task
     def drill_rollback() -> Any:
         from pipelines.maintenance import drill_rollback
 
         return step(drill_rollback, use_case.name, partition=False)
 
-    @task(trigger_rule="all_done")
+    @task
     def sweep() -> Any:
         from pipelines.maintenance import sweep
 
         return step(sweep, use_case.name, partition=False)
 
     with stage_dag(use_case, "maintenance", use_case.schedules.maintenance, __doc__) as dag:
-        check_alias() >> [drill_rollback(), sweep()]
+        # Side by side: what one finds stops no other, and is seen in the run.
+        check_alias(), drill_rollback(), sweep()
     return dag
 
 

@@ -56,6 +56,13 @@ def test_every_task_retries_but_those_where_it_cannot_help(bag: Any) -> None:
             assert (task.retries > 0) != (task.task_id in once), f"{dag.dag_id}.{task.task_id}"
 
 
+def test_a_step_of_maintenance_that_fails_stops_no_other_and_shows_in_the_run(bag: Any) -> None:
+    for use_case in load_use_cases()[0]:
+        dag = bag.dags[f"{use_case.name}.maintenance"]
+        assert len(dag.tasks) == 3
+        assert {t.task_id for t in dag.roots} == {t.task_id for t in dag.leaves} == set(dag.task_ids)
+
+
 def test_spark_runs_through_the_operator(bag: Any) -> None:
     for use_case in load_use_cases()[0]:
         build = bag.dags[f"{use_case.name}.features"].get_task("build")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipelines.gates import Evaluation, evaluate_candidates
 from pipelines.gates.choice import choose, scorer
 from pipelines.gates.evaluation import gather
 from pipelines.gates.judgement import judge
+from pipelines.gates.slices import MOST_KEPT
 from pipelines.results import from_json, to_json
 from pipelines.training import Trained, TrainingRun, train_candidate
 from pipelines.use_case import UseCase, feature_definitions
@@ -51,6 +53,22 @@ def test_a_complex_model_that_does_not_beat_the_simple_one_on_newer_rows_loses_t
     found = evaluate_candidates(training, [logistic, flattered], AFTER)
     assert found.chosen.candidate == "logistic"
     assert found.passed
+
+
+def test_a_segment_of_hundreds_of_values_travels_in_part_and_is_kept_whole_in_a_file(
+    published: World, simple_only: UseCase
+) -> None:
+    crowded = changed(simple_only, "features", segments=("distance",))
+    training = published.training(7, crowded)
+    found = evaluate_candidates(training, [train_candidate(training, "logistic")], AFTER)
+    (said,) = [v for v in found.verdicts if v.gate == "slices"]
+    values = training.rows.holdout["distance"].nunique()
+    assert (len(said.numbers["slices"]), said.numbers["all"]) == (MOST_KEPT, values)  # type: ignore[arg-type]
+    assert values > 3 * MOST_KEPT
+    assert len(json.dumps(to_json(found))) < 40_000
+    mlflow = published.workspace.registry.mlflow
+    kept = mlflow.artifacts.load_dict(f"runs:/{found.chosen.run_id}/gates/slices.json")
+    assert len(kept["slices"]) == values
 
 
 def test_all_candidates_crashed_is_an_error_that_names_them(published: World) -> None:

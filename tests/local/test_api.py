@@ -70,18 +70,11 @@ def test_it_signs_in_once_and_asks_for_the_newest_runs() -> None:
 
 def test_all_dags_are_asked_for_page_by_page() -> None:
     """Airflow gives a hundred of them at most, whatever limit is said."""
-    every = [
-        {"dag_id": f"d{n}", "dag_display_name": f"d{n}", "is_paused": False, "is_stale": False, "fileloc": "x", "tags": []}
-        | {
-            "owners": [],
-            "has_task_concurrency_limits": False,
-            "has_import_errors": False,
-            "max_active_tasks": 1,
-            "file_token": "",
-        }
-        | {"max_consecutive_failed_dag_runs": 0, "timetable_partitioned": False, "timetable_periodic": False}
-        for n in range(120)
-    ]
+    no = dict.fromkeys(("is_paused", "is_stale", "is_backfillable", "has_task_concurrency_limits", "has_import_errors"), False)
+    no |= {"timetable_partitioned": False, "timetable_periodic": False}
+    about = {"fileloc": "x", "file_token": "", "owners": [], "tags": [], "max_active_tasks": 1}
+    about |= {"max_consecutive_failed_dag_runs": 0, **no}
+    every = [{"dag_id": f"d{n}", "dag_display_name": f"d{n}", **about} for n in range(120)]
     pages: Answers = [(200, {"dags": part, "total_entries": 120}) for part in (every[:100], every[100:], [])]
     with server(pages) as (address, asked):
         assert Airflow(address, "admin", "secret").dags() == {f"d{n}" for n in range(120)}

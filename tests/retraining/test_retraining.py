@@ -67,6 +67,24 @@ def test_the_policy_decides(case: str, use_case: UseCase) -> None:
     to_json(decision)
 
 
+# Section, key -> a case, and another value of the key under which its cause or its answer is another one.
+OTHER: dict[tuple[str, str], tuple[str, Any]] = {
+    ("monitoring", "max_auc_loss"): ("a small loss", 0.01),
+    ("monitoring", "max_calibration_gap"): ("promises too much", 0.5),
+    ("monitoring", "max_drifted_share"): ("drift without loss", 0.9),
+    ("retraining", "cooldown_partitions"): ("cooldown", 0),
+    ("retraining", "min_new_labels"): ("too few new labels", 10),
+}
+
+
+@pytest.mark.parametrize(("section", "key"), OTHER)
+def test_every_limit_of_the_policy_decides(section: str, key: str, use_case: UseCase) -> None:
+    case, value = OTHER[section, key]
+    given, retrain, cause, _ = CASES[case]
+    other = judge(changed(use_case, section, **{key: value}), use_case.partition(DAY), given)
+    assert (other.retrain, other.cause) != (retrain, cause)
+
+
 @pytest.mark.parametrize("served", [9, 10])
 def test_a_champion_grows_too_old_where_the_use_case_says_so(served: int, use_case: UseCase) -> None:
     aging = changed(use_case, "retraining", max_age_partitions=10)

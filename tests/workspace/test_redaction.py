@@ -12,7 +12,7 @@ from pipelines.commands import stages
 from pipelines.errors import PermanentError, TransientError, keep_secret, redact
 from pipelines.results import Verdict, to_json
 from pipelines.use_case import UseCase
-from pipelines.workspace import Decision, Kind, Registry, RunTags, StageRun, VersionTags, restorable
+from pipelines.workspace import CommitRecord, Decision, Kind, Registry, RunTags, StageRun, VersionTags, restorable
 from pipelines.workspace.environment import load_environment
 from tests.conftest import World, changed
 
@@ -85,6 +85,7 @@ def test_every_way_out_is_redacted(one_champion: World) -> None:
     outs = [
         str(PermanentError(text)), str(TransientError(text)), Verdict("gate", False, text).sentence, str(to_json({"a": text})),
         str(RunTags(code=text).tags()), str(VersionTags(candidate=text).tags()), str(replace(made)),
+        str(CommitRecord(warnings=text).metadata()),
     ]  # fmt: skip
     for out in outs:
         assert "***" in out
