@@ -7,7 +7,7 @@ its settings in `pipelines/use_case`, and plant its defect in `tests/gates/test_
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pipelines.gates import (
     after_promotion,
@@ -40,9 +40,9 @@ GATES: dict[str, Gate] = {name: module.judge for name, module in _BY_NAME.items(
 MEASURES: dict[str, Measure] = {name: module.measure for name, module in _BY_NAME.items() if hasattr(module, "measure")}
 
 
-def warm_up() -> None:
-    """Start the processes in which gates try things, in the background."""
-    for module in _BY_NAME.values():
+def warm_up(gates: Iterable[str] = tuple(_BY_NAME)) -> None:
+    """Start the processes in which these gates try things, in the background."""
+    for module in map(_BY_NAME.__getitem__, gates):
         if hasattr(module, "PROCESSES"):
             module.PROCESSES.warm_up()
 

@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,14 @@ def test_every_task_retries_but_those_where_it_cannot_help(bag: Any) -> None:
     for dag in bag.dags.values():
         for task in dag.tasks:
             assert (task.retries > 0) != (task.task_id in once), f"{dag.dag_id}.{task.task_id}"
+
+
+@pytest.mark.parametrize("stage", ["ingestion", "retraining", "maintenance"])
+def test_a_stage_runs_when_the_use_case_says(stage: str) -> None:
+    use_case = load_use_cases()[0][0]
+    other = use_case.model_copy(update={"schedules": use_case.schedules.model_copy(update={stage: "17 3 5 * *"})})
+    dag = getattr(import_module(stage), stage)(other)
+    assert "17 3 5 * *" in str(vars(dag.timetable))
 
 
 def test_a_step_of_maintenance_that_fails_stops_no_other_and_shows_in_the_run(bag: Any) -> None:

@@ -17,6 +17,7 @@ from pipelines.errors import PermanentError, TransientError
 from pipelines.results import to_json
 from pipelines.training import TrainingPlan
 from pipelines.use_case import load_use_cases
+from tests.conftest import AFTER
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,14 @@ def test_only_what_did_not_answer_is_tried_again(
     planned = to_json(TrainingPlan("flight_delay", "2013-04", (), {}, "2013-04-17", "2013-04-30", ("logistic",), None, 0))
     with pytest.raises(kind, match=str(crash)):
         dags["flight_delay.training"].get_task("train").python_callable("logistic", planned)
+
+
+def test_what_comes_after_a_promotion_is_handed_to_the_gates(dags: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import training
+
+    monkeypatch.setattr(training, "_step", lambda function, planned, arguments: arguments)
+    _, _, steps = dags["flight_delay.training"].get_task("evaluate").python_callable({}, None, [])
+    assert steps == AFTER
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from pipelines.errors import PermanentError, TransientError
 from pipelines.maintenance.maintenance import drill_rollback, sweep
 from pipelines.use_case import features_table, labels_table
-from pipelines.workspace import Registry
+from pipelines.workspace import Lake, Registry
 from tests import synthetic
 from tests.conftest import World, make_workspace
 
@@ -72,6 +72,13 @@ def test_the_sweep_takes_old_unpublished_files_and_no_published_one(one_champion
     assert not orphan.exists()
     assert workspace.lake.read(table).equals(rows)
     assert sum(sweep(workspace, world.use_case).files.values()) == 0
+
+
+def test_versions_are_kept_for_as_long_as_the_use_case_says(one_champion: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    monkeypatch.setattr(Lake, "sweep", lambda self, table, retention, versions=(): kept.append(retention) or 0)
+    sweep(one_champion.workspace, one_champion.use_case.model_copy(update={"keep_versions_for": timedelta(days=8)}))
+    assert set(kept) == {timedelta(days=8)}
 
 
 def test_versions_that_a_model_was_trained_on_survive_the_sweep(one_champion: World) -> None:

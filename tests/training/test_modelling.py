@@ -45,6 +45,12 @@ def test_a_feature_without_any_value_in_training_does_not_stop_it(encoding: str,
     assert np.isfinite(pipeline.predict_proba(frame)).all()
 
 
+def test_the_declared_encoding_is_used(use_case: UseCase) -> None:
+    kinds = {name: str(make_pipeline(use_case, candidate, {}, seed=1)) for name, candidate in ENCODINGS.items()}
+    assert "OneHotEncoder" in kinds["one_hot"]
+    assert "OrdinalEncoder" in kinds["ordinal"]
+
+
 def test_the_seed_decides_what_is_random(use_case: UseCase) -> None:
     frame, label = rows(use_case)
 

@@ -184,6 +184,7 @@ def test_the_record_is_moved_by_command_and_the_copy_is_whole_then(
     from pipelines.__main__ import main
 
     original = Path(one_champion.workspace.environment.reports).parent / "mlflow" / "artifacts"
+    one_champion.workspace.registry.client.create_model_version("parcels", f"file://{original}/parcels/by-its-folder")
     copy = copied(one_champion, tmp_path / "elsewhere")
     monkeypatch.setenv("TRAINYARD_STATE", str(tmp_path / "elsewhere" / "copy"))
     monkeypatch.setenv("TRAINYARD_USE_CASES", str(USE_CASES))
