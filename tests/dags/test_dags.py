@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from wiring import stage_dag
 
 from pipelines.use_case import load_use_cases
 
@@ -50,6 +51,11 @@ def test_every_dag_says_what_it_is_and_whose(bag: Any) -> None:
         assert dag.max_active_runs == 1, "partitions of one stage publish in order"
 
 
+def test_tags_come_from_the_use_case() -> None:
+    use_case = load_use_cases()[0][0].model_copy(update={"tags": ("mine",)})
+    assert "mine" in stage_dag(use_case, "scoring", None, "A stage.").tags
+
+
 def test_every_task_retries_but_those_where_it_cannot_help(bag: Any) -> None:
     once = {"roll_back", "put_back"}
     for dag in bag.dags.values():
@@ -62,7 +68,7 @@ def test_a_stage_runs_when_the_use_case_says(stage: str) -> None:
     use_case = load_use_cases()[0][0]
     other = use_case.model_copy(update={"schedules": use_case.schedules.model_copy(update={stage: "17 3 5 * *"})})
     dag = getattr(import_module(stage), stage)(other)
-    assert "17 3 5 * *" in str(vars(dag.timetable))
+    assert "17 3 5 * *" in repr(dag.timetable)
 
 
 def test_a_step_of_maintenance_that_fails_stops_no_other_and_shows_in_the_run(bag: Any) -> None:

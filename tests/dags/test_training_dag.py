@@ -61,11 +61,11 @@ def test_only_what_did_not_answer_is_tried_again(
         dags["flight_delay.training"].get_task("train").python_callable("logistic", planned)
 
 
-def test_what_comes_after_a_promotion_is_handed_to_the_gates(dags: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_comes_after_a_promotion_is_handed_to_the_gates(monkeypatch: pytest.MonkeyPatch) -> None:
     import training
 
     monkeypatch.setattr(training, "_step", lambda function, planned, arguments: arguments)
-    _, _, steps = dags["flight_delay.training"].get_task("evaluate").python_callable({}, None, [])
+    _, _, steps = training.evaluate.function({}, None, [])
     assert steps == AFTER
 
 

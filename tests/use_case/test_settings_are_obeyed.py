@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from pydantic import ValidationError
-from tests.use_case.obeyed import OBEYED
 
 from pipelines.errors import PermanentError
 from pipelines.use_case import ROOT, UseCase, read_use_case
 from tests.conftest import USE_CASES
 from tests.use_case.ignoring import VARIABLE, keys
+
+OBEYED: dict[str, str] = yaml.safe_load((Path(__file__).parent / "obeyed.yaml").read_text())
 
 
 def ignored(key: str, test: str) -> subprocess.CompletedProcess[str]:
