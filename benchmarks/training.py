@@ -28,7 +28,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipelines import gates, promotion, training  # noqa: E402
+from pipelines import gates, monitoring, promotion, scoring, training  # noqa: E402
 from pipelines.commands import stages  # noqa: E402
 from pipelines.use_case import UseCase, features_table, labels_table  # noqa: E402
 from pipelines.workspace import CommitRecord, StageRun, Workspace, open_workspace  # noqa: E402
@@ -98,10 +98,11 @@ def run(workspace: Workspace, case: UseCase, clock: Clock) -> Any:
     """Train, judge and register, part by part."""
     stage = StageRun(workspace, case, case.partition(MONTHS[-1]))
     at_work = training.TrainingRun(workspace, case, training.plan_training(stage))
+    steps = scoring.rehearse, monitoring.rehearse, promotion.rehearse
     with clock.part("training"):
         trained = stages.train_all(at_work)
     with clock.part("gates"):
-        judged = gates.Judged(at_work, gates.evaluate_candidates(at_work, trained))
+        judged = gates.Judged(at_work, gates.evaluate_candidates(at_work, trained, steps))
     with clock.part("training"):
         refitted = promotion.refit(judged)
     with clock.part("gates"):

@@ -33,7 +33,8 @@ def maintenance(use_case: UseCase) -> DAG:
         return step(sweep, use_case.name, partition=False)
 
     with stage_dag(use_case, "maintenance", use_case.schedules.maintenance, __doc__) as dag:
-        check_alias() >> [drill_rollback(), sweep()]
+        # Side by side: what one finds stops no other, and is seen in the run.
+        check_alias(), drill_rollback(), sweep()
     return dag
 
 

@@ -21,6 +21,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from assets import asset
 from wiring import USE_CASES, partition_param, stage_dag, step
 
+from pipelines.errors import PermanentError, TransientError
 from pipelines.use_case import UseCase
 from pipelines.workspace import Workspace
 
@@ -41,14 +42,14 @@ def assess(planned: Json) -> Any:
     return _step(admit, planned)
 
 
-@task(map_index_template="{{ candidate }}", retries=0)
+@task(map_index_template="{{ candidate }}")
 def train(candidate: str, planned: Json) -> Any:
     from airflow.sdk import get_current_context
 
     from pipelines.training import train_candidate
 
     get_current_context()["candidate"] = candidate  # type: ignore[typeddict-unknown-key]
-    return _step(train_candidate, planned, arguments=[candidate])
+    return _step(_once(train_candidate), planned, arguments=[candidate])
 
 
 @task(trigger_rule="all_done")
@@ -59,7 +60,7 @@ def evaluate(planned: Json, assessed: Json | None, trained: Any) -> Any:
     from pipelines.training import Trained
 
     candidates = [from_json(Trained, item) for item in trained if item]
-    return _step(evaluate, planned, arguments=[candidates, assessed and from_json(Assessed, assessed)])
+    return _step(evaluate, planned, arguments=[candidates, assessed and from_json(Assessed, assessed), _after_promotion()])
 
 
 @task.branch
@@ -206,6 +207,26 @@ def _step(
         return function(about(TrainingRun(workspace, use_case, from_json(TrainingPlan, planned))), *arguments)
 
     return step(call, planned["use_case"], partition=False)
+
+
+def _once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A candidate that crashes loses at once; what did not answer says nothing about it, and is tried again."""
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except (PermanentError, TransientError):
+            raise
+        except Exception as error:
+            raise PermanentError(f"{type(error).__name__}: {error}") from error
+
+    return call
+
+
+def _after_promotion() -> tuple[Callable[..., None], ...]:
+    from pipelines import monitoring, promotion, scoring
+
+    return scoring.rehearse, monitoring.rehearse, promotion.rehearse
 
 
 def _skip(why: str) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from pipelines import monitoring, promotion, scoring
 from pipelines.commands import stages
 from pipelines.training import TrainingRun, plan_training
 from pipelines.use_case import Partition, UseCase, read_use_case
@@ -29,11 +30,15 @@ from pipelines.workspace import (
     Workspace,
 )
 from tests import synthetic
+from tests.use_case.ignoring import ignore_as_told
 
 # The same cases each time, and no folder of cases that failed before; `make test-long` draws others.
 settings.register_profile("trainyard", derandomize=True, database=None, deadline=None)
 settings.load_profile("trainyard")
 
+ignore_as_told()
+
+AFTER = scoring.rehearse, monitoring.rehearse, promotion.rehearse  # what comes after a promotion, see the gate
 USE_CASES = Path(__file__).parent / "use_cases"
 
 

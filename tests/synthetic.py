@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from pipelines.features.features import SPARK_TYPES
 from pipelines.labels import to_labels
-from pipelines.use_case import Partition, UseCase, feature_definitions, features_table, labels_table
+from pipelines.use_case import Partition, UseCase, feature_definitions, features_table, labels_table, value_text
 from pipelines.workspace import CommitRecord, Workspace, files
 
 FIRST_DAY = "2024-03-01"
@@ -130,3 +131,13 @@ def _publish(
     arrow = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
     staged = workspace.lake.stage(table, partition.key, arrow)
     workspace.lake.publish(table, partition.key, [staged], CommitRecord(run=workspace.run, definitions=definitions))
+
+
+def job_plan(use_case: UseCase) -> dict[str, Any]:
+    """What a features job's plan says of the features' definitions."""
+    inputs = {
+        name: {"columns": {n: {"type": SPARK_TYPES[c.type], "default": value_text(c.default)} for n, c in of.columns.items()}}
+        for name, of in use_case.contract.items()
+    }
+    parts = {part: getattr(use_case, part).model_dump(mode="json") for part in ("features", "label")}
+    return {"timezone": use_case.timezone, "inputs": inputs, **parts}

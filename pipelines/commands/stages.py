@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.commands.program import PartitionKey, UseCaseName, new_run_name, opened, progress, verb
-from pipelines.errors import PermanentError
+from pipelines.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
     from pipelines.training import Trained, TrainingRun
@@ -47,11 +47,12 @@ def run_labels(run: StageRun) -> object:
 
 def run_training(run: StageRun) -> object:
     """Assess the data, train every candidate, judge, promote or keep; a candidate that crashes loses, as in the DAG."""
-    from pipelines import assessment, gates, promotion, training
+    from pipelines import assessment, gates, monitoring, promotion, scoring, training
 
     at_work = training.TrainingRun(run.workspace, run.use_case, training.plan_training(run))
     assessed = assessment.admit(at_work)
-    judged = gates.Judged(at_work, gates.evaluate(at_work, train_all(at_work), assessed))
+    steps = scoring.rehearse, monitoring.rehearse, promotion.rehearse
+    judged = gates.Judged(at_work, gates.evaluate(at_work, train_all(at_work), assessed, steps))
     if not judged.evaluation.passed:
         return promotion.keep(judged)
     return promotion.promote(promotion.Proposal(at_work, judged.evaluation, promotion.register(judged)))
@@ -69,6 +70,8 @@ def _train(at_work: TrainingRun, name: str) -> Trained | None:
 
     try:
         return train_candidate(at_work, name)
+    except TransientError:  # what did not answer says nothing about the candidate: to be tried again
+        raise
     except Exception:  # whatever crashed it, the other candidates go on; if all crash, the evaluation says so
         _log.exception("candidate %s crashed", name)
         return None

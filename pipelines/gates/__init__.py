@@ -7,5 +7,5 @@ from pipelines.gates.evaluation import Evaluation, Judged, evaluate, evaluate_ca
 from pipelines.gates.evidence import Array, Challenger
 from pipelines.gates.inference import measure as measure_inference
 from pipelines.gates.inference import verdict_on as judge_inference
-from pipelines.gates.inference_server import warm_up
+from pipelines.gates.judgement import warm_up
 from pipelines.gates.statistics import MIN_DAYS, day_bootstrap

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,9 +12,8 @@ from typing import TYPE_CHECKING
 from pipelines.assessment import Assessed, log_report
 from pipelines.errors import PermanentError, redact
 from pipelines.gates.choice import Scorer, plainest, scorer, settle
-from pipelines.gates.evidence import Array, Challenger, Evidence
-from pipelines.gates.inference_server import warm_up
-from pipelines.gates.judgement import MEASURES, details, judge
+from pipelines.gates.evidence import Array, Challenger, Evidence, Step
+from pipelines.gates.judgement import MEASURES, details, judge, warm_up
 from pipelines.metrics import scores
 from pipelines.results import Verdict
 from pipelines.training import Trained, TrainingRun
@@ -54,8 +54,10 @@ class Judged:
         return str(self.training)
 
 
-def evaluate(training: TrainingRun, trained: list[Trained], assessed: Assessed | None) -> Evaluation:
+def evaluate(training: TrainingRun, trained: list[Trained], assessed: Assessed | None, steps: Iterable[Step]) -> Evaluation:
     """Judge the best candidate; verdicts and the assessment's report go to its MLflow run.
+
+    `steps` are what would come after its promotion: they are tried on it.
 
     Raises:
         PermanentError: every candidate crashed, or the data did not pass its assessment.
@@ -65,12 +67,14 @@ def evaluate(training: TrainingRun, trained: list[Trained], assessed: Assessed |
             f"{training}: the data did not pass its assessment, so there is no model to evaluate; "
             "read what the assessment says, in its task or in the decisions"
         )
-    result = evaluate_candidates(training, trained, assessed)
+    result = evaluate_candidates(training, trained, steps, assessed)
     log_report(training.workspace, assessed, result.chosen.run_id)
     return result
 
 
-def evaluate_candidates(training: TrainingRun, trained: list[Trained], assessed: Assessed | None = None) -> Evaluation:
+def evaluate_candidates(
+    training: TrainingRun, trained: list[Trained], steps: Iterable[Step], assessed: Assessed | None = None
+) -> Evaluation:
     """`evaluate`, whatever the assessment said."""
     use_case, plan = training.use_case, training.plan
     crashed = tuple(sorted(set(plan.candidates) - {t.candidate for t in trained}))
@@ -79,7 +83,7 @@ def evaluate_candidates(training: TrainingRun, trained: list[Trained], assessed:
     warm_up()
     score = scorer(training)
     chosen = settle(training, trained, score)
-    evidence = gather(training, chosen, plainest(use_case, trained), score)
+    evidence = gather(training, chosen, plainest(use_case, trained), score, tuple(steps))
     verdicts, label = tuple(judge(evidence, use_case.gates)), evidence.label
     result = Evaluation(
         chosen=chosen,
@@ -99,11 +103,11 @@ def evaluate_candidates(training: TrainingRun, trained: list[Trained], assessed:
     return result
 
 
-def gather(training: TrainingRun, chosen: Trained, simple: Trained | None, score: Scorer) -> Evidence:
+def gather(training: TrainingRun, chosen: Trained, simple: Trained | None, score: Scorer, steps: tuple[Step, ...]) -> Evidence:
     """Score the holdout with challenger, simple model, dummy and champion: the same rows for all of them."""
     use_case, rows, holdout = training.use_case, training.rows, training.rows.holdout
     model, probability = score(chosen.model_uri)
-    challenger = Challenger(training, chosen.model_uri, model.predict, holdout, probability)
+    challenger = Challenger(training, chosen.model_uri, model.predict, holdout, probability, steps)
     with ThreadPoolExecutor() as beside:  # the fresh process runs on the other core meanwhile
         measured = {name: beside.submit(measure, challenger) for name, measure in MEASURES.items()}
         champion, problem = _champion_scores(training)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
 from pipelines.training import TrainingRun
-from pipelines.use_case import Value
+from pipelines.use_case import UseCase, Value
+from pipelines.workspace import Model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,15 +18,28 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 
+class Step(Protocol):
+    """A rehearsal of what comes after a promotion; it raises where the real step would."""
+
+    __module__: str
+    __name__: str
+
+    def __call__(self, use_case: UseCase, model: Model, rows: pd.DataFrame) -> None: ...
+
+
 @dataclass(frozen=True)
 class Challenger:
-    """A logged model, real rows, and its `probability` for each in the process that has it: what a gate may try out."""
+    """A logged model, real rows, and its `probability` for each in the process that has it: what a gate may try out.
+
+    `steps` are what would come after its promotion, see `after_promotion`.
+    """
 
     training: TrainingRun
     model_uri: str
     predict: Callable[[pd.DataFrame], Array]
     rows: pd.DataFrame
     probability: Array
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.gates import inference_server
 from pipelines.gates.evidence import Array, Challenger, Evidence
+from pipelines.gates.fresh_process import FreshProcesses, serve
 from pipelines.results import Verdict
 from pipelines.use_case import Gates
 from pipelines.workspace import Registry
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _ROWS, _SINGLE_ROWS = 1000, 15
 _TIMEOUT = 180.0
+PROCESSES = FreshProcesses("pipelines.gates.inference")
 _SAME = 1e-9
 
 
@@ -78,23 +79,11 @@ def measure(challenger: Challenger, timeout: float = _TIMEOUT) -> Inference:
         asked.to_parquet(Path(folder) / "rows.parquet", index=False)
         about = {"tracking_uri": registry.tracking_uri, "artifacts": registry.artifacts, "use_case": use_case.name}
         request.write_text(json.dumps({**about, "model_uri": challenger.model_uri, "features": list(use_case.features.names)}))
-        problem = _run(request, timeout)
+        problem = PROCESSES.problem(request, timeout)
         if problem:
             return Inference(len(asked), problem=problem)
         answer = json.loads((Path(folder) / "answer.json").read_text())
     return _compared(answer, wanted)
-
-
-def _run(request: Path, timeout: float) -> str | None:
-    """Have the request answered by a fresh process; what went wrong, in words."""
-    code = inference_server.ask(request, timeout)
-    if code is None:
-        return f"it did not answer within {timeout:g} seconds"
-    if code != 0:
-        errors = request.parent / inference_server.ERRORS
-        said = errors.read_text().strip().splitlines() if errors.is_file() else []
-        return (said or [f"the process ended with {code}"])[-1][:500]
-    return None
 
 
 def _compared(answer: dict[str, Any], wanted: Array) -> Inference:
@@ -166,7 +155,7 @@ def _serve() -> None:
     import sklearn.ensemble  # noqa: F401
     import skops.io  # noqa: F401
 
-    inference_server.serve(answer)
+    serve(answer)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ its settings in `pipelines/use_case`, and plant its defect in `tests/gates/test_
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pipelines.gates import (
+    after_promotion,
     beats_champion,
     beats_simple,
     calibration,
@@ -32,11 +33,18 @@ Measure = Callable[[Challenger], object]
 # In the order in which they are shown.
 _GATES = (
     evaluation_set, quality, plausible, beats_simple, overfit, calibration, beats_champion, slices, economics, stability,
-    inference,
+    inference, after_promotion,
 )  # fmt: skip
 _BY_NAME = {module.__name__.rpartition(".")[2]: module for module in _GATES}
 GATES: dict[str, Gate] = {name: module.judge for name, module in _BY_NAME.items()}
 MEASURES: dict[str, Measure] = {name: module.measure for name, module in _BY_NAME.items() if hasattr(module, "measure")}
+
+
+def warm_up(gates: Iterable[str] = tuple(_BY_NAME)) -> None:
+    """Start the processes in which these gates try things, in the background."""
+    for module in map(_BY_NAME.__getitem__, gates):
+        if hasattr(module, "PROCESSES"):
+            module.PROCESSES.warm_up()
 
 
 def details(evidence: Evidence, settings: Gates) -> dict[str, dict[str, object]]:

@@ -27,7 +27,7 @@ from urllib3.exceptions import HTTPError
 
 from pipelines.errors import PermanentError, TransientError
 
-_TIMEOUT = 30
+_TIMEOUT, _PAGE = 30, 100
 _TRIES_AGAIN = 5
 
 
@@ -109,7 +109,11 @@ class Airflow(ApiClient):
         runs.delete_dag_run(run.dag_id, run.dag_run_id)
 
     def dags(self) -> set[str]:
-        return {dag.dag_id for dag in DAGApi(self).get_dags(limit=500).dags}
+        """All of them, page by page: Airflow gives no more than 100 at a time, whatever is asked for."""
+        found: list[str] = []
+        while page := DAGApi(self).get_dags(limit=_PAGE, offset=len(found)).dags:
+            found += [dag.dag_id for dag in page]
+        return set(found)
 
     def import_errors(self) -> list[str]:
         found = ImportErrorApi(self).get_import_errors()

@@ -92,6 +92,10 @@ def _champion(workspace: Workspace, use_case: UseCase) -> Iterator[Finding]:
     """The ledger's champion is there, loads, and has the alias."""
     champion = workspace.ledger.champion(use_case.name)
     if champion is None:
+        left = workspace.registry.alias(use_case.name, CHAMPION)
+        if left is not None:
+            wrong = f"the alias '{CHAMPION}' names v{left}, but nobody is champion"
+            yield Finding(use_case.name, wrong, _NOW, "the next scoring or maintenance run takes it away")
         return
     where, since = f"{use_case.name} champion v{champion.version}", _since(champion)
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipelines.errors import PermanentError
+from pipelines.errors import PermanentError, TransientError
 from pipelines.ingestion import forget_rejected
 from pipelines.promotion import earlier_champions
 from pipelines.scoring import predict
@@ -57,6 +57,8 @@ def drill_rollback(workspace: Workspace, use_case: UseCase) -> Drill:
         model = workspace.registry.load(use_case.name, target)
         rows = feature_rows(workspace, use_case, model, [newest])
         scored = predict(model, use_case, rows)
+    except TransientError:  # what did not answer says nothing about the version
+        raise
     except Exception as error:
         why = f"{use_case.name}: a rollback from v{now.version} to v{target} would fail now: {error}; train a new model"
         raise PermanentError(why) from error

@@ -3,6 +3,6 @@
 In: predictions, labels, the rows that the champion was trained on. Out: a partition of `<use case>/monitoring`.
 """
 
-from pipelines.monitoring.drift import measure_drift
+from pipelines.monitoring.drift import measure_drift, rehearse
 from pipelines.monitoring.observations import Drift, Monitored, Performance, latest, publish, publish_measured
 from pipelines.monitoring.performance import measure_performance

@@ -10,6 +10,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING
 
+from pipelines.errors import PermanentError
 from pipelines.monitoring.observations import Drift, latest
 from pipelines.use_case import UseCase, features_table, monitoring_table, predictions_table
 from pipelines.workspace import Model, StageRun, feature_rows, write_bytes
@@ -58,15 +59,29 @@ def _reference(run: StageRun, model: Model) -> DataFrame:
     return _sample(rows.to_pandas(), run.use_case)
 
 
-def _compare(run: StageRun, model: Model, current: DataFrame, reference: DataFrame) -> Drift:
-    """On the model's own features: those that came after it are named, and compared once a model knows them."""
-    features = model.meta["features"]
-    wanted = [*features, PREDICTION]
+def rehearse(use_case: UseCase, model: Model, rows: DataFrame) -> None:
+    """The comparison, of one half of the rows with the other. Raises whatever would stop it."""
+    rows = _sample(rows, use_case).assign(**{PREDICTION: model.predict})
+    distances, _ = _distances(use_case, model, rows.iloc[::2], rows.iloc[1::2])
+    unknown = [name for name, distance in distances.items() if not 0 <= distance < float("inf")]
+    if unknown:
+        raise PermanentError(f"{use_case.name}: no distance can be told of {', '.join(unknown)}")
+
+
+def _distances(use_case: UseCase, model: Model, current: DataFrame, reference: DataFrame) -> tuple[dict[str, float], str]:
+    """Of the model's own features and its predictions; and Evidently's page."""
+    wanted = [*model.meta["features"], PREDICTION]
     # Evidently raises for the whole report at a column without values; such a column has drifted as far as it can.
     empty = [c for c in wanted if current[c].isna().all() != reference[c].isna().all()]
     usable = [c for c in wanted if not current[c].isna().all() and not reference[c].isna().all()]
-    distances, page = _evidently(run.use_case, current, reference, usable)
-    distances |= dict.fromkeys(empty, 1.0)
+    distances, page = _evidently(use_case, current, reference, usable)
+    return distances | dict.fromkeys(empty, 1.0), page
+
+
+def _compare(run: StageRun, model: Model, current: DataFrame, reference: DataFrame) -> Drift:
+    """On the model's own features: those that came after it are named, and compared once a model knows them."""
+    features = model.meta["features"]
+    distances, page = _distances(run.use_case, model, current, reference)
     limit = run.use_case.monitoring.max_drift_distance
     drifted = tuple(sorted(c for c, d in distances.items() if c != PREDICTION and d > limit))
     report = f"{run.use_case.name}/drift/{run.key}-v{model.version}.html"

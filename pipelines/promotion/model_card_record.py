@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import platform
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.gates import Evaluation
 from pipelines.promotion.model_card_figures import CONFIDENCE, calibration, importances, intervals, statistics
 from pipelines.promotion.proposal import Proposal
+from pipelines.results import to_json
 from pipelines.training import TrainingRun
 from pipelines.use_case import UseCase
+from pipelines.workspace import Model
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METRICS = ("auc", "log_loss", "calibration_error")
 
@@ -36,6 +41,14 @@ def card_record(proposal: Proposal) -> dict[str, Any]:
         "warnings": _warnings(evaluation),
         "reproduction": _reproduction(proposal),
     }
+
+
+def rehearse(use_case: UseCase, model: Model, rows: pd.DataFrame) -> None:
+    """The figures of a card. Raises whatever would stop it."""
+    label, day = rows["label"].to_numpy(), rows[use_case.features.date].astype(str).to_numpy()
+    probability = model.predict(rows)
+    found = [intervals(label, probability, day), calibration(label, probability), statistics(use_case, rows)]
+    to_json([*found, importances(use_case, model.pipeline, rows)])
 
 
 def _about(proposal: Proposal) -> dict[str, Any]:

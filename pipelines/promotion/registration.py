@@ -63,7 +63,7 @@ def refit(judged: Judged) -> Challenger:
 
     Returns what was logged, with the newest rows and what it says of them here.
     """
-    warm_up()
+    warm_up(["inference"])
     training, evaluation, chosen = judged.training, judged.evaluation, judged.evaluation.chosen
     use_case, registry, rows = training.use_case, training.registry, training.rows.all
     tags = replace(run_tags(training), refit_of=chosen.run_id)

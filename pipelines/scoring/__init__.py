@@ -3,4 +3,4 @@
 In: a partition of features. Out: a partition of `<use case>/predictions`.
 """
 
-from pipelines.scoring.scoring import predict, score
+from pipelines.scoring.scoring import predict, rehearse, score

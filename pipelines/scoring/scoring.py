@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipelines.errors import PermanentError
 from pipelines.use_case import UseCase, predictions_table
 from pipelines.workspace import CommitRecord, Decision, Kind, Model, StageRun, check_alias, feature_rows
 
@@ -52,6 +53,13 @@ def predict(model: Model, use_case: UseCase, rows: DataFrame) -> DataFrame:
     probability = model.predict(rows)
     frame = rows[[use_case.features.key]].assign(model_version=model.version, probability=probability)
     return frame.assign(act=probability >= use_case.scoring.threshold)
+
+
+def rehearse(use_case: UseCase, model: Model, rows: DataFrame) -> None:
+    """All of `score` but the lake. Raises whatever would stop it; PermanentError where a row gets no probability."""
+    found = _arrow(predict(model, use_case, rows), None).to_pandas()
+    if len(found) != len(rows) or not found["probability"].between(0, 1).all():
+        raise PermanentError(f"{use_case.name}: not every row gets a probability")
 
 
 def _other_versions(run: StageRun, version: int) -> Table | None:

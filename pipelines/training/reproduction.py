@@ -68,7 +68,7 @@ class Reproduction:
         if self.identical:
             return "reproduced, identical to the last bit"
         if not self.metrics:
-            return "NOT reproduced: no scores were recorded to compare with"
+            return "NOT reproduced: no scores were recorded to compare with, or they are gone with its run"
         other = [m.metric for m in self.metrics if not m.same] + (["the probabilities"] if self.difference else [])
         return f"NOT reproduced: {', '.join(other)} differ"
 
@@ -121,7 +121,7 @@ def _use_case(workspace: Workspace, name: str, run_id: str | None, model: Model)
     """The configuration as it was; today's where none was kept. The recorded seed holds in any case."""
     text = workspace.registry.configuration(run_id)
     use_case = _parsed(name, model, text) if text else load_use_case(name)
-    warnings = [] if text else [f"its run kept no {CONFIGURATION_FILE}: today's {name}.yaml was used"]
+    warnings = [] if text else [f"its run kept no {CONFIGURATION_FILE}, or is gone: today's {name}.yaml was used"]
     if digest_of(use_case.model_dump_json()) != model.meta["configuration"]:
         warnings.append("the configuration is another one than it was trained with: its digest differs")
     if model.meta["candidate"] not in use_case.training.candidates:
@@ -181,7 +181,10 @@ def _recorded(original: Original) -> tuple[Scores, bool]:
     if "holdout" in original.model.meta:
         return dict(original.model.meta["holdout"]), True
     client = original.workspace.registry.client
-    logged = client.get_run(original.run_id).data.metrics if original.run_id else {}
+    try:
+        logged = client.get_run(original.run_id).data.metrics if original.run_id else {}
+    except PermanentError:  # deleted for good
+        logged = {}
     return {name.removeprefix("holdout_"): value for name, value in logged.items() if name.startswith("holdout_")}, False
 
 

@@ -81,7 +81,7 @@ class _Meaning:
         return {
             "columns": self._named(spec.entity, history.by),
             "joins": self._joined(history.by),
-            "by": history.by,
+            "how": history.model_dump(mode="json", exclude={"name", "windows"}, exclude_defaults=True),
             "days": days,
             "date": [spec.date, self.timezone],
             "label": label.model_dump(mode="json", exclude={"description"}),

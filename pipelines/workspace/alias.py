@@ -19,7 +19,9 @@ def check_alias(workspace: Workspace, use_case: UseCase) -> bool:
     """
     champion = workspace.ledger.champion(use_case.name)
     alias = workspace.registry.alias(use_case.name, CHAMPION)
-    if champion is None or alias == champion.version:
+    if champion is None:
+        return _taken_away(workspace, use_case, alias)
+    if alias == champion.version:
         return False
     named = "nothing" if alias is None else f"v{alias}"
     found = f"The alias '{CHAMPION}' named {named}, but the ledger has v{champion.version}"
@@ -45,17 +47,35 @@ def _put_back(workspace: Workspace, use_case: UseCase, champion: Champion, alias
             f'a backup of MLflow, go back: python -m pipelines rollback {use_case.name} --reason "...", or let it go, so that '
             f'the next training needs to beat nobody: python -m pipelines retire {use_case.name} --reason "..."'
         ) from None
+    _record(workspace, use_case, why, (champion.decision, champion.effective_from), alias, champion.version)
+
+
+def _taken_away(workspace: Workspace, use_case: UseCase, alias: int | None) -> bool:
+    """After a retirement nobody has the alias, however far its command came."""
+    moves = workspace.ledger.champion_moves(use_case.name)
+    if alias is None or not moves:
+        return False
+    workspace.registry.delete_alias(use_case.name, CHAMPION)
+    why = f"The alias '{CHAMPION}' named v{alias}, but in the ledger nobody is champion ({moves[-1].id}): it was taken away."
+    _record(workspace, use_case, why, (moves[-1].id, str(moves[-1].effective_from)), alias, None)
+    return True
+
+
+def _record(
+    workspace: Workspace, use_case: UseCase, why: str, move: tuple[str, str], alias: int | None, ledger: int | None
+) -> None:
+    """`move` is the decision that the alias did not follow, and its partition."""
     workspace.ledger.record(
         Decision(
-            id=f"{Kind.ALIAS_MOVED}/{champion.decision}/{alias}/{workspace.run}",
+            id=f"{Kind.ALIAS_MOVED}/{move[0]}/{alias}/{workspace.run}",
             use_case=use_case.name,
             kind=Kind.ALIAS_MOVED,
-            partition=champion.effective_from,
+            partition=move[1],
             why=why,
             actor=_ACTOR,
             run=workspace.run,
-            evidence={"alias": alias, "ledger": champion.version},
-            model_version=champion.version,
+            evidence={"alias": alias, "ledger": ledger},
+            model_version=ledger,
         )
     )
 

@@ -20,7 +20,7 @@ from pipelines.errors import PermanentError
 from pipelines.workspace.mlflow_errors import GONE, Classified, classified
 from pipelines.workspace.model import Model, ModelMeta, check_types, digest_of_model, load_model, requirements, with_nulls
 from pipelines.workspace.registry_database import RegistryDatabase
-from pipelines.workspace.tags import DIGEST_TAG, ModelVersion, RunTags, VersionTags
+from pipelines.workspace.tags import DIGEST_TAG, ModelVersion, RunTags, VersionTags, named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
-_PAGE, _NAMED = 1000, 10
+_PAGE = 1000
 CONFIGURATION_FILE = "use_case.json"  # what a training run keeps of its use case
 
 
@@ -77,6 +77,11 @@ class Registry:
         if self.client.get_experiment_by_name(use_case) is None:
             self._create_experiment(use_case)
         experiment = self.client.get_experiment_by_name(use_case)
+        if experiment.lifecycle_stage == "deleted":
+            raise PermanentError(
+                f"{use_case}: its experiment is deleted in MLflow, so nothing can be logged; put it back: "
+                f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+            )
         said = tags.tags() if tags else None
         start = self.mlflow.start_run
         with classified("MLflow"), start(experiment_id=experiment.experiment_id, run_name=name, tags=said) as run:
@@ -125,7 +130,8 @@ class Registry:
                 return version.version
         # The digest of when it was logged: what was changed since does not become right by being registered.
         tags = replace(tags, model_uri=model_uri, digest=self._logged_digest(use_case, model_uri))
-        return int(self.mlflow.register_model(model_uri, use_case, tags=tags.tags()).version)
+        with classified("MLflow"):
+            return int(self.mlflow.register_model(model_uri, use_case, tags=tags.tags()).version)
 
     def versions(self, use_case: str) -> list[ModelVersion]:
         """All versions, oldest first."""
@@ -134,7 +140,7 @@ class Registry:
         while token != "":
             page = self.client.search_model_versions(f"name='{use_case}'", max_results=_PAGE, page_token=token)
             found, token = [*found, *page], page.token or ""
-        return sorted(map(_model_version, found), key=lambda v: v.version)
+        return sorted(map(ModelVersion.of, found), key=lambda v: v.version)
 
     def tables_read(self, use_case: str) -> dict[str, set[int]]:
         """Table to those of its versions that some registered model was trained on, as its run, or its own record, says.
@@ -163,9 +169,9 @@ class Registry:
             PermanentError: there is no such version.
         """
         try:
-            return _model_version(self.client.get_model_version(use_case, str(version)))
+            return ModelVersion.of(self.client.get_model_version(use_case, str(version)))
         except PermanentError:
-            known = _known([v.version for v in self.versions(use_case)])
+            known = named([v.version for v in self.versions(use_case)])
             raise PermanentError(f"{use_case}: no model v{version} in the registry; there are {known}") from None
 
     def alias(self, use_case: str, alias: str) -> int | None:
@@ -208,11 +214,16 @@ class Registry:
         )
 
     def configuration(self, run_id: str | None) -> str | None:
-        """The use case's configuration as a run kept it, as JSON; None where it kept none."""
-        if run_id is None or CONFIGURATION_FILE not in {f.path for f in self.client.list_artifacts(run_id)}:
+        """The use case's configuration as a run kept it, as JSON; None where it kept none, or is gone."""
+        try:
+            kept = {f.path for f in self.client.list_artifacts(run_id)} if run_id else set()
+        except PermanentError:  # the run was deleted for good
+            return None
+        if CONFIGURATION_FILE not in kept:
             return None
         address = f"{self.client.get_run(run_id).info.artifact_uri}/{CONFIGURATION_FILE}"
-        return str(self.mlflow.artifacts.load_text(address))
+        with classified("MLflow"):
+            return str(self.mlflow.artifacts.load_text(address))
 
     def run_is_gone(self, run_id: str) -> bool:
         """Whether the run was deleted, for good or not."""
@@ -237,14 +248,3 @@ class Registry:
         if not (folder / "MLmodel").is_file():
             raise PermanentError(f"{where}: {GONE}")
         return folder
-
-
-def _model_version(found: MlflowVersion) -> ModelVersion:
-    return ModelVersion(version=int(found.version), run_id=found.run_id, source=found.source, tags=VersionTags.of(found.tags))
-
-
-def _known(versions: list[int]) -> str:
-    """A few of them by name."""
-    if len(versions) > 2 * _NAMED:
-        return f"{len(versions)}, the newest of them " + ", ".join(f"v{number}" for number in versions[-_NAMED:])
-    return ", ".join(f"v{number}" for number in versions) or "none"

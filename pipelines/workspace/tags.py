@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 
 from pipelines.errors import redact
 from pipelines.results import from_json
 
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+
 DIGEST_TAG = "trainyard.sha256"
-_TABLE = "table."
+_TABLE, _NAMED = "table.", 10
 _KEYS = {"model_uri": "trainyard.model_uri", "digest": DIGEST_TAG}
 
 
@@ -72,3 +76,15 @@ class ModelVersion:
     run_id: str | None
     source: str
     tags: VersionTags
+
+    @classmethod
+    def of(cls, found: MlflowVersion) -> ModelVersion:
+        """From MLflow's own record."""
+        return cls(version=int(found.version), run_id=found.run_id, source=found.source, tags=VersionTags.of(found.tags))
+
+
+def named(versions: list[int]) -> str:
+    """Of many versions the newest by name."""
+    if len(versions) > 2 * _NAMED:
+        return f"{len(versions)}, the newest of them " + ", ".join(f"v{number}" for number in versions[-_NAMED:])
+    return ", ".join(f"v{number}" for number in versions) or "none"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from datetime import timedelta
 from typing import Any, get_args
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 
 from pipelines.assessment.assessment import Assessed, admit, assess, conclude, finite
-from pipelines.assessment.evidence import DataEvidence, Delays, Rewritten
+from pipelines.assessment.evidence import Counts, DataEvidence, Delays, Duplicates, Missing, Rewritten, Unseen
 from pipelines.assessment.measures import counts, delays, measured, measures_of
 from pipelines.assessment.rules import RULES, doubling_gain, judge_data
 from pipelines.assessment.trial import Alone, Curve, Importances, Power, Trial, lucky_auc
@@ -259,6 +260,51 @@ def test_data_slower_than_the_use_case_needs_is_a_no() -> None:
     assert judge_one("fresh", Assessment(max_delay="P31D"), delays=measure).passed
 
 
+# Every limit ------------------------------------------------------------------------------------------------------------
+
+FINE = DataEvidence(
+    counts=Counts(1000, 400, 600, {"depot=north": 500, "depot=south": 500}),
+    curve=Curve((100, 200, 400, 800), (0.60, 0.52, 0.510, 0.505), 5000),
+    delays=Delays(100, 1.0, 2.0, 0.005),
+    power=Power(auc=0.8, log_loss=0.5, dummy_log_loss=0.65, lucky_auc=0.53),
+    alone=Alone(aucs={"distance": 0.7, "weight": 0.6}, probes=(0.5, 0.51)),
+    rewritten=Rewritten(3, 300, {"distance": 0.005}),
+    duplicates=Duplicates(200, 1),
+    missing=Missing({"weight": 0.1}, {"weight @ depot=north": 0.1}),
+    unseen=Unseen(200, {"carrier": 0.02}),
+)
+# Key -> a value that alone turns one verdict on them, and which.
+STRICTER: dict[str, tuple[Any, str]] = {
+    "min_rows": (1001, "rows"),
+    "min_class_rows": (401, "rows"),
+    "min_slice_rows": (501, "slices"),
+    "max_doubling_gain": (0.001, "learning_curve"),
+    "max_delay": (timedelta(days=1), "fresh"),
+    "max_late_share": (0.001, "fresh"),
+    "min_auc": (0.85, "predictive"),
+    "min_gain_over_one_feature": (0.2, "more_than_one_feature"),
+    "max_single_auc": (0.65, "leaked_label"),
+    "max_rewritten_share": (0.001, "rewritten"),
+    "max_duplicate_share": (0.001, "duplicates"),
+    "min_class_share": (0.45, "balanced"),
+    "max_missing_gap": (0.05, "missing"),
+    "max_unseen_share": (0.01, "unseen"),
+}
+
+
+@pytest.mark.parametrize("key", STRICTER)
+def test_every_limit_alone_turns_its_verdict(key: str) -> None:
+    value, gate = STRICTER[key]
+    rules = {name: rule for name, rule in RULES.items() if name != "related"}
+    assert all(v.passed for v in judge_data(FINE, Assessment(), rules))
+    strict = Assessment().model_copy(update={key: value})
+    assert [v.gate for v in judge_data(FINE, strict, rules) if not v.passed] == [gate]
+
+
+def test_no_limit_is_forgotten() -> None:
+    assert {*STRICTER, "warn", "sample_rows"} == set(Assessment.model_fields)
+
+
 # Unknown is a no -------------------------------------------------------------------------------------------------------
 
 
@@ -375,7 +421,7 @@ def test_without_a_passed_assessment_nothing_is_evaluated(published: World) -> N
     failed = Assessed("parcels", training.key, False, (), (), "no", "r", "p")
     for assessed in (None, failed):
         with pytest.raises(PermanentError, match="did not pass its assessment"):
-            evaluate(training, [], assessed)
+            evaluate(training, [], assessed, ())
 
 
 def republish(world: World, change: Callable[[Frame], Frame], day: int) -> None:

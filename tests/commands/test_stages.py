@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pipelines.commands import stages
 from pipelines.commands.stages import STAGES
-from pipelines.errors import PermanentError
+from pipelines.errors import PermanentError, TransientError
 from pipelines.use_case import UseCase
-from pipelines.workspace import Kind, StageRun
+from pipelines.workspace import Kind, Registry, StageRun
 from tests.conftest import World, changed
 
 
@@ -37,6 +39,24 @@ def test_a_complex_model_whose_simple_rival_crashed_is_kept_out(published: World
     done = stages.run_training(StageRun(world.workspace, crashing(world.use_case, "logistic"), world.days[7]))
     assert (done.decision, done.champion) == (Kind.KEPT, None)
     assert "has nothing to beat" in done.why
+
+
+def test_a_registry_that_does_not_answer_is_no_crash_of_a_candidate(
+    one_champion: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is away while one of two is logged: nothing is decided, and the training may be run again."""
+    world, log = one_champion, Registry.log_model
+
+    def away(self: Registry, pipeline: Any, *rest: Any) -> str:
+        if "Logistic" not in str(pipeline):
+            raise TransientError("MLflow: connection refused")
+        return log(self, pipeline, *rest)
+
+    monkeypatch.setattr(Registry, "log_model", away)
+    before, newest = world.workspace.ledger.decisions("parcels"), changed(world.use_case, "training", max_partitions=6)
+    with pytest.raises(TransientError, match="connection refused"):
+        stages.run_training(StageRun(world.workspace, newest, world.days[13]))
+    assert world.workspace.ledger.decisions("parcels") == before
 
 
 def test_when_all_candidates_crash_the_champion_stays(one_champion: World) -> None:

@@ -6,11 +6,13 @@ import ast
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from wiring import stage_dag
 
 from pipelines.use_case import load_use_cases
 
@@ -49,11 +51,31 @@ def test_every_dag_says_what_it_is_and_whose(bag: Any) -> None:
         assert dag.max_active_runs == 1, "partitions of one stage publish in order"
 
 
+def test_tags_come_from_the_use_case() -> None:
+    use_case = load_use_cases()[0][0].model_copy(update={"tags": ("mine",)})
+    assert "mine" in stage_dag(use_case, "scoring", None, "A stage.").tags
+
+
 def test_every_task_retries_but_those_where_it_cannot_help(bag: Any) -> None:
-    once = {"train", "roll_back", "put_back"}
+    once = {"roll_back", "put_back"}
     for dag in bag.dags.values():
         for task in dag.tasks:
             assert (task.retries > 0) != (task.task_id in once), f"{dag.dag_id}.{task.task_id}"
+
+
+@pytest.mark.parametrize("stage", ["ingestion", "retraining", "maintenance"])
+def test_a_stage_runs_when_the_use_case_says(stage: str) -> None:
+    use_case = load_use_cases()[0][0]
+    other = use_case.model_copy(update={"schedules": use_case.schedules.model_copy(update={stage: "17 3 5 * *"})})
+    dag = getattr(import_module(stage), stage)(other)
+    assert "17 3 5 * *" in repr(dag.timetable)
+
+
+def test_a_step_of_maintenance_that_fails_stops_no_other_and_shows_in_the_run(bag: Any) -> None:
+    for use_case in load_use_cases()[0]:
+        dag = bag.dags[f"{use_case.name}.maintenance"]
+        assert len(dag.tasks) == 3
+        assert {t.task_id for t in dag.roots} == {t.task_id for t in dag.leaves} == set(dag.task_ids)
 
 
 def test_spark_runs_through_the_operator(bag: Any) -> None:

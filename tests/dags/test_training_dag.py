@@ -13,7 +13,11 @@ import pytest
 import yaml
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from pipelines.errors import PermanentError, TransientError
+from pipelines.results import to_json
+from pipelines.training import TrainingPlan
 from pipelines.use_case import load_use_cases
+from tests.conftest import AFTER
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +33,40 @@ def test_the_data_is_assessed_before_anything_is_trained(dags: Any) -> None:
         assert "assess" in dag.get_task("train").upstream_task_ids
         assert dag.get_task("assess").upstream_task_ids == {"plan"}
         assert {"plan", "assess", "train"} <= dag.get_task("evaluate").upstream_task_ids
+
+
+@pytest.mark.parametrize(
+    ("crash", "kind"),
+    [
+        (TransientError("MLflow: connection refused"), TransientError),
+        (ValueError("unknown parameter"), AirflowFailException),
+        (PermanentError("no probabilities"), AirflowFailException),
+    ],
+)
+def test_only_what_did_not_answer_is_tried_again(
+    dags: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, crash: Exception, kind: type[Exception]
+) -> None:
+    """A registry that is down for a minute is no crash of the candidate, and a crash is not waited for."""
+    import wiring
+
+    def failing(*_: Any) -> None:
+        raise crash
+
+    monkeypatch.setenv("TRAINYARD_STATE", str(tmp_path))
+    monkeypatch.setattr("airflow.sdk.get_current_context", dict)
+    monkeypatch.setattr(wiring, "get_current_context", lambda: {"run_id": "r"})
+    monkeypatch.setattr("pipelines.training.train_candidate", failing)
+    planned = to_json(TrainingPlan("flight_delay", "2013-04", (), {}, "2013-04-17", "2013-04-30", ("logistic",), None, 0))
+    with pytest.raises(kind, match=str(crash)):
+        dags["flight_delay.training"].get_task("train").python_callable("logistic", planned)
+
+
+def test_what_comes_after_a_promotion_is_handed_to_the_gates(monkeypatch: pytest.MonkeyPatch) -> None:
+    import training
+
+    monkeypatch.setattr(training, "_step", lambda function, planned, arguments: arguments)
+    _, _, steps = training.evaluate.function({}, None, [])
+    assert steps == AFTER
 
 
 @pytest.fixture(scope="module")

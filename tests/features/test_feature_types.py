@@ -14,12 +14,12 @@ import pytest
 from pipelines.commands import stages
 from pipelines.errors import PermanentError
 from pipelines.features import FeaturePlan, publish
-from pipelines.features.features import JOINS, SPARK_TYPES
+from pipelines.features.features import JOINS
 from pipelines.monitoring import measure_drift
 from pipelines.pages.model_card import read_card
 from pipelines.scoring import score
 from pipelines.training import reproduce
-from pipelines.use_case import Partition, UseCase, features_table, value_text
+from pipelines.use_case import Partition, UseCase, features_table
 from pipelines.workspace import Kind, StageRun, Workspace, write_bytes
 from tests import synthetic
 from tests.conftest import World, changed
@@ -69,13 +69,7 @@ def built(workspace: Workspace, use_case: UseCase, day: Partition, **how: Any) -
     area = workspace.lake.staging_area(table, day.key)
     path = workspace.lake.stage(table, day.key, base.replace_schema_metadata(None))
     uri = f"{workspace.lake.uri(table)}/plans/{day.key}.json"
-    inputs = {
-        name: {"columns": {n: {"type": SPARK_TYPES[c.type], "default": value_text(c.default)} for n, c in of.columns.items()}}
-        for name, of in use_case.contract.items()
-    }
-    plan = {"timezone": use_case.timezone, "inputs": inputs}
-    plan |= {part: getattr(use_case, part).model_dump(mode="json") for part in ("features", "label")}
-    write_bytes(uri, json.dumps(plan).encode())
+    write_bytes(uri, json.dumps(synthetic.job_plan(use_case)).encode())
     assert area.split("/")[0] == path.split("/")[0]
     # As the job counts them: every row has found its partner in each join.
     counts = f"{workspace.lake.uri(table)}/{path.rsplit('/', 1)[0]}/{JOINS}/part-0.txt"

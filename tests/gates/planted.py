@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.errors import TransientError
+from pipelines.gates.after_promotion import Tried
 from pipelines.gates.evidence import Evidence
 from pipelines.gates.inference import Inference
 from pipelines.gates.judgement import judge
 from pipelines.gates.stability import Stability
 from pipelines.use_case import Gates, Value
+from pipelines.workspace import Model
 
 ROWS, DAYS = 3000, 10
 DEPOTS = ("north", "south") * 4 + ("east", "east")
@@ -21,6 +24,7 @@ SETTINGS = Gates(
     min_slice_rows=200, min_slice_auc=0.55, required_slices={"depot": ("north", "south")},
 )  # fmt: skip
 SERVES = Inference(rows=1000, max_difference=0.0, latency_ms=12.0, memory_mib=400.0)
+WORKS = Tried(steps=("pipelines.scoring:rehearse",))
 STEADY = Stability(rows=1000, noise_flips=0.01, missing_flips=0.1, unseen_flips=0.05)
 
 
@@ -50,7 +54,7 @@ def good() -> Evidence:
         dummy=average,
         segments={"depot": np.resize(DEPOTS, ROWS)},
         value=VALUE,
-        measured={"inference": SERVES, "stability": STEADY},
+        measured={"inference": SERVES, "stability": STEADY, "after_promotion": WORKS},
     )
 
 
@@ -133,3 +137,14 @@ def disturbed(**values: Any) -> Evidence:
 def failed(evidence: Evidence, gates: dict[str, Any] | None = None) -> list[str]:
     """The gates that say no."""
     return [v.gate for v in judge(evidence, SETTINGS, gates) if not v.passed]
+
+
+# Steps after a promotion that do not work
+
+
+def breaks(use_case: Any, model: Model, rows: Any) -> None:
+    raise RuntimeError(f"v{model.version} cannot be shown: http://ada:s3cr3t-word@host")
+
+
+def away(use_case: Any, model: Model, rows: Any) -> None:
+    raise TransientError("the store does not answer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -14,12 +15,13 @@ from pipelines.gates import Evaluation, evaluate_candidates
 from pipelines.gates.choice import choose, scorer
 from pipelines.gates.evaluation import gather
 from pipelines.gates.judgement import judge
+from pipelines.gates.slices import MOST_KEPT
 from pipelines.results import from_json, to_json
 from pipelines.training import Trained, TrainingRun, train_candidate
 from pipelines.use_case import UseCase, feature_definitions
 from pipelines.workspace import CommitRecord, Kind, Model, StageRun
 from tests import synthetic
-from tests.conftest import World, changed
+from tests.conftest import AFTER, World, changed
 
 
 def trained(candidate: str, loss: float) -> Trained:
@@ -48,19 +50,35 @@ def test_a_complex_model_that_does_not_beat_the_simple_one_on_newer_rows_loses_t
     logistic, boosting = (train_candidate(training, name) for name in ("logistic", "boosting"))
     flattered = replace(boosting, folds_log_loss=0.0)
     assert choose(world.use_case, [logistic, flattered]) is flattered
-    found = evaluate_candidates(training, [logistic, flattered])
+    found = evaluate_candidates(training, [logistic, flattered], AFTER)
     assert found.chosen.candidate == "logistic"
     assert found.passed
 
 
+def test_a_segment_of_hundreds_of_values_travels_in_part_and_is_kept_whole_in_a_file(
+    published: World, simple_only: UseCase
+) -> None:
+    crowded = changed(simple_only, "features", segments=("distance",))
+    training = published.training(7, crowded)
+    found = evaluate_candidates(training, [train_candidate(training, "logistic")], AFTER)
+    (said,) = [v for v in found.verdicts if v.gate == "slices"]
+    values = training.rows.holdout["distance"].nunique()
+    assert (len(said.numbers["slices"]), said.numbers["all"]) == (MOST_KEPT, values)  # type: ignore[arg-type]
+    assert values > 3 * MOST_KEPT
+    assert len(json.dumps(to_json(found))) < 40_000
+    mlflow = published.workspace.registry.mlflow
+    kept = mlflow.artifacts.load_dict(f"runs:/{found.chosen.run_id}/gates/slices.json")
+    assert len(kept["slices"]) == values
+
+
 def test_all_candidates_crashed_is_an_error_that_names_them(published: World) -> None:
     with pytest.raises(PermanentError, match=r"every candidate crashed \(boosting, logistic\)"):
-        evaluate_candidates(published.training(7), [])
+        evaluate_candidates(published.training(7), [], AFTER)
 
 
 def judged(world: World, use_case: UseCase, day: int, **plan: Any) -> tuple[TrainingRun, Evaluation]:
     training = world.training(day, use_case, **plan)
-    return training, evaluate_candidates(training, [train_candidate(training, "logistic")])
+    return training, evaluate_candidates(training, [train_candidate(training, "logistic")], AFTER)
 
 
 def failed(evaluated: Evaluation) -> list[str]:
@@ -119,7 +137,7 @@ def test_the_champion_does_not_beat_itself(one_champion: World, simple_only: Use
     training = world.training(10, changed(simple_only, "training", max_partitions=6))
     uri = world.workspace.registry.version("parcels", 1).tags.model_uri
     itself = replace(trained("logistic", 0.5), model_uri=uri)
-    evidence = gather(training, itself, itself, scorer(training))
+    evidence = gather(training, itself, itself, scorer(training), AFTER)
     assert (evidence.champion == evidence.challenger).all()
     assert "beats_champion" in [v.gate for v in judge(evidence, simple_only.gates) if not v.passed]
 
@@ -151,7 +169,7 @@ def test_a_model_that_scores_the_wrong_number_of_rows_never_passes(
     one = train_candidate(training, "logistic")
     monkeypatch.setattr(Model, "predict", lambda self, rows: np.full(count, 0.5))
     with pytest.raises((PermanentError, ValueError)):
-        evaluate_candidates(training, [one])
+        evaluate_candidates(training, [one], AFTER)
 
 
 def test_nan_scores_are_kept_out_with_a_decision_that_can_be_recorded(

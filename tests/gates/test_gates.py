@@ -99,6 +99,58 @@ def test_the_crash_is_named_in_the_verdict() -> None:
     assert "the evaluator is broken" in judge(good(), SETTINGS, {"broken": _raises})[0].sentence
 
 
+# Key -> a value that alone turns the good model away, and the gates that say so.
+STRICTER: dict[str, tuple[Any, set[str]]] = {
+    "min_auc": (0.95, {"quality"}),
+    "max_auc": (0.7, {"plausible"}),
+    "max_log_loss": (0.1, {"quality"}),
+    "min_holdout_rows": (ROWS + 1, {"evaluation_set"}),
+    "min_gain_over_simple": (0.5, {"beats_simple"}),
+    "max_overfit": (0.0, {"overfit"}),
+    "max_calibration_error": (0.0001, {"calibration"}),
+    "min_gain_over_champion": (0.5, {"beats_champion"}),
+    "min_slice_rows": (ROWS, {"slices"}),
+    "min_slice_auc": (0.95, {"slices"}),
+    "required_slices": ({"depot": ("west",)}, {"slices"}),
+    "min_value_per_row": (100.0, {"economics"}),
+    "max_noise_flips": (0.001, {"stability"}),
+    "max_missing_flips": (0.001, {"stability"}),
+    "max_unseen_flips": (0.001, {"stability"}),
+    "max_latency_ms": (1.0, {"inference"}),
+    "max_memory_mib": (1.0, {"inference"}),
+}
+
+
+@pytest.mark.parametrize("key", STRICTER)
+def test_every_limit_alone_turns_the_good_model_away(key: str) -> None:
+    value, gates = STRICTER[key]
+    assert {v.gate for v in judge(good(), SETTINGS.model_copy(update={key: value})) if not v.passed} == gates
+
+
+def test_no_limit_is_forgotten() -> None:
+    assert {*STRICTER, "confidence", "slice_confidence"} == set(Gates.model_fields)
+
+
+def test_who_asks_for_more_confidence_gets_a_wider_interval() -> None:
+    def interval(sure: float) -> Any:
+        numbers = GATES["beats_champion"](good(), SETTINGS.model_copy(update={"confidence": sure})).numbers
+        return numbers["low"], numbers["high"]
+
+    def highest(sure: float) -> list[Any]:
+        numbers: Any = GATES["slices"](good(), SETTINGS.model_copy(update={"slice_confidence": sure})).numbers
+        return [each["high"] for each in numbers["slices"]]
+
+    (low, high), (lower, higher) = interval(0.8), interval(0.999)
+    assert lower < low < high < higher
+    assert all(more > less for less, more in zip(highest(0.8), highest(0.999), strict=True))
+
+
+@pytest.mark.parametrize("key", ["true_positive", "false_positive", "false_negative", "true_negative"])
+def test_every_price_counts(key: str) -> None:
+    dearer = VALUE.model_copy(update={key: getattr(VALUE, key) + 10})
+    assert money(good().label, good().challenger, dearer, 0.5) != money(good().label, good().challenger, VALUE, 0.5)
+
+
 def test_without_a_champion_the_first_model_needs_the_other_gates_only() -> None:
     assert failed(defect(has_champion=False, champion=None)) == []
     assert "quality" in failed(replace(weak(), has_champion=False, champion=None))

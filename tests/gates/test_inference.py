@@ -15,7 +15,7 @@ from pipelines.gates.inference import Inference, judge, measure, signature_probl
 from pipelines.promotion import register
 from pipelines.training import TrainingRun, train_candidate
 from pipelines.use_case import Gates, UseCase, features_table
-from tests.conftest import World, changed
+from tests.conftest import AFTER, World, changed
 from tests.gates.planted import failed, measured, served
 
 DEFECTS = {
@@ -123,7 +123,7 @@ def test_a_refitted_model_that_would_not_serve_is_not_registered(one_champion: W
     """What the gates judged serves well; what was fitted anew is (said to be) too slow."""
     newest = changed(use_case, "training", max_partitions=6, candidates={"logistic": use_case.training.candidates["logistic"]})
     training = one_champion.training(13, newest)
-    evaluated = evaluate_candidates(training, [train_candidate(training, "logistic")])
+    evaluated = evaluate_candidates(training, [train_candidate(training, "logistic")], AFTER)
     assert evaluated.passed
     hurried = changed(newest, "gates", max_latency_ms=0.001)
     with pytest.raises(PermanentError, match=r"refitted model is not registered.*too slow"):

@@ -68,6 +68,19 @@ def test_it_signs_in_once_and_asks_for_the_newest_runs() -> None:
     ]
 
 
+def test_all_dags_are_asked_for_page_by_page() -> None:
+    """Airflow gives a hundred of them at most, whatever limit is said."""
+    no = dict.fromkeys(("is_paused", "is_stale", "is_backfillable", "has_task_concurrency_limits", "has_import_errors"), False)
+    no |= {"timetable_partitioned": False, "timetable_periodic": False}
+    about = {"fileloc": "x", "file_token": "", "owners": [], "tags": [], "max_active_tasks": 1}
+    about |= {"max_consecutive_failed_dag_runs": 0, **no}
+    every = [{"dag_id": f"d{n}", "dag_display_name": f"d{n}", **about} for n in range(120)]
+    pages: Answers = [(200, {"dags": part, "total_entries": 120}) for part in (every[:100], every[100:], [])]
+    with server(pages) as (address, asked):
+        assert Airflow(address, "admin", "secret").dags() == {f"d{n}" for n in range(120)}
+    assert [line.split()[1] for line in asked[1:]] == [f"/api/v2/dags?limit=100&offset={n}" for n in (0, 100, 120)]
+
+
 def test_a_run_is_started_for_a_partition() -> None:
     with server([(200, RUN)]) as (address, asked):
         Airflow(address, "admin", "secret").trigger("parcels.scoring", "replay__2013-05", "2013-05")

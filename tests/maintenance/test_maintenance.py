@@ -11,9 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines.errors import PermanentError
+from pipelines.errors import PermanentError, TransientError
 from pipelines.maintenance.maintenance import drill_rollback, sweep
 from pipelines.use_case import features_table, labels_table
+from pipelines.workspace import Lake, Registry
 from tests import synthetic
 from tests.conftest import World, make_workspace
 
@@ -44,6 +45,15 @@ def test_a_rollback_that_would_fail_is_red_before_it_is_needed(two_champions: Wo
         drill_rollback(world.workspace, world.use_case)
 
 
+def test_a_registry_that_does_not_answer_is_no_failed_drill(two_champions: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(self: Registry, use_case: str, version: int) -> None:
+        raise TransientError("MLflow: connection refused")
+
+    monkeypatch.setattr(Registry, "load", away)
+    with pytest.raises(TransientError, match="connection refused"):
+        drill_rollback(two_champions.workspace, two_champions.use_case)
+
+
 def _age(folder: Path) -> None:
     for file in folder.rglob("*.parquet"):
         os.utime(file, (_OLD, _OLD))
@@ -62,6 +72,13 @@ def test_the_sweep_takes_old_unpublished_files_and_no_published_one(one_champion
     assert not orphan.exists()
     assert workspace.lake.read(table).equals(rows)
     assert sum(sweep(workspace, world.use_case).files.values()) == 0
+
+
+def test_versions_are_kept_for_as_long_as_the_use_case_says(one_champion: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    monkeypatch.setattr(Lake, "sweep", lambda self, table, retention, versions=(): kept.append(retention) or 0)
+    sweep(one_champion.workspace, one_champion.use_case.model_copy(update={"keep_versions_for": timedelta(days=8)}))
+    assert set(kept) == {timedelta(days=8)}
 
 
 def test_versions_that_a_model_was_trained_on_survive_the_sweep(one_champion: World) -> None:

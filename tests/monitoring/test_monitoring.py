@@ -17,9 +17,9 @@ from pipelines.monitoring.observations import latest
 from pipelines.results import to_json
 from pipelines.scoring import score
 from pipelines.use_case import Partition
-from pipelines.workspace import CommitRecord, StageRun
+from pipelines.workspace import CommitRecord, Model, StageRun
 from tests import synthetic
-from tests.conftest import World
+from tests.conftest import World, changed
 
 
 def scored(world: World, change: Callable[[pd.DataFrame], pd.DataFrame] | None = None, day: int = 8) -> Partition:
@@ -91,6 +91,27 @@ def test_a_constant_column_and_an_unheard_of_category_give_finite_distances(one_
     assert found is not None
     assert "carrier" in found.drifted
     assert np.isfinite(list(found.distances.values())).all()
+
+
+def test_how_far_a_feature_may_move_and_how_many_rows_are_looked_at_is_declared(
+    one_champion: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world: World = one_champion
+    seen: list[int] = []
+    strict = changed(world.use_case, "monitoring", max_drift_distance=1e-9, sample_rows=100)
+    run = StageRun(world.workspace, strict, world.days[8])
+    score(run)
+    asked = Model.predict
+
+    def predict(self: Model, rows: Any) -> Any:
+        seen.append(len(rows))
+        return asked(self, rows)
+
+    monkeypatch.setattr(Model, "predict", predict)
+    drift = measure_drift(run)
+    assert drift
+    assert set(drift.drifted) == set(world.use_case.features.names)
+    assert seen == [100, 100]
 
 
 def test_the_report_is_a_page_in_the_reports_folder(one_champion: World) -> None:

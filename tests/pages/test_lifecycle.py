@@ -10,7 +10,7 @@ import pytest
 from pipelines import monitoring, retraining, scoring
 from pipelines.pages.view import _age, lifecycle
 from pipelines.workspace import StageRun, Workspace
-from tests.conftest import World
+from tests.conftest import World, changed
 
 
 def test_an_empty_yard_is_shown_as_such(workspace: Workspace, one_champion: World) -> None:
@@ -18,6 +18,12 @@ def test_an_empty_yard_is_shown_as_such(workspace: Workspace, one_champion: Worl
     assert found.champion is None
     assert set(found.last_partitions.values()) == {None}
     assert (found.quality, found.decisions) == ((), ())
+
+
+def test_the_view_says_what_the_file_says_of_itself(published: World) -> None:
+    said = published.use_case.model_copy(update={"title": "A title", "owner": "somebody", "purpose": "to know"})
+    found = lifecycle(published.workspace, changed(said, "value", unit="EUR"))
+    assert (found.title, found.owner, found.purpose, found.unit) == ("A title", "somebody", "to know", "EUR")
 
 
 def test_champion_partitions_quality_and_decisions_are_shown(one_champion: World) -> None:

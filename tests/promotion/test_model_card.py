@@ -22,10 +22,12 @@ from pipelines.pages.model_status import version_status
 from pipelines.pages.reports import cards, known_reports, read_report
 from pipelines.promotion import Proposal, approvals, keep, model_card, outcome, promote, register, rollback
 from pipelines.promotion.model_card_figures import intervals
+from pipelines.promotion.model_card_record import _about as about
+from pipelines.promotion.proposal import Registered
 from pipelines.training import Rows, TrainingPlan, TrainingRun, fit, train_candidate
 from pipelines.use_case import UseCase
 from pipelines.workspace import Decision, Kind
-from tests.conftest import World, changed
+from tests.conftest import AFTER, World, changed
 
 HOSTILE = "<script>alert(1)</script> | [x](javascript:alert(2)) <img src=x onerror='alert(3)'>"
 
@@ -175,6 +177,12 @@ def test_hostile_text_is_shown_and_does_nothing(one_champion: World) -> None:
     assert {line.replace("\\|", "").count("|") for line in heads} <= {4, 5, 6, 7}
 
 
+def test_the_card_says_what_the_model_is_not_for(published: World) -> None:
+    limited = published.use_case.model_copy(update={"limits": ("not for parcels by ship",)})
+    proposal = Proposal(published.training(7, limited), None, Registered(1, "uri", False))  # type: ignore[arg-type]
+    assert about(proposal)["limits"] == ["not for parcels by ship"]
+
+
 def test_a_page_fetches_nothing_and_can_be_printed(one_champion: World) -> None:
     page = read_card(one_champion.workspace, "parcels").page
     assert "@media print" in page
@@ -187,6 +195,7 @@ def test_a_card_is_a_report_and_an_artifact_of_the_run(one_champion: World) -> N
     assert cards(workspace, "parcels") == [1]
     assert [r.name for r in known_reports(workspace, "parcels", ["models"])] == ["v1.html"]
     assert b"Model card" in read_report(workspace, "parcels", "models", "v1.html")
+    assert "arrives 15 or more minutes late" in read_card(workspace, "parcels").markdown
     run = workspace.registry.version("parcels", 1).run_id
     assert "model_card.json" in {f.path for f in workspace.registry.client.list_artifacts(run)}
     for name in ("v1.json", "v1.md", "../../secret.html"):
@@ -196,7 +205,7 @@ def test_a_card_is_a_report_and_an_artifact_of_the_run(one_champion: World) -> N
 
 def challenger(world: World, use_case: UseCase) -> Judged:
     training = world.training(13, changed(use_case, "training", max_partitions=6))
-    return Judged(training, evaluate_candidates(training, [train_candidate(training, "logistic")]))
+    return Judged(training, evaluate_candidates(training, [train_candidate(training, "logistic")], AFTER))
 
 
 def status(world: World, version: int) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from pipelines.training import train_candidate
 from pipelines.use_case import UseCase
 from pipelines.workspace import CHALLENGER, CHAMPION, Kind, StageRun
 from tests import synthetic
-from tests.conftest import World, changed
+from tests.conftest import AFTER, World, changed
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def newest(simple_only: UseCase) -> UseCase:
 def judged(world: World, use_case: UseCase) -> Judged:
     """A challenger of the last day that passes."""
     training = world.training(13, use_case)
-    return Judged(training, evaluate_candidates(training, [train_candidate(training, "logistic")]))
+    return Judged(training, evaluate_candidates(training, [train_candidate(training, "logistic")], AFTER))
 
 
 def proposed(judged: Judged, registered: Registered | None = None) -> Proposal:

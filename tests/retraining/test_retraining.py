@@ -37,12 +37,14 @@ def state(**values: Any) -> State:
     return State(**{**usual, "partitions_served": 5, "new_labels": 10_000, **values})
 
 
+MOVED = replace(monitored(performance()), drift=replace(drift(0.0), prediction_drift=0.2))
 LOSS = monitored(performance(auc=0.6), share=0.6)
 # case -> (state, retrain, cause, words of the reason)
 CASES: dict[str, tuple[State, bool, str, str]] = {
     "healthy": (state(), False, "healthy", "no new model"),
     "a small loss": (state(monitored=monitored(performance(auc=0.77))), False, "healthy", "no new model"),
     "drift without loss": (state(monitored=monitored(performance(), share=0.6)), False, "drift", "watched"),
+    "the predictions moved": (state(monitored=MOVED), False, "drift", "The predictions have moved by 0.20"),
     "drift with loss": (state(monitored=LOSS), True, "loss", "AUC fell from 0.800 at promotion to 0.600"),
     "loss without drift": (state(monitored=monitored(performance(auc=0.6))), True, "loss", "what they mean has changed"),
     "loss, drift unknown": (state(monitored=monitored(performance(auc=0.6), share=None)), True, "loss", "not measured"),
@@ -65,6 +67,25 @@ def test_the_policy_decides(case: str, use_case: UseCase) -> None:
     assert (decision.retrain, decision.cause) == (retrain, cause)
     assert words in decision.why
     to_json(decision)
+
+
+# Section, key -> a case, and another value of the key under which its cause or its answer is another one.
+OTHER: dict[tuple[str, str], tuple[str, Any]] = {
+    ("monitoring", "max_auc_loss"): ("loss without drift", 0.9),
+    ("monitoring", "max_calibration_gap"): ("promises too much", 0.5),
+    ("monitoring", "max_drifted_share"): ("drift without loss", 0.9),
+    ("monitoring", "max_prediction_drift"): ("the predictions moved", 0.5),
+    ("retraining", "cooldown_partitions"): ("cooldown", 0),
+    ("retraining", "min_new_labels"): ("too few new labels", 10),
+}
+
+
+@pytest.mark.parametrize(("section", "key"), OTHER)
+def test_every_limit_of_the_policy_decides(section: str, key: str, use_case: UseCase) -> None:
+    case, value = OTHER[section, key]
+    given, retrain, cause, _ = CASES[case]
+    other = judge(changed(use_case, section, **{key: value}), use_case.partition(DAY), given)
+    assert (other.retrain, other.cause) != (retrain, cause)
 
 
 @pytest.mark.parametrize("served", [9, 10])

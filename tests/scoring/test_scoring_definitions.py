@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from pipelines.monitoring import latest, measure_drift
 from pipelines.promotion import retire, rollback
 from pipelines.scoring import score
 from pipelines.training import plan_training, reproduce, train_candidate
-from pipelines.use_case import Partition, UseCase, features_table
-from pipelines.workspace import CommitRecord, Kind, Registry, StageRun
+from pipelines.use_case import Partition, UseCase, feature_definitions, features_table
+from pipelines.workspace import CommitRecord, Kind, Registry, StageRun, write_bytes
 from tests import synthetic
-from tests.conftest import World, changed
+from tests.conftest import AFTER, World, changed
 
 
 def miles(use_case: UseCase) -> UseCase:
@@ -107,7 +108,7 @@ def test_a_challenger_of_another_definition_is_not_compared_until_the_champion_i
     for day in world.days[8:]:
         publish(world, other, day, flip=True)
     training = world.training(13, other)
-    found = evaluate_candidates(training, [train_candidate(training, "logistic")])
+    found = evaluate_candidates(training, [train_candidate(training, "logistic")], AFTER)
     assert [v.gate for v in found.verdicts if not v.passed] == ["beats_champion"]
     assert "have distance by another definition" in found.why
     retire(world.workspace, other, "distance is in miles from now on", "ada")
@@ -158,13 +159,13 @@ def test_the_new_feature_is_named_in_the_decision_on_retraining(one_champion: Wo
 # From before there were digests
 
 
-def undefined(world: World, day: Partition) -> None:
-    """The day published as it was before: the commit says nothing of definitions."""
+def undefined(world: World, day: Partition, plan: str | None = None) -> None:
+    """The day published as it was before: the commit says nothing of definitions, at most which plan was worked by."""
     table = features_table(world.use_case)
     (file,) = world.workspace.lake.files(table, [day.key])
     path = file.uri.removeprefix(f"{world.workspace.lake.uri(table)}/")
     staged = world.workspace.lake.stage(table, day.key, world.workspace.lake.read_staged(table, [path]))
-    world.workspace.lake.publish(table, day.key, [staged], CommitRecord(run="old"))
+    world.workspace.lake.publish(table, day.key, [staged], CommitRecord(run="old", plan=plan))
 
 
 def test_rows_that_do_not_say_are_refused_with_the_command(one_champion: World) -> None:
@@ -174,6 +175,40 @@ def test_rows_that_do_not_say_are_refused_with_the_command(one_champion: World) 
         score(StageRun(world.workspace, world.use_case, day))
     with pytest.raises(PermanentError, match=f"nobody knows by which definitions the features of {day.key} were made"):
         world.training(13)
+
+
+def test_rows_from_before_are_told_by_the_plan_that_they_were_made_by(one_champion: World) -> None:
+    world, uri = one_champion, f"{one_champion.workspace.lake.uri('parcels/features')}/plans/old.json"
+    write_bytes(uri, json.dumps(synthetic.job_plan(world.use_case)).encode())
+    for day in world.days:
+        undefined(world, day, uri)
+    assert score(StageRun(world.workspace, world.use_case, world.days[9])).rows == synthetic.ROWS
+    assert world.training(13).plan.definitions == feature_definitions(world.use_case)
+    write_bytes(uri, json.dumps(synthetic.job_plan(miles(world.use_case))).encode())
+    with pytest.raises(PermanentError, match="have distance by another definition"):
+        score(StageRun(world.workspace, world.use_case, world.days[9]))
+
+
+def test_monitoring_asks_the_same_of_a_partition_that_was_built_anew(one_champion: World) -> None:
+    world, day = one_champion, one_champion.days[9]
+    score(StageRun(world.workspace, world.use_case, day))
+    publish(world, miles(world.use_case), day)
+    with pytest.raises(PermanentError, match=r"v1: the rows of .* have distance by another definition"):
+        measure_drift(StageRun(world.workspace, world.use_case, day))
+
+
+def test_another_source_type_and_another_join_are_other_definitions_too(one_champion: World) -> None:
+    """The expression is the same word for word: what it reads is not."""
+    world, day = one_champion, next_day(one_champion)
+    (join,) = world.use_case.features.joins
+    halved = changed(world.use_case, "features", joins=(join.model_copy(update={"columns": {"rating": "rating / 2"}}),))
+    contract = world.use_case.contract["shipments"]
+    columns = {**contract.columns, "weight": contract.columns["weight"].model_copy(update={"default": 1.0})}
+    filled = {**world.use_case.contract, "shipments": contract.model_copy(update={"columns": columns})}
+    for other, name in ((halved, "rating"), (world.use_case.model_copy(update={"contract": filled}), "weight")):
+        publish(world, other, day)
+        with pytest.raises(PermanentError, match=f"have {name} by another definition"):
+            score(StageRun(world.workspace, other, day))
 
 
 def test_a_model_from_before_is_known_by_the_configuration_of_its_run(

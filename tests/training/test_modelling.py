@@ -15,6 +15,7 @@ from pipelines.training.estimators import make_pipeline, suggest
 from pipelines.use_case import Candidate, UseCase
 from tests import synthetic
 
+RANGE = {"type": "float", "low": 0.01, "high": 10.0}
 ENCODINGS = {
     "one_hot": Candidate(estimator="sklearn.linear_model.LogisticRegression", params={"max_iter": 200}),
     "ordinal": Candidate(
@@ -43,6 +44,12 @@ def test_a_feature_without_any_value_in_training_does_not_stop_it(encoding: str,
     frame, label = rows(use_case)
     pipeline = make_pipeline(use_case, ENCODINGS[encoding], {}, seed=1).fit(frame.assign(weight=np.nan), label)
     assert np.isfinite(pipeline.predict_proba(frame)).all()
+
+
+def test_the_declared_encoding_is_used(use_case: UseCase) -> None:
+    kinds = {name: str(make_pipeline(use_case, candidate, {}, seed=1)) for name, candidate in ENCODINGS.items()}
+    assert "OneHotEncoder" in kinds["one_hot"]
+    assert "OrdinalEncoder" in kinds["ordinal"]
 
 
 def test_the_seed_decides_what_is_random(use_case: UseCase) -> None:
@@ -82,6 +89,12 @@ def test_found_parameters_override_the_declared_ones(use_case: UseCase) -> None:
     pipeline = make_pipeline(use_case, ENCODINGS["one_hot"], {"max_iter": 7, "C": 0.5}, seed=1)
     assert pipeline["estimator"].get_params()["max_iter"] == 7
     assert pipeline["estimator"].get_params()["C"] == 0.5
+
+
+def test_a_search_over_orders_of_magnitude_is_one(use_case: UseCase) -> None:
+    trial, search = optuna.create_study().ask(), {"C": RANGE, "D": {**RANGE, "log": True}}
+    suggest(trial, Candidate.model_validate({**ENCODINGS["one_hot"].model_dump(), "search": search}))
+    assert [getattr(trial.distributions[name], "log", None) for name in ("C", "D")] == [False, True]
 
 
 def test_suggestions_stay_inside_the_search_space() -> None:

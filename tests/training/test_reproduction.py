@@ -73,7 +73,7 @@ def test_without_the_configuration_of_then_todays_is_used_with_a_warning(
     monkeypatch.setattr("pipelines.workspace.registry.CONFIGURATION_FILE", "another.json")
     done = reproduce(one_champion.workspace, "parcels", 1)
     assert done.identical
-    assert any("its run kept no use_case.json: today's parcels.yaml was used" in w for w in done.warnings)
+    assert any("its run kept no use_case.json, or is gone: today's parcels.yaml was used" in w for w in done.warnings)
 
 
 def test_what_is_not_as_it_was_is_named_and_fails_nothing(one_champion: World, recorded: Any) -> None:

@@ -190,3 +190,18 @@ def test_where_there_is_no_git_the_commit_is_told_or_unknown(monkeypatch: pytest
     assert provenance.git_commit() == "unknown"
     monkeypatch.setenv("TRAINYARD_COMMIT", "4d6c3f0")
     assert provenance.git_commit() == "4d6c3f0"
+
+
+def test_the_search_is_over_as_many_folds_as_are_declared(
+    published: World, simple_only: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def folded(dates: Any, folds: int) -> Any:
+        seen.append(folds)
+        return time_folds(dates, 2)
+
+    monkeypatch.setattr("pipelines.training.search.time_folds", folded)
+    use_case = changed(simple_only, "training", folds=4)
+    search(use_case, use_case.training.candidates["logistic"], published.training(7).rows.fit)
+    assert seen == [4]

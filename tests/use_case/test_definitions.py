@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines.use_case import UseCase, definitions_in_plan, feature_definitions
+from tests import synthetic
 from tests.conftest import changed
 
 
@@ -71,15 +72,7 @@ def test_whether_it_is_a_category_counts(use_case: UseCase) -> None:
 @pytest.mark.parametrize("kept", ["features", "label"])
 def test_the_plan_of_a_job_says_the_same(use_case: UseCase, kept: str) -> None:
     """Rows from before there were digests are told by it."""
-    from pipelines.features.features import SPARK_TYPES
-    from pipelines.use_case import value_text
-
-    inputs = {
-        table: {"columns": {n: {"type": SPARK_TYPES[c.type], "default": value_text(c.default)} for n, c in of.columns.items()}}
-        for table, of in use_case.contract.items()
-    }
-    plan = {"timezone": use_case.timezone, "inputs": inputs}
-    plan |= {part: getattr(use_case, part).model_dump(mode="json") for part in ("features", "label")}
+    plan: Any = synthetic.job_plan(use_case)
     assert definitions_in_plan(json.loads(json.dumps(plan))) == feature_definitions(use_case)
     plan[kept] = {**plan[kept], **({"prior_weight": 1.0} if kept == "features" else {"threshold": 99.0})}
     same = definitions_in_plan(plan) == feature_definitions(use_case)

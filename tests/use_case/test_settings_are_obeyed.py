@@ -1,60 +1,50 @@
-"""Settings that are believed are obeyed: every key is read somewhere, and what is accepted can be kept."""
+"""Settings that are believed are obeyed: every key has a test that fails when it is ignored; what is accepted can be kept."""
 
 from __future__ import annotations
 
-import re
-from typing import Any, get_args
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from pipelines.errors import PermanentError
 from pipelines.use_case import ROOT, UseCase, read_use_case
 from tests.conftest import USE_CASES
+from tests.use_case.ignoring import VARIABLE, keys
 
-SOURCE = {
-    file: file.read_text()
-    for folder in ("pipelines", "spark_jobs", "dags", "plugins")
-    for file in (ROOT / folder).rglob("*.py")
-}
+OBEYED: dict[str, str] = yaml.safe_load((Path(__file__).parent / "obeyed.yaml").read_text())
 
 
-def sections(kind: type[BaseModel], seen: set[type[BaseModel]]) -> set[type[BaseModel]]:
-    """Every part of a use-case file, from its types."""
-    seen.add(kind)
-    for field in kind.model_fields.values():
-        for part in parts(field.annotation):
-            if part not in seen:
-                sections(part, seen)
-    return seen
+def ignored(key: str, test: str) -> subprocess.CompletedProcess[str]:
+    """The test, in a process in which nobody sees what the file says of the key."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | {VARIABLE: key}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not long", test]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
-def parts(annotation: Any) -> set[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return {annotation}
-    return {found for each in get_args(annotation) for found in parts(each)}
+def test_every_key_has_its_test_and_every_test_is_there() -> None:
+    assert set(OBEYED) == set(keys())
+    for test in OBEYED.values():
+        file, _, name = test.partition("[")[0].partition("::")
+        assert f"def {name}(" in (ROOT / file).read_text(), test
 
 
-KEYS = sorted({(kind.__module__, kind.__name__, key) for kind in sections(UseCase, set()) for key in kind.model_fields})
+@pytest.mark.long
+@pytest.mark.parametrize("key", OBEYED)
+def test_a_key_that_is_ignored_turns_its_test_red(key: str) -> None:
+    done = ignored(key, OBEYED[key])
+    assert done.returncode == 1, f"{key} is obeyed by nobody that {OBEYED[key]} knows: {done.stdout[-2000:]}"
 
 
-def test_the_schema_is_walked() -> None:
-    names = {f"{kind}.{key}" for _, kind, key in KEYS}
-    assert {"Monitoring.max_prediction_drift", "Gates.max_latency_ms", "Column.pattern", "Search.low", "Join.match"} <= names
-    assert len(KEYS) > 100
-
-
-@pytest.mark.parametrize(("module", "kind", "key"), KEYS, ids=[f"{kind}.{key}" for _, kind, key in KEYS])
-def test_every_key_is_read_by_code(module: str, kind: str, key: str) -> None:
-    """An attribute, or, in a Spark job's plan, an entry of this name; its own declaration does not count."""
-    read = re.compile(rf"\.{key}\b|\[\"{key}\"\]")
-    assert any(read.search(text) for text in SOURCE.values()), f"{kind}.{key} is read nowhere: obey it, or take it out"
-
-
-def test_a_key_that_is_read_nowhere_is_noticed() -> None:
-    with pytest.raises(AssertionError, match=r"Gates.max_moon_phase is read nowhere"):
-        test_every_key_is_read_by_code("x", "Gates", "max_moon_phase")
+@pytest.mark.parametrize(("key", "status"), [("Retraining.max_age_partitions", 1), ("Retraining.min_new_labels", 0)])
+def test_a_test_notices_its_own_key_only(key: str, status: int) -> None:
+    done = ignored(key, OBEYED["Retraining.max_age_partitions"])
+    assert done.returncode == status, done.stdout[-2000:]
 
 
 # What is validated, trained, logged and reproduced is one value

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.errors import PermanentError
+from pipelines.errors import PermanentError, redact
 from pipelines.use_case import ROOT, read_use_case
 from pipelines.workspace.environment import approvers_of, load_environment, usable_use_cases
 from pipelines.workspace.workspace import open_workspace
@@ -145,6 +145,16 @@ def test_a_secret_is_the_text_that_it_is_whatever_it_looks_like(
     variables.setenv("LAKE_SECRET", secret)
     variables.setenv("LAKE_PLAIN", secret)
     assert load_environment().lake.options == {"AWS_SECRET_ACCESS_KEY": secret, "plain": secret}
+
+
+@pytest.mark.parametrize(("variable", "key"), [("LAKE_TOKEN", "plain"), ("HARMLESS", "AWS_SECRET_ACCESS_KEY")])
+def test_a_value_is_a_secret_by_the_name_of_its_variable_or_of_its_key(
+    variable: str, key: str, own_file: Any, variables: pytest.MonkeyPatch
+) -> None:
+    own_file(f"lake:\n  root: ${{STATE}}/lake\n  options: {{{key}: '${{{variable}}}'}}\n")
+    variables.setenv(variable, "tell-nobody-78")
+    load_environment()
+    assert redact("it was tell-nobody-78 again") == "it was *** again"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pipelines.commands import stages
 from pipelines.errors import PermanentError, TransientError, keep_secret, redact
 from pipelines.results import Verdict, to_json
 from pipelines.use_case import UseCase
-from pipelines.workspace import Decision, Kind, Registry, RunTags, StageRun, VersionTags, restorable
+from pipelines.workspace import CommitRecord, Decision, Kind, Registry, RunTags, StageRun, VersionTags, restorable
 from pipelines.workspace.environment import load_environment
 from tests.conftest import World, changed
 
@@ -78,13 +78,14 @@ def test_nothing_that_is_kept_or_shown_has_a_planted_secret(
 
 @pytest.mark.usefixtures("planted")
 def test_every_way_out_is_redacted(one_champion: World) -> None:
-    text = " ".join(PLANTED.values())
+    text = " ".join([*PLANTED.values(), WORDS[2]])  # the password of the address by itself as well
     ledger = one_champion.workspace.ledger
     ledger.record(Decision("x", "parcels", Kind.KEPT, "2024-03-01", text, "me", "run", {"why": [text]}))
     made = ledger.decisions("parcels")[-1]
     outs = [
         str(PermanentError(text)), str(TransientError(text)), Verdict("gate", False, text).sentence, str(to_json({"a": text})),
         str(RunTags(code=text).tags()), str(VersionTags(candidate=text).tags()), str(replace(made)),
+        str(CommitRecord(warnings=text).metadata()),
     ]  # fmt: skip
     for out in outs:
         assert "***" in out

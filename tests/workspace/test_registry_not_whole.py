@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -16,13 +17,15 @@ import pytest
 from pipelines.commands import stages
 from pipelines.errors import PermanentError, TransientError
 from pipelines.gates import evaluate_candidates
-from pipelines.maintenance import sweep
+from pipelines.maintenance import alias, drill_rollback, examine, sweep
+from pipelines.pages import cards, lifecycle, read_card, read_report
 from pipelines.promotion import retire, rollback
 from pipelines.scoring import score
 from pipelines.training import reproduce, train_candidate
 from pipelines.use_case import UseCase
 from pipelines.workspace import CHAMPION, Kind, Registry, StageRun, check_alias
-from tests.conftest import World, changed, make_workspace
+from tests import synthetic
+from tests.conftest import AFTER, USE_CASES, World, changed, make_workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,6 +69,28 @@ def test_a_retired_champion_serves_what_it_served_and_nothing_after(two_champion
     assert ledger.champion("parcels", as_of=world.days[13].next.key) is None
     with pytest.raises(PermanentError, match="no champion to retire"):
         retire(world.workspace, world.use_case, "again", "ada")
+
+
+def test_a_retirement_that_came_half_way_is_finished_by_the_next_look(
+    one_champion: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry went away between the ledger's row and the alias: the doctor sees it, maintenance mends it, once."""
+    world = one_champion
+
+    def away(*_: Any) -> None:
+        raise TransientError("MLflow: connection refused")
+
+    with monkeypatch.context() as down:
+        down.setattr(Registry, "delete_alias", away)
+        with pytest.raises(TransientError):
+            retire(world.workspace, world.use_case, "it is wrong", "ada")
+    assert world.workspace.registry.alias("parcels", CHAMPION) == 1
+    (finding,) = examine(world.workspace, [world.use_case])
+    assert "names v1, but nobody is champion" in finding.wrong
+    assert check_alias(world.workspace, world.use_case)
+    assert world.workspace.registry.alias("parcels", CHAMPION) is None
+    assert "it was taken away" in world.workspace.ledger.decisions("parcels")[-1].why
+    assert not check_alias(world.workspace, world.use_case)
 
 
 def test_what_could_not_be_put_back_is_not_said_to_be(one_champion: World) -> None:
@@ -115,7 +140,7 @@ def test_every_page_is_read(many: World) -> None:
 
 
 def test_an_unknown_version_is_said_with_a_few_names(many: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.workspace.registry._NAMED", 2)
+    monkeypatch.setattr("pipelines.workspace.tags._NAMED", 2)
     with pytest.raises(PermanentError, match=r"no model v99 in the registry; there are 8, the newest of them v7, v8$"):
         many.workspace.registry.version("parcels", 99)
 
@@ -127,6 +152,13 @@ def copied(world: World, folder: Path) -> World:
     """All of it, as `cp -r` makes it."""
     shutil.copytree(Path(world.workspace.environment.reports).parent, folder / "copy")
     return World(make_workspace(folder / "copy", "copy"), world.use_case, world.days)
+
+
+def addresses(world: World) -> set[str]:
+    """The states that MLflow's database names, in whichever column; the experiment that MLflow makes is left out."""
+    with world.workspace.registry.database._connected() as database:  # type: ignore[union-attr]
+        lines = [line for line in database.iterdump() if not line.startswith('INSERT INTO "experiments" VALUES(0,')]
+        return set(re.findall(r"(file://[^']*?)/mlflow/artifacts", "\n".join(lines)))
 
 
 def files_below(folder: Path) -> set[Path]:
@@ -150,15 +182,16 @@ def test_the_record_is_moved_by_command_and_the_copy_is_whole_then(
     one_champion: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from pipelines.__main__ import main
-    from tests.conftest import USE_CASES
 
     original = Path(one_champion.workspace.environment.reports).parent / "mlflow" / "artifacts"
+    one_champion.workspace.registry.client.create_model_version("parcels", f"file://{original}/parcels/by-its-folder")
     copy = copied(one_champion, tmp_path / "elsewhere")
     monkeypatch.setenv("TRAINYARD_STATE", str(tmp_path / "elsewhere" / "copy"))
     monkeypatch.setenv("TRAINYARD_USE_CASES", str(USE_CASES))
     assert main(["relocate", "--from", "file:///srv/nowhere"]) == 1
     assert "names nothing below file:///srv/nowhere" in capsys.readouterr().err
     assert main(["relocate", "--from", f"file://{original}"]) == 0
+    assert addresses(copy) == {f"file://{tmp_path}/elsewhere/copy"}
     shutil.rmtree(original)
     assert copy.workspace.registry.load("parcels", 1).version == 1
     assert reproduce(copy.workspace, "parcels", 1).identical
@@ -233,10 +266,10 @@ def test_a_registry_that_is_down_for_a_minute_is_no_verdict(
     monkeypatch.setattr(Registry, "load", away)
     before = world.workspace.ledger.decisions("parcels")
     with pytest.raises(TransientError):
-        evaluate_candidates(training, [one])
+        evaluate_candidates(training, [one], AFTER)
     assert world.workspace.ledger.decisions("parcels") == before
     monkeypatch.setattr(Registry, "load", load)
-    assert evaluate_candidates(training, [one]).passed
+    assert evaluate_candidates(training, [one], AFTER).passed
 
 
 # Runs and files gone
@@ -264,6 +297,127 @@ def test_where_nobody_knows_what_a_model_was_trained_on_its_tables_are_left_alon
     assert not set(found.skipped) & set(found.files)
 
 
+def purge_run(world: World, version: int) -> None:
+    """Its run is deleted for good, as `mlflow gc` does."""
+    registry = world.workspace.registry
+    run = registry.version("parcels", version).run_id
+    with registry.database._connected() as database, database:  # type: ignore[union-attr]
+        for table in ("tags", "metrics", "latest_metrics", "params", "runs"):
+            database.execute(f"DELETE FROM {table} WHERE run_uuid = ?", (run,))
+
+
+def test_a_version_whose_run_is_gone_serves_and_is_reproduced_from_its_own_record(
+    one_champion: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = one_champion
+    monkeypatch.setenv("TRAINYARD_USE_CASES", str(USE_CASES))
+    purge_run(world, 1)
+    assert score(StageRun(world.workspace, world.use_case, world.days[9])).rows == synthetic.ROWS
+    done = reproduce(world.workspace, "parcels", 1)
+    assert done.identical
+    assert any("kept no use_case.json, or is gone: today's parcels.yaml was used" in warning for warning in done.warnings)
+
+
+def test_an_experiment_that_is_deleted_is_said_with_the_way_back(one_champion: World) -> None:
+    world, client = one_champion, one_champion.workspace.registry.client
+    number = client.get_experiment_by_name("parcels").experiment_id
+    client.delete_experiment(number)
+    with pytest.raises(PermanentError, match=rf"is deleted in MLflow.*mlflow experiments restore --experiment-id {number}"):
+        train_candidate(world.training(7), "logistic")
+    assert score(StageRun(world.workspace, world.use_case, world.days[9])).model_version == 1
+    client.restore_experiment(number)
+    assert train_candidate(world.training(7), "logistic").run_id
+
+
+def test_after_an_experiment_was_renamed_trainings_go_on_in_a_new_one(one_champion: World) -> None:
+    world, client = one_champion, one_champion.workspace.registry.client
+    old = client.get_experiment_by_name("parcels").experiment_id
+    client.rename_experiment(old, "packets")
+    trained = train_candidate(world.training(7), "logistic")
+    assert client.get_run(trained.run_id).info.experiment_id == client.get_experiment_by_name("parcels").experiment_id != old
+    assert reproduce(world.workspace, "parcels", 1).identical
+
+
+def versions_gone(world: World) -> None:
+    for version in (1, 2):
+        delete_version(world, version)
+
+
+def runs_gone(world: World) -> None:
+    for version in (1, 2):
+        purge_run(world, version)
+
+
+def model_gone(world: World) -> None:
+    world.workspace.registry.client.delete_registered_model("parcels")
+
+
+def database_gone(world: World) -> None:
+    (Path(world.workspace.environment.reports).parent / "mlflow" / "mlflow.db").unlink()
+
+
+# What is gone -> what each step of maintenance says of it; None where it does its work all the same.
+STEPS = {"alias": alias, "drill_rollback": drill_rollback, "sweep": sweep}
+NO_CHAMPION = "is not in the registry any more.*python -m pipelines retire"
+LOST: dict[Any, dict[str, str | None]] = {
+    versions_gone: {
+        "alias": NO_CHAMPION,
+        "drill_rollback": "would fail now.*no model v1 in the registry; there are none",
+        "sweep": None,
+    },
+    model_gone: {"alias": NO_CHAMPION, "drill_rollback": "would fail now.*no model v1", "sweep": None},
+    database_gone: {"alias": NO_CHAMPION, "drill_rollback": "would fail now.*no model v1", "sweep": None},
+    runs_gone: {"alias": None, "drill_rollback": None, "sweep": None},
+}
+
+
+@pytest.mark.parametrize("lose", LOST, ids=lambda lose: lose.__name__)
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_of_maintenance_says_what_is_missing_and_the_others_go_on(step: str, lose: Any, two_champions: World) -> None:
+    world, says = two_champions, LOST[lose][step]
+    lose(world)
+    if says is None:
+        done = STEPS[step](world.workspace, world.use_case)  # type: ignore[operator]
+        assert not getattr(done, "skipped", {})
+        return
+    with pytest.raises(PermanentError, match=says):
+        STEPS[step](world.workspace, world.use_case)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("lose", LOST, ids=lambda lose: lose.__name__)
+def test_every_page_is_drawn_whatever_is_gone_from_mlflow(lose: Any, two_champions: World) -> None:
+    """They stand on ledger, lake and reports."""
+    world = two_champions
+    lose(world)
+    view = lifecycle(world.workspace, world.use_case)
+    assert view.champion
+    assert view.champion.version == 2
+    assert cards(world.workspace, "parcels") == [2, 1]
+    assert "v1" in read_card(world.workspace, "parcels", 1).markdown
+    assert b"Model card" in read_report(world.workspace, "parcels", "models", "v2.html")
+
+
+def test_the_server_goes_down_in_the_middle_and_the_training_is_run_again(
+    one_champion: World, simple_only: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the registration, after all gates: nothing is decided, and the second attempt promotes."""
+    from mlflow.exceptions import MlflowException
+
+    world, newest = one_champion, changed(simple_only, "training", max_partitions=6)
+
+    def away(*_: Any, **__: Any) -> None:
+        raise MlflowException("API request failed: connection refused")
+
+    before = world.workspace.ledger.decisions("parcels")
+    with monkeypatch.context() as down:
+        down.setattr(world.workspace.registry.mlflow, "register_model", away)
+        with pytest.raises(TransientError, match="connection refused"):
+            stages.run_training(StageRun(world.workspace, newest, world.days[13]))
+    assert world.workspace.ledger.decisions("parcels") == before
+    assert world.workspace.registry.alias("parcels", CHAMPION) == 1
+    assert stages.run_training(StageRun(world.workspace, newest, world.days[13])).decision == Kind.PROMOTED  # type: ignore[attr-defined]
+
+
 def remove_files(world: World) -> None:
     shutil.rmtree(Path(world.workspace.environment.reports).parent / "mlflow" / "artifacts" / "parcels" / "models")
 
@@ -287,5 +441,10 @@ def test_whole_numbers_that_are_missing_are_taken_by_mlflows_own_loader(one_cham
     loaded = registry.mlflow.pyfunc.load_model("models:/parcels/1")
     found = np.asarray(loaded.predict(gaps))[:, 1]
     assert found == pytest.approx(model.predict(gaps))
+    numbers = rows[model.meta["features"]].select_dtypes("number")
+    with pytest.raises(registry.mlflow.exceptions.MlflowException, match="int64 to float64"):
+        loaded.predict(rows[model.meta["features"]])
+    cast = rows.assign(**numbers.astype(float))[model.meta["features"]]  # what whole numbers without gaps ask of the caller
+    assert np.asarray(loaded.predict(cast))[:, 1] == pytest.approx(model.predict(rows))
     served = registry.mlflow.models.Model.load(registry._download("models:/parcels/1", "x")).load_input_example()
     assert pd.DataFrame(served).isna().any().any()
