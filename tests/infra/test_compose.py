@@ -259,5 +259,7 @@ def test_the_local_services_get_the_shared_settings_too(tmp_path: Path) -> None:
 
 
 def test_spark_runs_in_a_container_as_it_does_locally() -> None:
-    local, compose = (yaml.safe_load((ROOT / f"conf/environments/{name}.yaml").read_text()) for name in ("local", "compose"))
+    named = load_compose()["services"]["scheduler"]["environment"]["TRAINYARD_ENVIRONMENT"]
+    assert named == "compose"
+    local, compose = (yaml.safe_load((ROOT / f"conf/environments/{name}.yaml").read_text()) for name in ("local", named))
     assert compose["spark"] == local["spark"]

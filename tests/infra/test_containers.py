@@ -28,7 +28,9 @@ CHAIN = {"ingestion", "features", "scoring", "labels", "monitoring"}
 # As README has them.
 FILES_IN = "tar -C my-files -c . | docker compose exec -T scheduler tar -x -C /var/lib/trainyard/landing"
 ANY_COMMAND = "docker compose exec scheduler python -m pipelines"
-ERROR_NOBODY_CAN_ACT_ON = re.compile(r"\w+Warning:|git executable|Downloading artifacts|View run|INFO (?!SparkContext)\w+: ")
+ERROR_NOBODY_CAN_ACT_ON = re.compile(
+    r"py\.warnings|\w+Warning:|git executable|Downloading artifacts|View run|INFO (?!SparkContext)\w+: "
+)
 
 
 @pytest.fixture(scope="module")
