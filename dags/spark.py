@@ -43,7 +43,10 @@ def _dataproc(settings: SparkSettings, task_id: str, job: str, arguments: list[s
     assert settings.dataproc is not None, "conf/environments: spark.operator dataproc needs spark.dataproc"
     batch = {
         "pyspark_batch": {"main_python_file_uri": f"{settings.dataproc.jobs}/{job}", "args": arguments},
-        "runtime_config": {"version": "2.3", "properties": settings.properties},
+        "runtime_config": {
+            "version": "2.3",
+            "properties": {"spark.driver.memory": settings.driver_memory, **settings.properties},
+        },
     }
     return DataprocCreateBatchOperator(
         task_id=task_id,

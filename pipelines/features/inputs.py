@@ -9,8 +9,7 @@ What the windows reach and nobody published is no gap to be read over: it stops 
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import timedelta
 
 from pipelines.errors import PermanentError
 from pipelines.use_case import SNAPSHOT, Partition, source_table
@@ -47,8 +46,7 @@ def _known_outcomes(run: StageRun) -> set[str]:
     spec, label = run.use_case.features, run.use_case.label
     if not spec.lookback_days:
         return set()
-    day = run.partition.start - timedelta(days=spec.lookback_days)
-    since = datetime.combine(day, time(), ZoneInfo(run.use_case.timezone))
+    since = run.partition.starts_at(run.use_case.timezone, spec.lookback_days)
     latest = run.lake.latest(source_table(run.use_case, label.source), label.known_at)
     return {key for key, at in latest.items() if key <= run.key and (at is None or at > since)}
 

@@ -68,9 +68,10 @@ class Partition:
     def previous(self) -> Partition:
         return self.of(self.start - timedelta(days=1), self.grain)
 
-    def starts_at(self, timezone: str) -> datetime:
-        """00:00 local time of the first day."""
-        return datetime(self.start.year, self.start.month, self.start.day, tzinfo=ZoneInfo(timezone))
+    def starts_at(self, timezone: str, days_before: int = 0) -> datetime:
+        """00:00 local time of the first day, or so many days before."""
+        day = self.start - timedelta(days=days_before)
+        return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(timezone))
 
     def ends_at(self, timezone: str) -> datetime:
         """00:00 local time after the last day."""

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipelines.use_case import UseCase, features_table, labels_table, monitoring_table, predictions_table
+from pipelines.use_case import UseCase, features_table, labels_table, monitoring_table, predictions_table, source_table
 from pipelines.workspace.stage_run import StageRun
 from pipelines.workspace.workspace import Workspace
 
 
 def dependents(run: StageRun, source: str) -> tuple[str, ...]:
-    """This partition, and the published later ones whose history reaches back into it.
+    """This partition, and the published later ones whose windows reach back into it, or into what became known of it late.
 
     Reference data counts for this partition only: others were right with what was known then.
     """
-    spec = run.use_case.features
-    if source not in (spec.entity, run.use_case.label.source):
-        return (run.key,)
-    later = [run.use_case.partition(key) for key in run.lake.partitions(features_table(run.use_case)) if key > run.key]
-    return (run.key, *(p.key for p in later if run.partition in p.back_to(spec.lookback_days)))
+    use_case, spec, label = run.use_case, run.use_case.features, run.use_case.label
+    has_history = source in (spec.entity, label.source)
+    reach = max([join.lookback.days for join in spec.joins if join.table == source] + [spec.lookback_days * has_history])
+    known = run.lake.latest(source_table(use_case, label.source), label.known_at).get(run.key) if has_history else None
+    later = [use_case.partition(key) for key in run.lake.partitions(features_table(use_case)) if key > run.key]
+    return (
+        run.key,
+        *(
+            p.key
+            for p in later
+            if run.partition in p.back_to(reach) or (known and known > p.starts_at(use_case.timezone, reach))
+        ),
+    )
 
 
 def stages_to_recompute(workspace: Workspace, use_case: UseCase, keys: Iterable[str]) -> list[tuple[str, str]]:

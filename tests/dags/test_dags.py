@@ -94,6 +94,7 @@ def test_dataproc_is_chosen_by_the_environment_file(monkeypatch: pytest.MonkeyPa
     task = spark_job("build", "build_features.py", ["--plan", "gs://some-name/plan.json"])
     assert type(task).__name__ == "DataprocCreateBatchOperator"
     assert task.batch["pyspark_batch"]["main_python_file_uri"] == "gs://some-name/jobs/build_features.py"
+    assert task.batch["runtime_config"]["properties"]["spark.driver.memory"] == "4g"
     assert getattr(task, "batch_id", None) is None, "a fixed id would re-attach every retry to the batch that failed"
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from pipelines import ingestion
 from pipelines.errors import PermanentError, TransientError
 from pipelines.ingestion import quarantine, replaying
 from pipelines.use_case import Partition, UseCase, quarantine_table
-from pipelines.workspace import Kind, Lake, StageRun, Workspace, dependents, stages_to_recompute
+from pipelines.workspace import CommitRecord, Kind, Lake, StageRun, Workspace, dependents, stages_to_recompute
 from tests import synthetic
 from tests.conftest import make_workspace
 
@@ -279,6 +281,25 @@ def test_later_partitions_whose_history_reaches_back_depend_on_it(workspace: Wor
     )
     assert dependents(StageRun(workspace, use_case, days[1]), "carriers") == (keys[1],)
     assert stages_to_recompute(workspace, use_case, [keys[1], "2030-01-01"]) == [("features", keys[1]), ("labels", keys[1])]
+
+
+def test_what_became_known_late_reaches_further(workspace: Workspace, use_case: UseCase) -> None:
+    """A delivery of the first day that came on the fifth counts until the eighth; the weather's own reach is its join's."""
+    days = synthetic.days(use_case, 9)
+    for day in days:
+        synthetic.publish(workspace, use_case, day)
+    synthetic.arrive(workspace, days[0])
+    ingestion.ingest(StageRun(workspace, use_case, days[0]))
+    late = workspace.lake.read("parcels/deliveries").drop_columns(["partition"])
+    at = pa.array([datetime(2024, 3, 5, 12, tzinfo=UTC)] * late.num_rows, pa.timestamp("us", "UTC"))
+    late = late.set_column(late.column_names.index("delivered_at"), "delivered_at", at)
+    staged = workspace.lake.stage("parcels/deliveries", days[0].key, late)
+    workspace.lake.publish("parcels/deliveries", days[0].key, [staged], CommitRecord(run="test"))
+    assert dependents(StageRun(workspace, use_case, days[0]), "deliveries") == tuple(d.key for d in days[:8])
+    (join,) = use_case.features.joins
+    spec = use_case.features.model_copy(update={"joins": (join.model_copy(update={"lookback": timedelta(days=1)}),)})
+    reaching = use_case.model_copy(update={"features": spec})
+    assert dependents(StageRun(workspace, reaching, days[0]), "carriers") == (days[0].key, days[1].key)
 
 
 def test_an_unknown_source_is_named(workspace: Workspace, use_case: UseCase, day: Partition) -> None:

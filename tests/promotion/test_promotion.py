@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.errors import PermanentError
 from pipelines.gates import Evaluation, Judged, evaluate_candidates
-from pipelines.promotion import Proposal, Registered, keep, promote, register, rollback
+from pipelines.promotion import Proposal, Registered, keep, promote, register, retire, rollback
 from pipelines.results import Verdict
 from pipelines.scoring import score
 from pipelines.training import train_candidate
@@ -241,3 +241,17 @@ def test_a_promotion_that_is_run_again_after_it_was_replaced_is_refused(one_cham
     assert world.workspace.registry.alias("parcels", CHAMPION) == 1
     last = world.workspace.ledger.decisions("parcels")[-1]
     assert (last.kind, last.actor) == (Kind.KEPT, "fence")
+
+
+def test_a_retired_champion_serves_what_it_served_and_nothing_after(two_champions: World) -> None:
+    world = two_champions
+    retire(world.workspace, world.use_case, "it is wrong", "ada")
+    ledger = world.workspace.ledger
+    assert ledger.champion("parcels") is None
+    assert world.workspace.registry.alias("parcels", CHAMPION) is None
+    before = ledger.champion("parcels", as_of=world.days[9].key)
+    assert before
+    assert before.version == 1
+    assert ledger.champion("parcels", as_of=world.days[13].next.key) is None
+    with pytest.raises(PermanentError, match="no champion to retire"):
+        retire(world.workspace, world.use_case, "again", "ada")

@@ -57,20 +57,6 @@ def test_the_only_champion_deleted_there_is_a_way_on(one_champion: World, simple
     assert (trained.decision, trained.champion) == (Kind.PROMOTED, 2)  # type: ignore[attr-defined]
 
 
-def test_a_retired_champion_serves_what_it_served_and_nothing_after(two_champions: World) -> None:
-    world = two_champions
-    retire(world.workspace, world.use_case, "it is wrong", "ada")
-    ledger = world.workspace.ledger
-    assert ledger.champion("parcels") is None
-    assert world.workspace.registry.alias("parcels", CHAMPION) is None
-    before = ledger.champion("parcels", as_of=world.days[9].key)
-    assert before
-    assert before.version == 1
-    assert ledger.champion("parcels", as_of=world.days[13].next.key) is None
-    with pytest.raises(PermanentError, match="no champion to retire"):
-        retire(world.workspace, world.use_case, "again", "ada")
-
-
 def test_a_retirement_that_came_half_way_is_finished_by_the_next_look(
     one_champion: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
