@@ -153,13 +153,17 @@ def _drawn(which: str, weight: float, prior: Column) -> Column:
 
 
 def with_known_day(table: DataFrame, known: dict[str, Any] | None, timezone: str) -> DataFrame:
-    """`_known_day` of what is observed: the first local midnight at which a row's day has ended and come in; null is always."""
+    """`_known_day` of what is observed: the first local midnight at which a row's day has ended and come in.
+
+    Null is always; a row without a day is never known.
+    """
     if known is None:
         return table.withColumn(KNOWN_DAY, F.lit(None).cast("date"))
     column = F.col(known["column"])
     is_date = table.schema[known["column"]].dataType.typeName() == "date"
     day = column if is_date else F.to_date(F.from_utc_timestamp(column, timezone))
-    return table.withColumn(KNOWN_DAY, F.date_add(day, known["days"]))
+    never = F.lit("9999-12-31").cast("date")
+    return table.withColumn(KNOWN_DAY, F.coalesce(F.date_add(day, known["days"]), never))
 
 
 def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any], date: str, watch: Watch = lambda rows: rows) -> DataFrame:

@@ -136,7 +136,10 @@ def _publish(
 def job_plan(use_case: UseCase) -> dict[str, Any]:
     """What a features job's plan says of the features' definitions."""
     inputs = {
-        name: {"columns": {n: {"type": SPARK_TYPES[c.type], "default": value_text(c.default)} for n, c in of.columns.items()}}
+        name: {
+            "files": {},
+            "columns": {n: {"type": SPARK_TYPES[c.type], "default": value_text(c.default)} for n, c in of.columns.items()},
+        }
         for name, of in use_case.contract.items()
     }
     parts = {part: getattr(use_case, part).model_dump(mode="json") for part in ("features", "label")}

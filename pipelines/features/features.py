@@ -8,17 +8,15 @@ publish  one row per row of the entity table, no key twice; one Delta transactio
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PermanentError
 from pipelines.features.feature_types import as_features
-from pipelines.features.inputs import Files, chosen_files, stop_at_gaps
+from pipelines.features.inputs import Files, chosen_files, contents, stop_at_gaps
 from pipelines.results import TableSlice
 from pipelines.use_case import (
     ROOT,
@@ -91,7 +89,7 @@ def _input(run: StageRun, table: str, files: Files) -> dict[str, Any]:
     }
     name = source_table(run.use_case, table)
     version = run.lake.version(name) if run.lake.exists(name) else None  # outcomes come later than the first features
-    return {"version": version, "files": files, "columns": columns}
+    return {"version": version, "files": files, "contents": contents(run, table, files), "columns": columns}
 
 
 def _known(use_case: UseCase, table: str) -> dict[str, Any] | None:
@@ -99,7 +97,7 @@ def _known(use_case: UseCase, table: str) -> dict[str, Any] | None:
     source = use_case.sources[table]
     if source.snapshot or source.forecast:
         return None
-    return {"column": source.time_column, "days": 1 + math.ceil(source.available_after / timedelta(days=1))}
+    return {"column": source.time_column, "days": 1 + source.available_days}
 
 
 def build(workspace: Workspace, plan: FeaturePlan) -> None:
@@ -136,7 +134,7 @@ def publish(run: StageRun, plan: FeaturePlan) -> TableSlice:
         raise PermanentError(f"{table} {run.key}: the Spark job left no files in {plan.area}; read its log")
     rows = run.lake.read_staged(table, staged)
     document = json.loads(read_bytes(plan.uri))
-    _audit(rows, run.use_case, run.partition, plan.rows_expected, has_past=_has_past(run, document))
+    _audit(rows, run.use_case, run.partition, plan.rows_expected)
     typed = as_features(rows, run.use_case, f"{table} {run.key}")
     staged = staged if typed is rows else [run.lake.stage(table, run.key, typed)]
     record = CommitRecord(
@@ -170,12 +168,7 @@ def _unmatched(run: StageRun, plan: FeaturePlan) -> str | None:
     return "; ".join(f"{j.table}: {n} of {plan.rows_expected}" for j, n in zip(joins, counts, strict=True)) or None
 
 
-def _has_past(run: StageRun, document: dict[str, Any]) -> bool:
-    """Whether there were outcomes of older partitions: the first ones have no history."""
-    return any(key < run.key for key in document["inputs"][run.use_case.label.source]["files"])
-
-
-def _audit(rows: Table, use_case: UseCase, partition: Partition, expected: int, has_past: bool) -> None:
+def _audit(rows: Table, use_case: UseCase, partition: Partition, expected: int) -> None:
     where = f"{features_table(use_case)} {partition.key}"
     wanted = [use_case.features.key, use_case.features.date, *use_case.features.names]
     if sorted(rows.column_names) != sorted(wanted):
@@ -192,8 +185,8 @@ def _audit(rows: Table, use_case: UseCase, partition: Partition, expected: int, 
                 f"{where}: {name} is infinite in {len(infinite)} rows, such as {key} {rows[key][infinite[0]]}; guard the "
                 f"division in features.expressions.{name}, such as by nullif"
             )
-    due = use_case.features.names if has_past else use_case.features.expressions
-    empty = [name for name in due if numbers[name][0] == rows.num_rows]
+    # A window of history may be empty: nothing became known on a day without work, or before the first partition.
+    empty = [name for name in use_case.features.expressions if numbers[name][0] == rows.num_rows]
     if empty:
         raise PermanentError(f"{where}: no value at all in {', '.join(empty)}; look at its source and its join")
 

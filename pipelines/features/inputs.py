@@ -22,10 +22,10 @@ def chosen_files(run: StageRun) -> dict[str, Files]:
     """By table of the use case and partition key, the published files that the features of a partition stand on."""
     spec = run.use_case.features
     known = _known_outcomes(run)
-    keys = {spec.entity: {run.key, *known}, run.use_case.label.source: known}
+    keys = {run.use_case.label.source: known} | {spec.entity: {run.key, *known}}
     for join in spec.joins:
         snapshot = run.use_case.sources[join.table].snapshot
-        reach = {SNAPSHOT} if snapshot else {p.key for p in run.partition.back_to(join.lookback.days)}
+        reach = {SNAPSHOT} if snapshot else {p.key for p in run.partition.back_to(join.lookback_days)}
         keys[join.table] = keys.get(join.table, set()) | reach
     return {table: _files(run, table, wanted) for table, wanted in keys.items()}
 
@@ -35,10 +35,10 @@ def stop_at_gaps(run: StageRun) -> None:
     spec, outcomes = run.use_case.features, run.use_case.label.source
     for join in spec.joins:
         if not run.use_case.sources[join.table].snapshot:
-            _stop_at_gaps(run, join.table, join.lookback.days)
+            _stop_at_gaps(run, join.table, join.lookback_days)
     if spec.lookback_days:
         for table in (spec.entity, outcomes):
-            _stop_at_gaps(run, table, spec.lookback_days + run.use_case.sources[outcomes].available_after.days)
+            _stop_at_gaps(run, table, spec.lookback_days + run.use_case.sources[outcomes].available_days)
 
 
 def _known_outcomes(run: StageRun) -> set[str]:
@@ -76,3 +76,13 @@ def _is_due(run: StageRun, table: str, partition: Partition) -> bool:
     source, zone = run.use_case.sources[table], run.use_case.timezone
     observed = table == run.use_case.label.source or source.available_after > timedelta(0)
     return not observed or partition.ends_at(zone) + source.available_after <= run.partition.starts_at(zone)
+
+
+def contents(run: StageRun, table: str, files: Files) -> dict[str, str]:
+    """By partition key, what tells one content from another: the digests of source and contract; without, its files."""
+    commits = run.lake.published_each(source_table(run.use_case, table), files)
+    known = {key: (c.record.source_digest, c.record.contract, c.record.replayed) for key, c in commits.items()}
+    return {
+        key: f"{known[key]}" if key in known and known[key][0] else ",".join(sorted(uri.rsplit("/", 2)[-2] for uri in uris))
+        for key, uris in files.items()
+    }

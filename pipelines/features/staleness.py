@@ -5,10 +5,11 @@ What was not served yet is built again; what was served stays, and the ledger sa
 
 from __future__ import annotations
 
+import hashlib
 import json
 
-from pipelines.features.inputs import Files, chosen_files
-from pipelines.use_case import SNAPSHOT, features_table, predictions_table
+from pipelines.features.inputs import chosen_files, contents
+from pipelines.use_case import features_table, predictions_table
 from pipelines.workspace import Commit, Decision, Kind, StageRun, read_bytes
 
 
@@ -18,7 +19,7 @@ def outdated(run: StageRun) -> list[str]:
     later = [key for key in run.lake.partitions(table) if key > run.key]
     found = []
     for key, commit in (run.lake.published_each(table, later) if later else {}).items():
-        changed = _changed_inputs(StageRun(run.workspace, run.use_case, run.use_case.partition(key)), commit)
+        changed = _changed_inputs(StageRun(run.workspace, run.use_case, run.use_case.partition(key)), commit, run.key)
         if changed and key in served:
             _tell(run, key, changed)
         elif changed:
@@ -26,31 +27,27 @@ def outdated(run: StageRun) -> list[str]:
     return sorted(found)
 
 
-def _changed_inputs(run: StageRun, commit: Commit) -> list[str]:
-    """The partitions of its inputs, as `table partition`, that are other files now than the plan had."""
+def _changed_inputs(run: StageRun, commit: Commit, corrected: str) -> dict[str, str]:
+    """By table, the content of the corrected partition, where the features stand on another one, or should and do not."""
     if commit.record.plan is None:
-        return []
-    planned = {name: _names(part["files"]) for name, part in json.loads(read_bytes(commit.record.plan))["inputs"].items()}
-    now = {name: _names(files) for name, files in chosen_files(run).items()}
-    return sorted(
-        f"{name} {key}"
-        for name in now
-        for key in {**now[name], **planned.get(name, {})}
-        if now[name].get(key) != planned.get(name, {}).get(key)
-    )
+        return {}
+    planned = json.loads(read_bytes(commit.record.plan))["inputs"]
+    found = {}
+    for name, files in chosen_files(run).items():
+        now = contents(run, name, {key: uris for key, uris in files.items() if key == corrected}).get(corrected)
+        then = planned.get(name, {}).get("contents")  # older plans do not say
+        if then is not None and now != then.get(corrected):
+            found[name] = str(now)
+    return found
 
 
-def _names(files: Files) -> dict[str, list[str]]:
-    """Without where the lake lies. Reference data is left out: what was known then was right then."""
-    return {key: sorted(uri.rsplit("/", 2)[-2] for uri in uris) for key, uris in files.items() if key != SNAPSHOT}
-
-
-def _tell(run: StageRun, key: str, changed: list[str]) -> None:
-    versions = ", ".join(changed)
-    why = f"{key} was served by features that stand on {versions} as it was before; what was served stays as it is."
+def _tell(run: StageRun, key: str, changed: dict[str, str]) -> None:
+    tables = ", ".join(changed)
+    why = f"{key} was served by features that stand on {tables} of {run.key} as it was before; what was served stays as it is."
+    content = hashlib.sha256(repr(changed).encode()).hexdigest()[:16]
     run.ledger.record(
         Decision(
-            id=f"{Kind.STALE}/{key}/{run.key}/{run.id}",
+            id=f"{Kind.STALE}/{key}/{run.key}/{content}",
             use_case=run.use_case.name,
             kind=Kind.STALE,
             partition=key,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, TransientError
 from pipelines.use_case import Partition, UseCase, labels_table, source_table
-from pipelines.workspace import CommitRecord, StageRun
+from pipelines.workspace import Commit, CommitRecord, StageRun
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -62,12 +62,20 @@ def publish_labels(run: StageRun, now: datetime | None = None) -> Labelled:
 def _stop_at_part(run: StageRun) -> None:
     """Labels of the ten parcels that had arrived when the file was read would stand for all."""
     table = source_table(run.use_case, run.use_case.label.source)
-    commit, ready = run.lake.published(table, run.key), complete_at(run.use_case, run.partition)
+    commit, ready = _ingested(run, table), complete_at(run.use_case, run.partition)
     if commit and (at := datetime.fromtimestamp(commit.timestamp / 1000, UTC)) < ready:
         raise PermanentError(
             f"{run}: {table} was ingested at {at:%Y-%m-%dT%H:%MZ}, before its outcomes were complete ({ready.isoformat()}): "
             "some may be missing; run ingestion for it again with the complete file"
         )
+
+
+def _ingested(run: StageRun, table: str) -> Commit | None:
+    """The commit that brought the rows: what a replay added to them says nothing of how many there were."""
+    commit = run.lake.published(table, run.key)
+    while commit and commit.record.replayed is not None and commit.version:
+        commit = run.lake.published(table, run.key, commit.version - 1)
+    return commit
 
 
 def complete_at(use_case: UseCase, partition: Partition) -> datetime:

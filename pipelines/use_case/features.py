@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import timedelta
 from typing import Annotated
@@ -12,7 +13,12 @@ from pipelines.use_case.section import ColumnName, Name, Section
 
 _ROWS = re.compile(r"\brows\s+(between|unbounded|\d|current)|\b(lag|lead)\s*\(", re.I)
 _OVER = re.compile(r"\bover\s*\(", re.I)
-_AHEAD = re.compile(r"\bfollowing\b", re.I)
+_AHEAD = re.compile(r"\bfollowing\b|\bdesc\b", re.I)
+_PRECEDING = re.compile(r"\bpreceding\b", re.I)
+_BOUNDED = (
+    r"\bover\s*\(\s*(?:partition\s+by\s+[\w`,\s]+?\s+)?order\s+by\s+`?{time}`?\s+range\s+between\s+"
+    r"interval\s+'?\d+'?\s+\w+\s+preceding\s+and\s+(?:current\s+row|interval\s+'?\d+'?\s+\w+\s+preceding)\s*\)"
+)
 _REACH = re.compile(r"\binterval\s+'?(\d+)'?\s+(minute|hour|day|week)s?\s+preceding", re.I)
 
 
@@ -25,9 +31,15 @@ class Join(Section):
     lookback: timedelta = Field(timedelta(0), ge=timedelta(0), description="how far its windows reach before the partition")
     max_unmatched_share: float | None = Field(None, ge=0, le=1, description="of rows without a partner: more are refused")
 
-    def unbounded_windows(self) -> list[str]:
-        """Columns with a window that does not end at, or before, the row's own time."""
-        return [name for name, text in self.columns.items() if len(_OVER.findall(text)) > len(_REACH.findall(text))]
+    @property
+    def lookback_days(self) -> int:
+        """Whole days: partitions are read whole."""
+        return math.ceil(self.lookback / timedelta(days=1))
+
+    def unbounded_windows(self, time: str) -> list[str]:
+        """Columns with a window that is not one of time, along this column, up to the row's own time."""
+        bounded = re.compile(_BOUNDED.format(time=re.escape(time)), re.I)
+        return [name for name, text in self.columns.items() if len(_OVER.findall(text)) > len(bounded.findall(text))]
 
     @model_validator(mode="after")
     def _windows_are_of_time(self) -> Join:
@@ -36,6 +48,10 @@ class Join(Section):
                 raise ValueError(
                     f"columns.{name} counts rows, which are no hours where some are missing: write a window of time, such as "
                     "'range between interval 5 hours preceding and current row'"
+                )
+            if len(_PRECEDING.findall(text)) > len(_REACH.findall(text)):
+                raise ValueError(
+                    f"columns.{name}: say how far a window reaches, 'interval <n> hours preceding' (or minutes, days, weeks)"
                 )
             if _AHEAD.search(text):
                 raise ValueError(f"columns.{name} looks ahead: a window ends at the current row")

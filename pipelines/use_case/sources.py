@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 from datetime import timedelta
 from typing import Annotated, Self
@@ -34,6 +35,11 @@ class Source(Section):
     time_column: str | None = Field(None, description="timestamp or date that must fall into the partition")
     forecast: bool = Field(False, description="known before what it is about: a plan or a forecast; else rows join once known")
     available_after: timedelta = Field(timedelta(0), description="how long after the partition's end rows are complete")
+
+    @property
+    def available_days(self) -> int:
+        """`available_after` in whole days."""
+        return math.ceil(self.available_after / timedelta(days=1))
 
     @model_validator(mode="after")
     def _signs_differ(self) -> Self:

@@ -104,6 +104,9 @@ class UseCase(Section):
             kind = self.contract[name].columns[source.time_column].type if source.time_column else None
             if kind not in (None, ColumnType.DATE, ColumnType.TIMESTAMP):
                 raise ValueError(f"sources.{name}.time_column: '{source.time_column}' is a {kind}, must be a date or timestamp")
+        known = self.contract[self.label.source].columns[self.label.known_at].type
+        if known is not ColumnType.TIMESTAMP:
+            raise ValueError(f"label.known_at: '{self.label.known_at}' is a {known}, which does not say at what time of a day")
         return self
 
     @model_validator(mode="after")
@@ -124,10 +127,10 @@ class UseCase(Section):
                 raise ValueError(f"features.joins.{number}.table: '{join.table}' holds the label itself; use features.history")
             if not (source.snapshot or source.forecast or source.time_column):
                 raise ValueError(f"sources.{join.table}: nobody knows when its rows were known; add time_column, or forecast")
-            if not (source.snapshot or source.forecast) and (wide := join.unbounded_windows()):
+            if not (source.snapshot or source.forecast) and (wide := join.unbounded_windows(str(source.time_column))):
                 raise ValueError(
                     f"features.joins.{number}.columns.{wide[0]}: its window holds rows of later days, which were not known: "
-                    "let it end at the current row, 'range between interval ... preceding and current row'"
+                    f"'order by {source.time_column} range between interval ... preceding and current row'"
                 )
             for column, expression in join.match.items():
                 if column not in theirs.columns:

@@ -16,7 +16,7 @@ def dependents(run: StageRun, source: str) -> tuple[str, ...]:
     """
     use_case, spec, label = run.use_case, run.use_case.features, run.use_case.label
     has_history = source in (spec.entity, label.source)
-    reach = max([join.lookback.days for join in spec.joins if join.table == source] + [spec.lookback_days * has_history])
+    reach = max([join.lookback_days for join in spec.joins if join.table == source] + [spec.lookback_days * has_history])
     known = run.lake.latest(source_table(use_case, label.source), label.known_at).get(run.key) if has_history else None
     later = [use_case.partition(key) for key in run.lake.partitions(features_table(use_case)) if key > run.key]
     return (

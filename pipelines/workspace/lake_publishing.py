@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, TransientError
@@ -22,7 +21,7 @@ from pipelines.use_case import PARTITION, fold
 from pipelines.workspace import files
 from pipelines.workspace.commits import CommitRecord
 from pipelines.workspace.lake_log import classified, storage_errors
-from pipelines.workspace.lake_reading import LakeReading
+from pipelines.workspace.lake_reading import LakeReading, latest_moments
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,6 +37,8 @@ _TRIES = 20
 _CONFIGURATION: dict[str, str | None] = {
     "delta.logRetentionDuration": "interval 3650 days",
     "delta.deletedFileRetentionDuration": "interval 3650 days",
+    # Delta reads the statistics of 32 columns only.
+    "delta.dataSkippingNumIndexedCols": "10000",
 }
 
 
@@ -160,7 +161,7 @@ class LakePublishing(LakeReading):
             data = files.read_bytes(f"{self.uri(table)}/{path}")
             info = pq.read_metadata(io.BytesIO(data))
             schema = info.schema.to_arrow_schema().remove_metadata()
-            stats = json.dumps({"numRecords": info.num_rows, "maxValues": _latest(info)})
+            stats = json.dumps({"numRecords": info.num_rows, "maxValues": latest_moments(info)})
             actions.append(AddAction(path, len(data), {PARTITION: partition}, int(time.time() * 1000), True, stats))
             rows += info.num_rows
         assert schema is not None
@@ -223,18 +224,6 @@ class LakePublishing(LakeReading):
         delta = self.delta(table)
         _add_columns(table, delta, schema)
         return delta
-
-
-def _latest(info: pq.FileMetaData) -> dict[str, str]:
-    """By column of moments, the latest one in a file, as Delta writes it; columns without any value are left out."""
-    found: dict[str, datetime] = {}
-    for number in range(info.num_columns):
-        parts = [info.row_group(group).column(number).statistics for group in range(info.num_row_groups)]
-        values = [part.max for part in parts if part is not None and part.has_min_max]
-        if values and isinstance(values[0], datetime):
-            found[info.schema.column(number).name] = max(values)
-    # Delta keeps milliseconds: rounded up, so that nothing in the file is later.
-    return {name: (at + timedelta(microseconds=999)).isoformat(timespec="milliseconds") for name, at in found.items()}
 
 
 def _add_columns(table: str, delta: DeltaTable, schema: pa.Schema) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
@@ -19,6 +19,9 @@ from pipelines.workspace.lake_log import LakeLog, classified
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
+
+_NEVER = 9999  # the year of what never ends
 
 
 @dataclass(frozen=True, order=True)
@@ -110,6 +113,18 @@ class LakeReading(LakeLog):
         if missing:
             raise PermanentError(f"{table}: no column {', '.join(missing)}; it has {', '.join(known.names)}")
         return pa.schema([known.field(name) for name in names])
+
+
+def latest_moments(info: pq.FileMetaData) -> dict[str, str]:
+    """By column of moments, the latest one in a file, as Delta writes it; columns without any value are left out."""
+    found: dict[str, datetime] = {}
+    for number in range(info.num_columns):
+        parts = [info.row_group(group).column(number).statistics for group in range(info.num_row_groups)]
+        values = [part.max for part in parts if part is not None and part.has_min_max]
+        if values and all(part is not None for part in parts) and isinstance(values[0], datetime) and max(values).year < _NEVER:
+            found[info.schema.column(number).name] = max(values)
+    # Delta keeps milliseconds: rounded up, so that nothing in the file is later.
+    return {name: (at + timedelta(microseconds=999)).isoformat(timespec="milliseconds") for name, at in found.items()}
 
 
 def _parquet(uri: str, columns: list[str] | None = None) -> pa.Table:

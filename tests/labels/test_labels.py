@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -71,6 +72,21 @@ def test_outcomes_that_were_read_before_they_were_complete_are_no_labels(workspa
     with pytest.raises(PermanentError, match="some may be missing; run ingestion for it again with the complete file"):
         publish_labels(StageRun(workspace, use_case, today), now=later)
     assert not workspace.lake.exists(labels_table(use_case))
+
+
+def test_a_replay_since_then_does_not_make_them_complete(workspace: Workspace, use_case: UseCase) -> None:
+    today = Partition.of(datetime.now(UTC).date(), use_case.grain)
+    until = datetime.now(UTC) + timedelta(seconds=1) - today.ends_at("UTC")
+    source = use_case.sources["deliveries"].model_copy(update={"available_after": until})
+    soon = use_case.model_copy(update={"sources": {**use_case.sources, "deliveries": source}})
+    deliver(workspace, soon, today, outcomes(20.0))
+    time.sleep(1.1)
+    table = source_table(soon, "deliveries")
+    workspace.lake.publish(table, today.key, workspace.lake.published_files(table, today.key), CommitRecord(replayed=1))
+    with pytest.raises(PermanentError, match="some may be missing"):
+        publish_labels(StageRun(workspace, soon, today))
+    deliver(workspace, soon, today, outcomes(20.0, 1.0))
+    assert publish_labels(StageRun(workspace, soon, today)).labels == 2
 
 
 def test_labels_are_counted_and_a_rerun_replaces_them(workspace: Workspace, use_case: UseCase, day: Partition) -> None:

@@ -137,7 +137,8 @@ def test_a_feature_may_come_after_the_champion(one_champion: World, simple_only:
     assert found == drift
     newest = with_more(changed(simple_only, "training", max_partitions=6))
     assert stages.run_training(StageRun(world.at("next"), newest, world.days[13])).decision == Kind.PROMOTED  # type: ignore[attr-defined]
-    again = StageRun(world.at("later"), newest, day)
+    publish(world, more, day.next, flip=True)
+    again = StageRun(world.at("later"), newest, day.next)
     assert score(again).model_version == 2
     drift = measure_drift(again)
     assert drift

@@ -73,15 +73,19 @@ def parcels(tmp_path: Path) -> UseCase:
 
 @pytest.fixture
 def rainy(tmp_path: Path) -> UseCase:
+    return read(rainy_document(), tmp_path)
+
+
+def rainy_document(lookback: str = "P1D") -> dict[str, Any]:
     """With the weather of each hour at the depot, and windows over six hours of it."""
     found = document()
     for section in ("sources", "contract"):
         found[section]["weather"] = WEATHER[section]
     found["features"] |= {
-        "joins": [WEATHER["join"]],
+        "joins": [WEATHER["join"] | {"lookback": lookback}],
         "expressions": {"depot": "depot", **{c: c for c in WEATHER["join"]["columns"]}},
     }
-    return read(found, tmp_path)
+    return found
 
 
 def day(use_case: UseCase, number: int) -> Partition:
@@ -187,7 +191,9 @@ def rain(workspace: Workspace, use_case: UseCase, number: int, hours: range, amo
     put(workspace, use_case, "weather", partition, rows)
 
 
-def test_windows_reach_over_midnight(workspace: Workspace, rainy: UseCase, spark: SparkSession) -> None:
+@pytest.mark.parametrize("lookback", ["P1D", "PT6H"])
+def test_windows_reach_over_midnight(lookback: str, workspace: Workspace, tmp_path: Path, spark: SparkSession) -> None:
+    rainy = read(rainy_document(lookback), tmp_path)
     for number in (1, 2):
         sent(workspace, rainy, number, (f"parcel {number}", 0.0, at(number)))
         rain(workspace, rainy, number, range(24), lambda hour: 1.0)
@@ -210,6 +216,7 @@ def test_six_hours_are_not_six_rows(workspace: Workspace, rainy: UseCase, spark:
     [
         ("sum(rain) over (order by hour rows between 5 preceding and current row)", "P1D", "counts rows, which are no hours"),
         ("rain - LAG(rain, 6) over (order by hour)", "P1D", "counts rows, which are no hours"),
+        (f"sum(rain) {SIX_HOURS.format(5, 'current row').replace('hours', 'month')}", "P1D", "say how far a window reaches"),
         (f"sum(rain) {SIX_HOURS.format(5, 'current row')}", "PT0S", "reaches 5:00:00 back, but lookback is 0:00:00"),
     ],
 )
@@ -293,6 +300,7 @@ def build_differs(before: pd.DataFrame, after: pd.DataFrame, name: str) -> bool:
     return not before[name].equals(after[name])
 
 
+AHEAD = "sum(rain) over (order by hour range between interval 1 hour preceding and interval 1 hour following)"
 LABEL_JOIN = {"table": "deliveries", "match": {"shipment_id": "shipment_id"}, "columns": {"late": "delay"}}
 
 
@@ -301,7 +309,12 @@ LABEL_JOIN = {"table": "deliveries", "match": {"shipment_id": "shipment_id"}, "c
     [
         (LABEL_JOIN, "holds the label itself"),
         ({"columns": {"most": "max(rain) over (partition by depot)"}}, "most: its window holds rows of later days"),
-        ({"columns": {"next": "sum(rain) over (order by hour range between 1 preceding and 1 following)"}}, "next looks ahead"),
+        ({"columns": {"most": f"sum(rain) {SIX_HOURS.format(5, 'current row')}"}}, "most: its window holds rows of later days"),
+        (
+            {"columns": {"back": f"sum(rain) {SIX_HOURS.format(5, 'current row').replace('hour ', 'day desc ')}"}},
+            "back looks ahead",
+        ),
+        ({"columns": {"next": AHEAD}}, "next looks ahead"),
     ],
 )
 def test_a_join_that_would_see_the_future_is_refused(change: dict[str, Any], says: str, tmp_path: Path) -> None:
@@ -342,6 +355,7 @@ def test_nothing_is_missing_before_the_first_partition_nor_of_outcomes_that_are_
     workspace.lake.delta("parcels/deliveries").delete(f"partition >= '{day(parcels, 2).key}'")
     chosen = chosen_files(StageRun(workspace, parcels, day(parcels, 3)))
     assert list(chosen["deliveries"]) == [day(parcels, 1).key]
+    assert features.plan(StageRun(workspace, parcels, day(parcels, 3)))
     assert features.plan(StageRun(workspace, parcels, day(parcels, 1)))
 
 
@@ -380,6 +394,47 @@ def test_what_stands_on_a_corrected_day_is_built_again(three_days: list[StageRun
     assert first.ledger.decisions("parcels") == []
 
 
+def test_the_same_content_once_more_is_no_correction(workspace: Workspace, parcels: UseCase, spark: SparkSession) -> None:
+    first, second = (StageRun(workspace, parcels, day(parcels, number)) for number in (1, 2))
+    for number in (1, 2):
+        sent(workspace, parcels, number, (f"parcel {number}", 0.0, at(number)))
+    table, key = "parcels/deliveries", first.key
+    again = CommitRecord(run="test", source_digest="abc", contract="def")
+    for _ in range(2):
+        rows = workspace.lake.read(table, [key]).drop_columns(["partition"])
+        workspace.lake.publish(table, key, [workspace.lake.stage(table, key, rows)], again)
+        if second.key not in workspace.lake.partitions("parcels/features"):
+            build(spark, second)
+    assert features.outdated(first) == []
+
+
+def test_a_day_on_which_nothing_became_known_stops_nothing(workspace: Workspace, parcels: UseCase, spark: SparkSession) -> None:
+    for number, known in ((1, 1), (2, 3), (3, 3)):
+        sent(workspace, parcels, number, (f"parcel {number}", 0.0, at(known)))
+    one, three = shares(workspace, parcels, spark, 3)
+    assert pd.isna(one)
+    assert three == 0.0
+
+
+def test_one_table_may_be_both_entity_and_outcomes(workspace: Workspace, tmp_path: Path) -> None:
+    found = document()
+    found["label"]["source"] = "shipments"
+    found["contract"]["shipments"]["columns"] |= found["contract"]["deliveries"]["columns"]
+    use_case = read(found, tmp_path)
+    sent(workspace, use_case, 1, ("a", 0.0, at(1)))
+    rows = [{"shipment_id": "a", "ship_date": FIRST, "delivered_at": at(1), "delay": 0.0}]
+    put(workspace, use_case, "shipments", day(use_case, 1), rows)
+    chosen = chosen_files(StageRun(workspace, use_case, day(use_case, 1)))
+    assert list(chosen["shipments"]) == [day(use_case, 1).key]
+
+
+def test_a_day_is_no_moment_at_which_an_outcome_became_known(tmp_path: Path) -> None:
+    found = document()
+    found["label"]["known_at"] = "ship_date"
+    with pytest.raises(PermanentError, match=r"label\.known_at: 'ship_date' is a date, which does not say at what time"):
+        read(found, tmp_path)
+
+
 def test_what_was_served_stays_and_is_told(three_days: list[StageRun]) -> None:
     first, second, third = three_days
     table, rows = "parcels/predictions", pa.table({"shipment_id": ["parcel 2"], "model_version": [1]})
@@ -388,7 +443,7 @@ def test_what_was_served_stays_and_is_told(three_days: list[StageRun]) -> None:
     assert features.outdated(first) == [third.key]
     (told,) = first.ledger.decisions("parcels")
     assert (told.kind, told.partition) == ("stale", second.key)
-    assert "deliveries 2024-03-01, shipments 2024-03-01 as it was before" in told.why
+    assert "deliveries, shipments of 2024-03-01 as it was before" in told.why
     assert features.outdated(first) == [third.key]
     assert len(first.ledger.decisions("parcels")) == 1
 

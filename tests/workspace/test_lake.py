@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Barrier
@@ -310,3 +311,17 @@ def test_a_process_that_reads_a_table_ends_well(lake: Lake) -> None:
     commands = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(5)]
     ends = [(c.communicate(timeout=60)[0].strip(), c.returncode) for c in commands]
     assert ends == [("1000", 0)] * 5
+
+
+def test_the_latest_moment_of_a_column_is_in_the_log(lake: Lake) -> None:
+    """Rounded up to what Delta keeps; what never ends, and what is not there, is unknown; also beyond the 32nd column."""
+    moment = pa.timestamp("us", "UTC")
+    late, never = datetime(2024, 3, 1, 12, 0, 0, 123456, UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, UTC)
+    wide = {f"c{n}": pa.array([1, 2]) for n in range(40)}
+    many = {"at": [late, None], "ends": [late, never], "none": [None, None]}
+    rows = pa.table({**wide, **{name: pa.array(values, moment) for name, values in many.items()}})
+    lake.publish(TABLE, "2024-03-01", [lake.stage(TABLE, "2024-03-01", rows)], CommitRecord())
+    (found,) = lake.latest(TABLE, "at").values()
+    assert found == datetime(2024, 3, 1, 12, 0, 0, 124000, UTC)
+    assert lake.latest(TABLE, "ends") == lake.latest(TABLE, "none") == {"2024-03-01": None}
+    assert lake.latest("parcels/nothing", "at") == {}
