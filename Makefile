@@ -39,8 +39,9 @@ test: setup lint schema-is-fresh ## lint, types, import contracts, unit tests, D
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not e2e and not long and not compose"
 	@$(PY) -m pytest -q -m e2e
 
-test-long: setup ## what takes longer than a change should wait for: ten thousand files, kills at every point, the guides
-	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m long
+test-long: setup ## what takes longer than a change should wait for: ten thousand files, kills at every point, the guides, each key ignored
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m long --ignore tests/use_case
+	@$(PY) -m pytest -q -n $(WORKERS) -m long tests/use_case
 
 image: ## build the image of docker-compose.yaml, which then knows its commit
 	@TRAINYARD_COMMIT=$$(git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null) docker compose build
