@@ -13,7 +13,7 @@ from pipelines.gates.evidence import Evidence
 from pipelines.gates.judgement import GATES, judge
 from pipelines.gates.statistics import day_bootstrap
 from pipelines.results import Verdict, to_json
-from pipelines.use_case import Gates, money
+from pipelines.use_case import Gates, Value, money
 from tests.gates.planted import ROWS, SETTINGS, VALUE, defect, empty_set, failed, good, weak, with_nan
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # means of nothing, in the planted defects
@@ -145,10 +145,16 @@ def test_who_asks_for_more_confidence_gets_a_wider_interval() -> None:
     assert all(more > less for less, more in zip(highest(0.8), highest(0.999), strict=True))
 
 
-@pytest.mark.parametrize("key", ["true_positive", "false_positive", "false_negative", "true_negative"])
-def test_every_price_counts(key: str) -> None:
-    dearer = VALUE.model_copy(update={key: getattr(VALUE, key) + 10})
-    assert money(good().label, good().challenger, dearer, 0.5) != money(good().label, good().challenger, VALUE, 0.5)
+@pytest.mark.parametrize(
+    ("key", "of_positive", "sign"),
+    [("true_positive", 1, 7), ("false_positive", 0, 7), ("false_negative", 1, -7), ("true_negative", 0, -7)],
+)
+def test_every_price_counts(key: str, of_positive: int, sign: int) -> None:
+    """Against doing nothing, only rows that are acted on are worth anything: what is saved is the price of leaving them."""
+    prices = dict.fromkeys(("true_positive", "false_positive", "false_negative", "true_negative"), 0.0)
+    rows = int(((good().challenger >= 0.5) & (good().label == of_positive)).sum())
+    assert rows
+    assert money(good().label, good().challenger, Value(**{**prices, key: 7.0}), 0.5) == sign * rows
 
 
 def test_without_a_champion_the_first_model_needs_the_other_gates_only() -> None:

@@ -181,7 +181,7 @@ def test_the_card_says_what_the_model_is_not_for(published: World) -> None:
     limited = published.use_case.model_copy(update={"limits": ("not for parcels by ship",)})
     proposal = Proposal(published.training(7, limited), None, Registered(1, "uri", False))  # type: ignore[arg-type]
     assert about(proposal)["limits"] == ["not for parcels by ship"]
-    assert about(proposal)["label"].startswith("arrives 15 or more minutes late")
+    assert about(proposal)["label"] == "arrives 15 or more minutes late; a lost parcel has no label"
 
 
 def test_a_page_fetches_nothing_and_can_be_printed(one_champion: World) -> None:
