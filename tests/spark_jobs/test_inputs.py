@@ -420,6 +420,7 @@ def test_one_table_may_be_both_entity_and_outcomes(workspace: Workspace, tmp_pat
     found = document()
     found["label"]["source"] = "shipments"
     found["contract"]["shipments"]["columns"] |= found["contract"]["deliveries"]["columns"]
+    found["features"]["history"] = []
     use_case = read(found, tmp_path)
     sent(workspace, use_case, 1, ("a", 0.0, at(1)))
     rows = [{"shipment_id": "a", "ship_date": FIRST, "delivered_at": at(1), "delay": 0.0}]
