@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from pipelines import gates, monitoring, promotion, scoring, training  # noqa: E402
 from pipelines.commands import stages  # noqa: E402
-from pipelines.use_case import UseCase, features_table, labels_table  # noqa: E402
+from pipelines.use_case import UseCase, feature_definitions, features_table, labels_table  # noqa: E402
 from pipelines.workspace import CommitRecord, StageRun, Workspace, open_workspace  # noqa: E402
 
 MONTHS = ("2013-01", "2013-02", "2013-03")
@@ -91,7 +91,7 @@ def publish(workspace: Workspace, case: UseCase, rows: int) -> None:
             staged = workspace.lake.stage(
                 table, month, pa.Table.from_pandas(part, preserve_index=False).replace_schema_metadata(None)
             )
-            workspace.lake.publish(table, month, [staged], CommitRecord())
+            workspace.lake.publish(table, month, [staged], CommitRecord(definitions=feature_definitions(case)))
 
 
 def run(workspace: Workspace, case: UseCase, clock: Clock) -> Any:
