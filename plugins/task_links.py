@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from airflow.plugins_manager import AirflowPlugin
@@ -20,7 +21,7 @@ _DECIDING = {"training": ("gates", "keep", "approve", "promote", "decline"), "re
 _log = logging.getLogger(__name__)
 
 
-class Link:
+class Link(ABC):
     """What Airflow asks of an extra link. One that cannot be found leaves the task's page as it is."""
 
     name: str
@@ -32,8 +33,9 @@ class Link:
             _log.exception("no link '%s' for %s", self.name, ti_key)
             return ""
 
+    @abstractmethod
     def address(self, ti_key: TaskInstanceKey, use_case: str, stage: str) -> str | None:
-        raise NotImplementedError
+        """Where it leads; None for a task that has none."""
 
 
 class MlflowRun(Link):

@@ -20,6 +20,11 @@ Files = dict[str, list[str]]
 
 def chosen_files(run: StageRun) -> dict[str, Files]:
     """By table of the use case and partition key, the published files that the features of a partition stand on."""
+    return {table: files_of(run, table, keys) for table, keys in chosen_keys(run).items()}
+
+
+def chosen_keys(run: StageRun) -> dict[str, set[str]]:
+    """By table of the use case, the partitions that the features of a partition stand on, published or not."""
     spec = run.use_case.features
     known = _known_outcomes(run)
     keys = {run.use_case.label.source: known} | {spec.entity: {run.key, *known}}
@@ -27,7 +32,7 @@ def chosen_files(run: StageRun) -> dict[str, Files]:
         snapshot = run.use_case.sources[join.table].snapshot
         reach = {SNAPSHOT} if snapshot else {p.key for p in run.partition.back_to(join.lookback_days)}
         keys[join.table] = keys.get(join.table, set()) | reach
-    return {table: _files(run, table, wanted) for table, wanted in keys.items()}
+    return keys
 
 
 def stop_at_gaps(run: StageRun) -> None:
@@ -51,7 +56,8 @@ def _known_outcomes(run: StageRun) -> set[str]:
     return {key for key, at in latest.items() if key <= run.key and (at is None or at > since)}
 
 
-def _files(run: StageRun, table: str, keys: set[str]) -> Files:
+def files_of(run: StageRun, table: str, keys: set[str]) -> Files:
+    """The published files of these partitions, by key; without those that are not published."""
     found: Files = {}
     name = source_table(run.use_case, table)
     for file in run.lake.files(name, keys) if run.lake.exists(name) else ():

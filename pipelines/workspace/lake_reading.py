@@ -124,7 +124,8 @@ def latest_moments(info: pq.FileMetaData) -> dict[str, str]:
         if values and all(part is not None for part in parts) and isinstance(values[0], datetime) and max(values).year < _NEVER:
             found[info.schema.column(number).name] = max(values)
     # Delta keeps milliseconds: rounded up, so that nothing in the file is later.
-    return {name: (at + timedelta(microseconds=999)).isoformat(timespec="milliseconds") for name, at in found.items()}
+    up = {name: (at + timedelta(microseconds=999)).isoformat(timespec="milliseconds") for name, at in found.items()}
+    return {name: text.replace("+00:00", "Z") for name, text in up.items()}
 
 
 def _parquet(uri: str, columns: list[str] | None = None) -> pa.Table:

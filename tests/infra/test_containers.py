@@ -237,6 +237,7 @@ def decisions(up: Stack) -> list[dict[str, Any]]:
 def test_a_month_runs_through(up: Stack) -> None:
     start(up, "ingestion", "2013-01")
     wait_for(month_is_done(up, "2013-01"), 300)
+    assert [d["partition"] for d in decisions(up) if d["kind"] == "not scored"] == ["2013-01"]
 
 
 def test_a_dead_schedulers_tasks_are_run_again_within_a_minute(up: Stack) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipelines import ingestion
@@ -128,8 +128,7 @@ def file_of(rows: list[dict[str, Any]], dialect: Dialect) -> tuple[str, list[int
 
 def check(rows: list[dict[str, Any]], dialect: Dialect, folder: Path, use_case: UseCase, whole_pipeline: bool) -> None:
     rows = [row for row in rows if all(dialect.holds(written(value)) for value in row.values())]
-    if not rows:
-        return
+    assume(rows)  # a file without a row is no case
     declared = Source.model_validate(
         {
             "uri": "{landing}/parcels/carriers.csv",

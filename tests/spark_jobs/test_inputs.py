@@ -18,6 +18,7 @@ import yaml
 from pyspark.sql import SparkSession
 
 from pipelines import features
+from pipelines.commands import stages
 from pipelines.errors import PermanentError
 from pipelines.features.inputs import chosen_files
 from pipelines.training import TrainingRun, plan_training
@@ -97,7 +98,7 @@ def put(workspace: Workspace, use_case: UseCase, source: str, partition: Partiti
     """Publish the rows of a source as ingestion would."""
     table = source_table(use_case, source)
     moment = pa.timestamp("us", "UTC")
-    kinds = {"sent_at": moment, "left_at": moment, "delivered_at": moment, "hour": moment}
+    kinds = {"sent_at": moment, "left_at": moment, "delivered_at": moment, "hour": moment, "day": pa.date32()}
     arrow = pa.Table.from_pylist(rows)
     for number, name in enumerate(arrow.column_names):
         if name in kinds:
@@ -274,6 +275,24 @@ def test_what_is_observed_is_joined_once_it_was_known(workspace: Workspace, tmp_
     assert rows["load_2"] == 2.0
 
 
+def test_what_has_no_day_is_never_known(workspace: Workspace, tmp_path: Path, spark: SparkSession) -> None:
+    found = document()
+    contract = WEATHER["contract"] | {"key": ["depot"]}
+    contract["columns"] = contract["columns"] | {"day": {"type": "date", "nullable": True}}
+    found["sources"]["load"], found["contract"]["load"] = {"uri": "{landing}/{partition}.csv", "time_column": "day"}, contract
+    found["features"] |= {
+        "joins": [{"table": "load", "match": {"depot": "depot"}, "columns": {"load": "rain"}}],
+        "expressions": {"depot": "depot", "load": "load"},
+    }
+    use_case = read(found, tmp_path)
+    sent(workspace, use_case, 1, ("parcel", 0.0, at(1)))
+    put(workspace, use_case, "load", day(use_case, 1), [{"depot": "north", "day": None, "hour": at(1), "rain": 5.0}])
+    run = StageRun(workspace, use_case, day(use_case, 1))
+    plan = json.loads(Path(features.plan(run).uri).read_text())
+    entities = job.read(spark, plan["inputs"]["shipments"])
+    assert job.build(job.tables_of(spark, plan), entities, entities, plan).first()["load"] is None
+
+
 def test_altering_any_source_after_the_cut_off_changes_no_earlier_feature(
     workspace: Workspace, rainy: UseCase, spark: SparkSession
 ) -> None:
@@ -434,6 +453,40 @@ def test_a_day_is_no_moment_at_which_an_outcome_became_known(tmp_path: Path) -> 
     found["label"]["known_at"] = "ship_date"
     with pytest.raises(PermanentError, match=r"label\.known_at: 'ship_date' is a date, which does not say at what time"):
         read(found, tmp_path)
+
+
+def test_a_corrected_file_is_found_by_ingestion_and_the_same_file_is_none(
+    workspace: Workspace, use_case: UseCase, spark: SparkSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Landed, audited and published as ever; what the DAG announces is what the command line says."""
+    first, second = (StageRun(workspace, use_case, one) for one in synthetic.days(use_case, 2))
+    for run in (first, second):
+        synthetic.arrive(workspace, run.partition, rows=40)
+        stages.run_ingestion(run)
+    build(spark, second)
+    stages.run_ingestion(first)
+    assert (features.outdated(first), caplog.text.count("run features for it again")) == ([], 0)
+    _, deliveries = synthetic.parcels(first.partition, rows=40)
+    synthetic.put(workspace, "deliveries", first.partition, deliveries.assign(delay=deliveries.delay + 90))
+    stages.run_ingestion(first)
+    assert f"features of {second.key} stand on what parcels {first.key} was before" in caplog.text
+    build(spark, second)
+    assert features.outdated(first) == []
+
+
+def test_features_whose_plan_is_gone_are_built_again_and_stop_nothing(three_days: list[StageRun]) -> None:
+    """The lake was copied, say: what they stood on is not known any more; of what was served nothing is said then."""
+    first, second, third = three_days
+    for run in (second, third):
+        commit = first.lake.published("parcels/features", run.key)
+        assert commit
+        Path(str(commit.record.plan)).unlink()
+    rows = pa.table({"shipment_id": ["parcel 2"], "model_version": [1]})
+    first.lake.publish(
+        "parcels/predictions", second.key, [first.lake.stage("parcels/predictions", second.key, rows)], CommitRecord()
+    )
+    assert features.outdated(first) == [third.key]
+    assert first.ledger.decisions("parcels") == []
 
 
 def test_what_was_served_stays_and_is_told(three_days: list[StageRun]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.errors import PermanentError
 from pipelines.training import train_candidate
-from pipelines.training.candidates import try_out
+from pipelines.training.candidates import fit, try_out
 from pipelines.training.search import newest_rows, search, time_folds
 from pipelines.use_case import Candidate, UseCase
 from tests.conftest import World, changed
@@ -53,8 +53,20 @@ def test_an_estimator_that_cannot_serve_is_refused_before_the_search(
     ],
     ids=lambda c: c.estimator.rpartition(".")[2],
 )
-def test_what_can_serve_is_tried_and_let_through(declared: Candidate, published: World, use_case: UseCase) -> None:
-    try_out(use_case, "good", declared, published.training(7).rows.fit)
+def test_what_can_serve_is_tried_and_let_through(
+    declared: Candidate, published: World, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def watched(*arguments: Any) -> Any:
+        tried.append(fit(*arguments))
+        return tried[-1]
+
+    monkeypatch.setattr("pipelines.training.candidates.fit", watched)
+    rows = published.training(7).rows.fit
+    try_out(use_case, "good", declared, rows)
+    (pipeline,) = tried
+    assert pipeline.predict_proba(rows[list(use_case.features.names)]).shape == (len(rows), 2)
 
 
 def test_few_rows_of_many_a_day_are_a_sample_within_the_days(published: World, use_case: UseCase) -> None:
