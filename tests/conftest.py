@@ -19,6 +19,7 @@ from pipelines.commands import stages
 from pipelines.training import TrainingRun, plan_training
 from pipelines.use_case import Partition, UseCase, read_use_case
 from pipelines.workspace import (
+    Clock,
     Environment,
     Lake,
     LakeSettings,
@@ -59,7 +60,8 @@ def make_workspace(folder: Path, run: str = "test") -> Workspace:
     )
     lake = Lake(environment.lake.root, environment.lake.options)
     registry = Registry(environment.registry.tracking_uri, environment.registry.artifacts)
-    return Workspace(environment, lake, registry, Ledger(lake), run)
+    clock = Clock(f"{folder}/clock")  # the machine's, until a test sets it
+    return Workspace(environment, lake, registry, Ledger(lake, clock), run, clock)
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import string
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from pipelines.use_case.partitions import Partition
 from pipelines.use_case.section import Section
 
 
@@ -35,11 +36,23 @@ class Source(Section):
     time_column: str | None = Field(None, description="timestamp or date that must fall into the partition")
     forecast: bool = Field(False, description="known before what it is about: a plan or a forecast; else rows join once known")
     available_after: timedelta = Field(timedelta(0), description="how long after the partition's end rows are complete")
+    in_parts: bool = Field(
+        False, description="sent again while rows become known, which then count at once; else they count when complete"
+    )
+    schedule: str | None = Field(None, description="cron: when its files are looked for; null: as schedules.ingestion says")
+    deadline: timedelta = Field(timedelta(days=1), ge=timedelta(0), description="so long after it was due a file may be late")
+    marker: str | None = Field(None, description="a file that says that the other one is whole; {landing}, {partition}")
 
     @property
     def available_days(self) -> int:
         """`available_after` in whole days."""
         return math.ceil(self.available_after / timedelta(days=1))
+
+    def complete_at(self, partition: Partition, timezone: str) -> datetime:
+        """When all its rows of a partition should have come in: a plan or forecast before, an observation after."""
+        if self.forecast:
+            return partition.starts_at(timezone)
+        return partition.ends_at(timezone) + self.available_after
 
     @model_validator(mode="after")
     def _signs_differ(self) -> Self:
@@ -48,10 +61,10 @@ class Source(Section):
             raise ValueError("delimiter, quote and escape must differ")
         return self
 
-    @field_validator("uri")
+    @field_validator("uri", "marker")
     @classmethod
-    def _known_placeholders(cls, uri: str) -> str:
-        names = {name for _, name, _, _ in string.Formatter().parse(uri) if name is not None}
+    def _known_placeholders(cls, uri: str | None) -> str | None:
+        names = {name for _, name, _, _ in string.Formatter().parse(uri or "") if name is not None}
         if not names <= {"landing", "partition"}:
             raise ValueError("only {landing} and {partition} are filled in")
         return uri

@@ -4,6 +4,7 @@ In: the environment file. Out: a `Workspace`, which every step takes; who is cha
 """
 
 from pipelines.workspace.alias import check_alias, first_unscored
+from pipelines.workspace.clock import Clock
 from pipelines.workspace.commits import Commit, CommitRecord
 from pipelines.workspace.downstream import dependents, stages_to_recompute
 from pipelines.workspace.environment import (

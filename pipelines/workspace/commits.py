@@ -20,6 +20,7 @@ class CommitRecord:
 
     partition: str | None = None
     run: str | None = None
+    read_at: str | None = None  # when a source's file was read, by the workspace's clock
     source_digest: str | None = None  # SHA-256 of the source's file
     contract: str | None = None  # digest of the contract that the rows passed
     rows_in: int | None = None

@@ -57,6 +57,7 @@ class Environment(Place):
     registry: RegistrySettings
     spark: SparkSettings
     groups: dict[str, tuple[str, ...]] = {}
+    clock: str | None = None  # a file with the moment that counts as now, which a replay sets; the machine's without
 
 
 _VARIABLE = re.compile(r"\$\{([A-Z_]+)(:-([^}]*))?\}")

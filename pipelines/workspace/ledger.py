@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, redact
 from pipelines.results import to_json
 from pipelines.use_case import decisions_table
+from pipelines.workspace.clock import Clock
 from pipelines.workspace.commits import CommitRecord
 from pipelines.workspace.lake import Lake
 
@@ -61,7 +61,7 @@ class Decision:
     effective_from: str | None = None
     effect: float | None = None
     effect_unit: str | None = None
-    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="microseconds"))
+    at: str = ""  # by the workspace's clock, when it is appended
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class Champion:
 class Ledger:
     """All decisions of all use cases, in the lake's `<use case>/decisions`."""
 
-    def __init__(self, lake: Lake) -> None:
-        self.lake = lake
+    def __init__(self, lake: Lake, clock: Clock | None = None) -> None:
+        self.lake, self.clock = lake, clock or Clock()
 
     def record(self, decision: Decision) -> bool:
         """Append the decision; False when its id is there already."""
@@ -146,7 +146,8 @@ class Ledger:
         import pyarrow as pa
 
         evidence = to_json(json.loads(json.dumps(decision.evidence, allow_nan=False)))
-        row = {**asdict(decision), "why": redact(decision.why), "evidence": json.dumps(evidence, sort_keys=True)}
+        at = decision.at or self.clock.now().isoformat(timespec="microseconds")
+        row = {**asdict(decision), "at": at, "why": redact(decision.why), "evidence": json.dumps(evidence, sort_keys=True)}
         rows = pa.Table.from_pylist([{k: v for k, v in row.items() if k != "partition"}], schema=_schema())
 
         def check() -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from pipelines.workspace.clock import Clock
 from pipelines.workspace.environment import Environment, load_environment
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.ledger import Ledger
@@ -19,6 +20,7 @@ class Workspace:
     registry: Registry
     ledger: Ledger
     run: str
+    clock: Clock = field(default_factory=Clock)
 
     def fill(self, uri: str, **values: str) -> str:
         return uri.format(landing=self.environment.landing, **values)
@@ -29,4 +31,6 @@ def open_workspace(run: str = "cli") -> Workspace:
     environment = load_environment()
     lake = Lake(environment.lake.root, environment.lake.options)
     registry = Registry(environment.registry.tracking_uri, environment.registry.artifacts)
-    return Workspace(environment=environment, lake=lake, registry=registry, ledger=Ledger(lake), run=run)
+    clock = Clock(environment.clock)
+    ledger = Ledger(lake, clock)
+    return Workspace(environment=environment, lake=lake, registry=registry, ledger=ledger, run=run, clock=clock)
