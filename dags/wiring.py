@@ -85,7 +85,7 @@ def step(function: Callable[..., Any], use_case: str, *arguments: Any, partition
     try:
         workspace, loaded = open_workspace(str(get_current_context()["run_id"])), load_use_case(use_case)
         if partition:
-            return to_json(function(StageRun(workspace, loaded, loaded.partition(partition_key())), *arguments))
+            return to_json(function(StageRun(workspace, loaded, loaded.period(partition_key())), *arguments))
         return to_json(function(workspace, loaded, *arguments))
     except PermanentError as error:
         raise AirflowFailException(str(error)) from error

@@ -119,7 +119,7 @@ def run(stage: StageName, use_case: UseCaseName, partition: PartitionKey) -> Non
     if stage not in STAGES:
         raise PermanentError(f"no stage '{stage}'; there are {_NAMES}")
     workspace, found = opened(use_case, new_run_name())
-    at_work = StageRun(workspace, found, found.partition(partition))
+    at_work = StageRun(workspace, found, found.period(partition))
     with progress(f"{stage} of {at_work}"):
         result = STAGES[stage](at_work)
     print(json.dumps(to_json(result), indent=1))

@@ -17,6 +17,8 @@ class Grain(StrEnum):
     MONTH = "month"
 
 
+# Which longer periods are made of whole partitions.
+_LONGER = {Grain.DAY: (Grain.WEEK, Grain.MONTH), Grain.WEEK: (), Grain.MONTH: ()}
 _FORM = {
     Grain.DAY: (r"\d{4}-\d{2}-\d{2}", "2013-04-08"),
     Grain.WEEK: (r"\d{4}-W\d{2}", "2013-W15"),
@@ -49,6 +51,18 @@ class Partition:
             raise PermanentError(f"'{key}' is no {grain} partition: {error}; write it like {example}") from None
 
     @classmethod
+    def parse_period(cls, key: str, grain: Grain) -> Partition:
+        """A partition, or a longer period that is made of whole ones, such as `2013-04` where the grain is a day.
+
+        Raises:
+            PermanentError: it is neither.
+        """
+        for longer in _LONGER[grain]:
+            if re.fullmatch(_FORM[longer][0], key):
+                return cls.parse(key, longer)
+        return cls.parse(key, grain)
+
+    @classmethod
     def of(cls, day: date, grain: Grain) -> Partition:
         """The partition that holds `day`."""
         if grain is Grain.DAY:
@@ -59,6 +73,13 @@ class Partition:
             return cls(start, start + timedelta(days=7), f"{year}-W{week:02d}", grain)
         start = day.replace(day=1)
         return cls(start, (start + timedelta(days=32)).replace(day=1), f"{start:%Y-%m}", grain)
+
+    def within(self, grain: Grain) -> list[Partition]:
+        """The partitions of a finer grain that it is made of; itself where it is of that grain."""
+        found = [self.of(self.start, grain)]
+        while found[-1].end < self.end:
+            found.append(found[-1].next)
+        return found
 
     @property
     def next(self) -> Partition:

@@ -159,3 +159,7 @@ class UseCase(Section):
 
     def partition(self, key: str) -> Partition:
         return Partition.parse(key, self.grain)
+
+    def period(self, key: str) -> Partition:
+        """A partition, or a longer period that a run may be about; `StageRun.partitions` are its parts."""
+        return Partition.parse_period(key, self.grain)

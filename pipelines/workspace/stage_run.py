@@ -13,7 +13,7 @@ from pipelines.workspace.workspace import Workspace
 
 @dataclass(frozen=True)
 class StageRun:
-    """One stage at work on one partition of a use case. `id` is the run's name in commits and decisions."""
+    """One stage at work on one partition of a use case, or on a longer period. `id` is the run's name in commits and decisions."""
 
     workspace: Workspace
     use_case: UseCase
@@ -22,6 +22,11 @@ class StageRun:
     @property
     def key(self) -> str:
         return self.partition.key
+
+    @property
+    def partitions(self) -> list[Partition]:
+        """What the run is about: the partition, or those that a longer period is made of, in order."""
+        return self.partition.within(self.use_case.grain)
 
     @property
     def id(self) -> str:

@@ -59,3 +59,26 @@ def test_back_to_reaches_as_many_days_as_asked_and_no_partition_more() -> None:
     assert [p.key for p in march.back_to(0)] == ["2013-03"]
     assert [p.key for p in march.back_to(28)] == ["2013-02", "2013-03"]
     assert [p.key for p in march.back_to(29)] == ["2013-01", "2013-02", "2013-03"]
+
+
+@pytest.mark.parametrize(
+    ("key", "grain", "count", "first", "last"),
+    [
+        ("2013-04", Grain.DAY, 30, "2013-04-01", "2013-04-30"),
+        ("2013-W15", Grain.DAY, 7, "2013-04-08", "2013-04-14"),
+        ("2013-04-08", Grain.DAY, 1, "2013-04-08", "2013-04-08"),
+        ("2013-W15", Grain.WEEK, 1, "2013-W15", "2013-W15"),
+        ("2013-04", Grain.MONTH, 1, "2013-04", "2013-04"),
+    ],
+)
+def test_a_period_is_made_of_whole_partitions(key: str, grain: Grain, count: int, first: str, last: str) -> None:
+    period = Partition.parse_period(key, grain)
+    found = period.within(grain)
+    assert (period.key, len(found), found[0].key, found[-1].key) == (key, count, first, last)
+    assert (found[0].start, found[-1].end) == (period.start, period.end)
+
+
+@pytest.mark.parametrize(("key", "grain"), [("2013-04", Grain.WEEK), ("2013-04-08", Grain.MONTH), ("2013", Grain.DAY)])
+def test_what_is_not_made_of_whole_partitions_is_no_period(key: str, grain: Grain) -> None:
+    with pytest.raises(PermanentError, match="write it like"):
+        Partition.parse_period(key, grain)
