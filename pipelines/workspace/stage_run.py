@@ -13,7 +13,7 @@ from pipelines.workspace.workspace import Workspace
 
 @dataclass(frozen=True)
 class StageRun:
-    """One stage at work on one partition of a use case, or on a longer period. `id` is the run's name in commits and decisions."""
+    """One stage at work on one partition of a use case, or on a longer period. `id` is the run's name in commits."""
 
     workspace: Workspace
     use_case: UseCase
