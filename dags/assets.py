@@ -13,12 +13,14 @@ def asset(use_case: UseCase, noun: str) -> Asset:
     return Asset(name=f"{use_case.name}.{noun}", uri=f"trainyard://{use_case.name}/{noun}", group=use_case.name)
 
 
-def announce(changed: Asset, partitions: list[str]) -> None:
-    """One event of `changed` for each of these partitions, from a run that need not have a partition itself.
+def announce(changed: dict[Asset, list[str]]) -> None:
+    """One event for each of these partitions of each asset, from a run that need not have a partition itself.
 
     Raises:
         AirflowSkipException: there is none; the skipped task emits no event.
     """
-    if not partitions:
+    if not any(changed.values()):
         raise AirflowSkipException("no published row changed, so there is nothing to recompute")
-    get_current_context()["outlet_events"][changed].add_partitions(sorted(set(partitions)))
+    for each, partitions in changed.items():
+        if partitions:
+            get_current_context()["outlet_events"][each].add_partitions(sorted(set(partitions)))

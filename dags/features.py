@@ -1,16 +1,20 @@
 """Build the partition's features with Spark, point-in-time correct, then audit and publish them.
 
-A feature of a row uses only what was known at 00:00 local time of the row's date.
+A feature of a row uses only what was known at 00:00 local time of the row's date. Any of its inputs starts a run; one that
+finds another input missing, or the features built from these very inputs, ends without doing anything.
 """
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, task
+from airflow.sdk.exceptions import AirflowSkipException
 from assets import asset
 from spark import spark_job
-from wiring import USE_CASES, stage_dag, step
+from wiring import USE_CASES, by_hand, stage_dag, step
 
 from pipelines.use_case import UseCase
 
@@ -18,8 +22,11 @@ from pipelines.use_case import UseCase
 def features(use_case: UseCase) -> DAG:
     @task
     def plan() -> Any:
-        from pipelines.features import plan
+        from pipelines.features import plan, unready
 
+        why = None if by_hand() else step(unready, use_case.name)
+        if why:
+            raise AirflowSkipException(why)
         return step(plan, use_case.name)
 
     @task(outlets=[asset(use_case, "features")])
@@ -29,7 +36,8 @@ def features(use_case: UseCase) -> DAG:
 
         return step(publish, use_case.name, from_json(FeaturePlan, planned))
 
-    with stage_dag(use_case, "features", PartitionedAssetTimetable(assets=asset(use_case, "raw")), __doc__) as dag:
+    inputs = reduce(or_, [asset(use_case, source) for source in use_case.inputs])
+    with stage_dag(use_case, "features", PartitionedAssetTimetable(assets=inputs), __doc__) as dag:
         planned = plan()
         build = spark_job("build", "build_features.py", ["--plan", "{{ ti.xcom_pull('plan')['uri'] }}"])
         planned >> build >> publish(planned)

@@ -1,53 +1,49 @@
-"""Land each source's partition, check it against its contract, publish it.
+"""Look for what this source has sent, and ingest it: land, check against its contract, publish.
 
-Rows that break the contract go to quarantine; a partition that breaks it turns red here and nothing is published. Later
-partitions whose features stood on what was replaced are computed again, where they were not served yet.
+Each source lives its own life: a file that is late, or breaks its contract, holds up no other. Rows that break the contract go
+to quarantine; a partition that breaks it turns red here and nothing of it is published. Without a partition, all that is new,
+was sent again or has become complete is taken; with one, that one.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, get_current_context, task
 from assets import announce, asset
-from wiring import USE_CASES, keyed, partition_key, stage_dag, step
+from wiring import USE_CASES, cron, partition_key, partition_param, stage_dag, step
 
 from pipelines.use_case import UseCase
 
 
-def ingestion(use_case: UseCase) -> DAG:
-    @task(map_index_template="{{ source }}")
-    def land(source: str) -> Any:
-        from airflow.sdk import get_current_context
-
-        from pipelines.ingestion import land
-
-        get_current_context()["source"] = source  # type: ignore[typeddict-unknown-key]
-        return step(land, use_case.name, source)
-
+def ingestion(use_case: UseCase, source: str) -> DAG:
     @task
-    def audit(landed: list[dict[str, Any]]) -> Any:
-        from pipelines.ingestion import audit_all
-        from pipelines.results import Landed, from_json
+    def look() -> Any:
+        from pipelines.ingestion import look
 
-        return step(audit_all, use_case.name, [from_json(Landed, item) for item in landed])
+        asked = partition_key(needed=False)
+        return [asked] if asked else step(look, use_case.name, source, partition=None)
 
-    raw = asset(use_case, "raw")
+    changed = asset(use_case, source)
 
-    @task(outlets=[raw])
-    def publish(audited: list[dict[str, Any]]) -> Any:
-        from pipelines.features import outdated
-        from pipelines.ingestion import publish_all
-        from pipelines.results import Audited, from_json
+    @task(outlets=[changed], map_index_template="{{ partition }}", max_active_tis_per_dagrun=1)
+    def ingest(partition: str) -> Any:
+        from pipelines.features import affected
+        from pipelines.ingestion import ingest
 
-        published = step(publish_all, use_case.name, [from_json(Audited, item) for item in audited])
-        announce(raw, [partition_key(), *step(outdated, use_case.name)])
+        get_current_context()["partition"] = partition  # type: ignore[typeddict-unknown-key]
+        published = step(ingest, use_case.name, source, partition=partition)
+        if published:
+            announce({changed: [partition, *step(affected, use_case.name, partition=partition)]})
         return published
 
-    with stage_dag(use_case, "ingestion", keyed(use_case, use_case.schedules.ingestion), __doc__) as dag:
-        publish(audit(land.expand(source=list(use_case.sources))))
+    schedule = cron(use_case, use_case.sources[source].schedule or use_case.schedules.ingestion)
+    name = f"ingestion.{source}"
+    with stage_dag(use_case, name, schedule, __doc__, params=partition_param(use_case)) as dag:
+        ingest.expand(partition=look())
     return dag
 
 
 for each in USE_CASES:
-    globals()[f"{each.name}_ingestion"] = ingestion(each)
+    for name in each.sources:
+        globals()[f"{each.name}_ingestion_{name}"] = ingestion(each, name)

@@ -1,6 +1,7 @@
-"""Publish what really happened, once the partition's outcomes are complete.
+"""Publish what really happened, once the partition's outcomes are complete, and again when they were corrected.
 
-A row without an outcome, such as a cancelled flight, is no label; it is counted.
+A row without an outcome, such as a cancelled flight, is no label; it is counted. A run that was started by outcomes that are
+not complete yet ends without doing anything: the complete ones start another.
 """
 
 from __future__ import annotations
@@ -8,27 +9,25 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, task
+from airflow.sdk.exceptions import AirflowSkipException
 from assets import asset
-from wiring import USE_CASES, partition_key, stage_dag, step
+from wiring import USE_CASES, by_hand, stage_dag, step
 
 from pipelines.use_case import UseCase
 
 
 def labels(use_case: UseCase) -> DAG:
-    @task.sensor(mode="reschedule", poke_interval=3600, timeout=60 * 60 * 24 * 60)
-    def outcomes_complete() -> bool:
-        from pipelines.labels import outcomes_complete
-
-        return outcomes_complete(use_case, use_case.partition(partition_key()))
-
     @task(outlets=[asset(use_case, "labels")])
     def publish() -> Any:
-        from pipelines.labels import publish_labels
+        from pipelines.labels import publish_labels, unlabelled
 
+        if not by_hand() and not step(unlabelled, use_case.name):
+            raise AirflowSkipException("its outcomes are not complete yet, or it has their labels")
         return step(publish_labels, use_case.name)
 
-    with stage_dag(use_case, "labels", PartitionedAssetTimetable(assets=asset(use_case, "features")), __doc__) as dag:
-        outcomes_complete() >> publish()
+    outcomes = asset(use_case, use_case.label.source)
+    with stage_dag(use_case, "labels", PartitionedAssetTimetable(assets=outcomes), __doc__) as dag:
+        publish()
     return dag
 
 

@@ -18,19 +18,19 @@ def maintenance(use_case: UseCase) -> DAG:
     def check_alias() -> Any:
         from pipelines.maintenance import alias
 
-        return step(alias, use_case.name, partition=False)
+        return step(alias, use_case.name, partition=None)
 
     @task
     def drill_rollback() -> Any:
         from pipelines.maintenance import drill_rollback
 
-        return step(drill_rollback, use_case.name, partition=False)
+        return step(drill_rollback, use_case.name, partition=None)
 
     @task
     def sweep() -> Any:
         from pipelines.maintenance import sweep
 
-        return step(sweep, use_case.name, partition=False)
+        return step(sweep, use_case.name, partition=None)
 
     with stage_dag(use_case, "maintenance", use_case.schedules.maintenance, __doc__) as dag:
         # Side by side: what one finds stops no other, and is seen in the run.

@@ -15,14 +15,14 @@ from pipelines.use_case import UseCase
 
 
 def quarantine_replay(use_case: UseCase) -> DAG:
-    raw = asset(use_case, "raw")
+    assets = {source: asset(use_case, source) for source in use_case.sources}
 
-    @task(outlets=[raw])
+    @task(outlets=list(assets.values()))
     def replay() -> Any:
         from pipelines.ingestion import replay
 
         replayed = step(replay, use_case.name, get_current_context()["params"]["source"])
-        announce(raw, [key for item in replayed for key in item["recompute"]])
+        announce({assets[item["source"]]: item["recompute"] for item in replayed})
         return replayed
 
     sources = [None, *use_case.sources]

@@ -11,12 +11,12 @@ from airflow.sdk import DAG, Param, get_current_context, task
 from assets import announce, asset
 from wiring import USE_CASES, stage_dag, step
 
-from pipelines.use_case import UseCase
+from pipelines.use_case import UseCase, source_table
 from pipelines.workspace import restorable
 
 
 def restore(use_case: UseCase) -> DAG:
-    raw = asset(use_case, "raw")
+    assets = {source_table(use_case, source): asset(use_case, source) for source in use_case.sources}
 
     # No retry: one would undo what another run published between the two attempts.
     @task(retries=0)
@@ -25,11 +25,11 @@ def restore(use_case: UseCase) -> DAG:
 
         params = get_current_context()["params"]
         actor = f"Airflow run {get_current_context()['run_id']}"
-        return step(restore, use_case.name, params["table"], params["version"], params["reason"], actor, partition=False)
+        return step(restore, use_case.name, params["table"], params["version"], params["reason"], actor, partition=None)
 
-    @task(outlets=[raw])
+    @task(outlets=list(assets.values()))
     def recompute(restored: dict[str, Any]) -> None:
-        announce(raw, restored["recompute"])
+        announce({each: restored["recompute"] for table, each in assets.items() if table == restored["table"]})
 
     tables = restorable(use_case)
     params = {

@@ -21,7 +21,7 @@ def rollback(use_case: UseCase) -> DAG:
 
         params = get_current_context()["params"]
         actor = f"Airflow run {get_current_context()['run_id']}"
-        return step(rollback, use_case.name, params["to"], params["reason"], actor, partition=False)
+        return step(rollback, use_case.name, params["to"], params["reason"], actor, partition=None)
 
     params = {
         "to": Param(None, type=["null", "integer"], description="model version; empty: the champion before this one"),

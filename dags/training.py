@@ -206,7 +206,7 @@ def _step(
     def call(workspace: Workspace, use_case: UseCase) -> Any:
         return function(about(TrainingRun(workspace, use_case, from_json(TrainingPlan, planned))), *arguments)
 
-    return step(call, planned["use_case"], partition=False)
+    return step(call, planned["use_case"], partition=None)
 
 
 def _once(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG, CronPartitionTimetable, Param, PartitionedAtRuntime, get_current_context
+from airflow.sdk import DAG, CronPartitionTimetable, CronTriggerTimetable, Param, PartitionedAtRuntime, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from pipelines.errors import PermanentError
@@ -45,6 +45,11 @@ def stage_dag(use_case: UseCase, stage: str, schedule: Any, doc: str, **options:
     )
 
 
+def cron(use_case: UseCase, expression: str | None) -> Any:
+    """A timetable whose runs have no partition: they find out by themselves what is to be done. In the use case's time zone."""
+    return expression and CronTriggerTimetable(expression, timezone=use_case.timezone)
+
+
 def keyed(use_case: UseCase, cron: str | None) -> Any:
     """A timetable whose runs carry a partition key: by cron, in the use case's time zone, the partition that has just ended,
     or whichever is asked for."""
@@ -61,21 +66,27 @@ def partition_param(use_case: UseCase) -> dict[str, Param]:
     }
 
 
-def partition_key() -> str:
-    """The partition that this run is about. The one place that finds it.
+def partition_key(needed: bool = True) -> str:
+    """The partition that this run is about, empty where it has none and needs none. The one place that finds it.
 
     Raises:
         AirflowFailException: the run has none.
     """
     context = get_current_context()
     key = context["dag_run"].partition_key or (context.get("params") or {}).get("partition")
-    if not key:
+    if needed and not key:
         raise AirflowFailException("this run has no partition: trigger it with a partition key, or fill in 'partition'")
-    return str(key)
+    return str(key or "")
 
 
-def step(function: Callable[..., Any], use_case: str, *arguments: Any, partition: bool = True) -> Any:
-    """Call `function(StageRun, *arguments)`, or `function(workspace, use_case, *arguments)` where no partition is asked for.
+def by_hand() -> bool:
+    """Whether a person, or the replay, asked for this run; else an input did."""
+    return get_current_context()["dag_run"].run_type == "manual"
+
+
+def step(function: Callable[..., Any], use_case: str, *arguments: Any, partition: str | None = "") -> Any:
+    """Call `function(StageRun, *arguments)` for a partition, the run's own by default; without (None), call
+    `function(workspace, use_case, *arguments)`.
 
     Returns the result as JSON. A PermanentError fails the task at once; anything else is retried.
     """
@@ -84,8 +95,8 @@ def step(function: Callable[..., Any], use_case: str, *arguments: Any, partition
 
     try:
         workspace, loaded = open_workspace(str(get_current_context()["run_id"])), load_use_case(use_case)
-        if partition:
-            return to_json(function(StageRun(workspace, loaded, loaded.period(partition_key())), *arguments))
-        return to_json(function(workspace, loaded, *arguments))
+        if partition is None:
+            return to_json(function(workspace, loaded, *arguments))
+        return to_json(function(StageRun(workspace, loaded, loaded.period(partition or partition_key())), *arguments))
     except PermanentError as error:
         raise AirflowFailException(str(error)) from error

@@ -34,7 +34,7 @@ class Landed:
     """A source's rows, typed and staged where no reader sees them yet.
 
     `rows_in` counts the rows of the source; `rejects` is the staged file of rows that could not be read as declared;
-    `unknown_columns` that of columns which the contract does not know.
+    `unknown_columns` that of columns which the contract does not know. `read_at` is when its file, of this `stamp`, was read.
     """
 
     source: str
@@ -46,6 +46,8 @@ class Landed:
     source_digest: str
     schema_changes: tuple[str, ...] = ()
     unknown_columns: tuple[str, ...] = ()
+    read_at: str | None = None
+    stamp: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Audited:
     report: str
     source_digest: str
     unknown_columns: tuple[str, ...] = ()
+    read_at: str | None = None
+    stamp: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

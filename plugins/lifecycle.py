@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from pipelines.use_case import UseCase
 
 PREFIX = "/lifecycle"
-# The pages tell what these DAGs did: who may not see one of them does not see the use case.
-SHOWN = ("ingestion", "features", "training", "scoring", "labels", "monitoring", "retraining")
+_STAGES = ("features", "training", "scoring", "labels", "monitoring", "retraining")
 _LATEST, _ALL = 20, 1_000_000
 _log = logging.getLogger(__name__)
 
@@ -91,12 +90,18 @@ def _add_routes(app: "FastAPI") -> None:
         return _report(use_case, kind, name)
 
 
+def shown(use_case: "UseCase") -> set[str]:
+    """The DAGs of which the pages tell: who may not see one of them does not see the use case."""
+    stages = (*_STAGES, *(f"ingestion.{source}" for source in use_case.sources))
+    return {f"{use_case.name}.{stage}" for stage in stages}
+
+
 def visible(user: "BaseUser") -> "list[UseCase]":
     """The use cases of which `user` may see every DAG that the pages tell of."""
     from pipelines.use_case import load_use_cases
 
     may_see = _dags_of(user)
-    return [u for u in load_use_cases()[0] if {f"{u.name}.{stage}" for stage in SHOWN} <= may_see]
+    return [u for u in load_use_cases()[0] if shown(u) <= may_see]
 
 
 def _dags_of(user: "BaseUser") -> set[str]:
@@ -159,7 +164,7 @@ def _run(use_case: "UseCase", dag_id: str, run_id: str) -> str:
     from pipelines.pages import decisions_of_run, run_page
     from pipelines.workspace import open_workspace
 
-    stage = dag_id.partition(".")[2]
+    stage = dag_id.split(".")[1]
     return run_page(use_case.title, stage, run_id, decisions_of_run(open_workspace("page"), use_case, stage, run_id))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow.models.taskinstancekey import TaskInstanceKey
 
 # Which reports a task writes, by stage and task.
-_REPORTS = {("ingestion", "audit"): "contracts", ("training", "assess"): "assessment", ("monitoring", "drift"): "drift"}
+_REPORTS = {("ingestion", "ingest"): "contracts", ("training", "assess"): "assessment", ("monitoring", "drift"): "drift"}
 _DECIDING = {"training": ("gates", "keep", "approve", "promote", "decline"), "retraining": ("decide",)}
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,8 @@ class Reports(Link):
         partition = _partition(ti_key) if kind else None
         if kind is None or partition is None:
             return None
-        found = reports_of(open_workspace("page"), use_case, kind, partition)
+        source = ti_key.dag_id.split(".")[2:]
+        found = [r for r in reports_of(open_workspace("page"), use_case, kind, partition) if not source or r.subject in source]
         if len(found) == 1:
             return _below_the_page(f"reports/{found[0].path}")
         return _below_the_page(f"use-cases/{use_case}/reports?partition={partition}") if found else None
@@ -100,7 +101,8 @@ def _card(ti_key: TaskInstanceKey, use_case: str) -> str | None:
 
 
 def _split(dag_id: str) -> tuple[str, str]:
-    use_case, _, stage = dag_id.partition(".")
+    """Use case and stage; a source's ingestion is `<use case>.ingestion.<source>`."""
+    use_case, stage, *_ = [*dag_id.split("."), ""]
     return use_case, stage
 
 

@@ -26,6 +26,8 @@ def status(use_case: UseCaseName) -> None:
         print("champion   none yet")
     for stage, partition in found.last_partitions.items():
         print(f"{stage:<12} last partition {partition or 'none'}")
+    for why in found.late:
+        print(f"late         {why}")
     for m in found.quality:
         figures = f"AUC {_f(m.auc)}  log loss {_f(m.log_loss)}  drifted {_f(m.drifted_share)}"
         worth = "" if m.worth is None else f"  worth {m.worth:,.0f} {found.unit}"

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def run_ingestion(run: StageRun) -> object:
-    from pipelines.features import outdated
-    from pipelines.ingestion import ingest
+def run_ingestion(run: StageRun, source: str = "") -> object:
+    """Every source, or with `ingestion.<source>` one."""
+    from pipelines.features import affected
+    from pipelines.ingestion import ingest, ingest_all
 
-    published = ingest(run)
-    for key in outdated(run):
-        _log.warning("features of %s stand on what %s was before: run features for it again", key, run)
+    published = ingest(run, source) if source else ingest_all(run)
+    for key in affected(run):
+        _log.warning("features of %s wait for %s, or stand on what it was before: run features for it", key, run)
     return published
 
 
@@ -116,10 +117,13 @@ def run(stage: StageName, use_case: UseCaseName, partition: PartitionKey) -> Non
     from pipelines.results import to_json
     from pipelines.workspace import StageRun
 
-    if stage not in STAGES:
-        raise PermanentError(f"no stage '{stage}'; there are {_NAMES}")
+    stage, _, source = stage.partition(".")
+    if stage not in STAGES or (source and stage != "ingestion"):
+        raise PermanentError(f"no stage '{stage}'; there are {_NAMES}, and ingestion.<source> for one source")
     workspace, found = opened(use_case, new_run_name())
+    if source and source not in found.sources:
+        raise PermanentError(f"{found.name}: no source '{source}'; it has {', '.join(found.sources)}")
     at_work = StageRun(workspace, found, found.period(partition))
     with progress(f"{stage} of {at_work}"):
-        result = STAGES[stage](at_work)
+        result = run_ingestion(at_work, source) if source else STAGES[stage](at_work)
     print(json.dumps(to_json(result), indent=1))

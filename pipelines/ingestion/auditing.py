@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 def audit_all(run: StageRun, landed: list[Landed]) -> list[Audited]:
-    """Audit every landed source; unchanged reference data is left as it is.
+    """Audit all that was landed; unchanged reference data is left as it is.
 
     Raises:
         PermanentError: as in `audit`.
     """
-    arrivals = [(Arrival(run, item.source), item) for item in landed]
+    arrivals = [(Arrival(run.part(item.partition), item.source), item) for item in landed]
     return [audit(arrival, item) for arrival, item in arrivals if not _unchanged(arrival, item)]
 
 
@@ -62,6 +62,8 @@ def audit(arrival: Arrival, landed: Landed) -> Audited:
         warnings=(*warnings, *broken_invariants(arrival.lake, arrival.table, arrival.key, split.good, contract)),
         report=split.report,
         source_digest=landed.source_digest,
+        read_at=landed.read_at,
+        stamp=landed.stamp,
         unknown_columns=_stage_unknown(arrival, landed, split.good),
     )
 

@@ -22,7 +22,7 @@ from pipelines.ingestion.reading import Reading, open_source, unknown_schema
 from pipelines.ingestion.schema_changes import judge_dropped, judge_table, stop_or_report
 from pipelines.results import Landed
 from pipelines.use_case import PARTITION, ROW, arrow_type, row_schema
-from pipelines.workspace import StageRun
+from pipelines.workspace import StageRun, stamp_of
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ def land(run: StageRun, source: str) -> Landed:
     known = _compare_with_published(arrival)
     area = run.lake.staging_area(arrival.table, arrival.key)
     rows, rejects, unknown = (f"{area}/{name}.parquet" for name in ("part-00000", "rejects", "unknown"))
+    stamp, read_at = stamp_of(arrival.uri), run.workspace.clock.now().isoformat()  # before it is read: it may be written again
     with open_source(arrival.uri, arrival.declaration) as reading:
         changes = (*known, *reading.changes)
         for change in changes:
@@ -69,6 +70,8 @@ def land(run: StageRun, source: str) -> Landed:
         source_digest=reading.digest,
         schema_changes=changes,
         unknown_columns=(unknown,) if reading.unknown_columns else (),
+        read_at=read_at,
+        stamp=stamp,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.errors import PermanentError
+from pipelines.errors import PermanentError, TransientError
 from pipelines.ingestion.arrival import Arrival
 from pipelines.ingestion.auditing import audit_all
 from pipelines.ingestion.landing import land
@@ -11,18 +11,41 @@ from pipelines.use_case import quarantine_table
 from pipelines.workspace import CommitRecord, Publications, StageRun, Workspace, taken_back_on_failure
 
 
-def ingest(run: StageRun) -> list[Published]:
-    """All sources of one partition, as the DAG does it: nothing is published unless every source passed."""
-    return publish_all(run, audit_all(run, [land(run, source) for source in run.use_case.sources]))
+def ingest(run: StageRun, source: str) -> list[Published]:
+    """What one source sent for the partition, or for all of a longer period, of which nothing is published unless all passed.
+
+    Raises:
+        PermanentError, TransientError: as in `land`, `audit` and `publish`.
+    """
+    parts = run.partitions[-1:] if run.use_case.sources[source].snapshot else run.partitions
+    return publish_all(run, audit_all(run, [land(run.part(part.key), source) for part in parts]))
+
+
+def ingest_all(run: StageRun) -> list[Published]:
+    """What every source sent, each by itself: one that fails keeps no other from being published.
+
+    Raises:
+        PermanentError, TransientError: of those that failed, after the others were published.
+    """
+    published: list[Published] = []
+    failed: list[PermanentError | TransientError] = []
+    for source in run.use_case.sources:
+        try:
+            published += ingest(run, source)
+        except (PermanentError, TransientError) as error:
+            failed.append(error)
+    if failed:
+        raise type(failed[0])("; ".join(map(str, failed)))
+    return published
 
 
 def publish_all(run: StageRun, audited: list[Audited]) -> list[Published]:
-    """Publish every audited source: all that can be refused is refused first, and after a failure nothing stays.
+    """Publish all that was audited: what can be refused is refused first, and after a failure nothing stays.
 
     Raises:
         PermanentError, TransientError: as in `publish`.
     """
-    arrivals = [(Arrival.into(run, item.table), item) for item in audited]
+    arrivals = [(Arrival.into(run.part(item.partition), item.table), item) for item in audited]
     for arrival, item in arrivals:
         for table, staged in _tables(arrival, item):
             run.lake.stop_at_unpublishable(table, item.partition, staged)
@@ -46,6 +69,8 @@ def publish(arrival: Arrival, audited: Audited, publications: Publications, repl
     record = CommitRecord(
         run=arrival.run.id,
         source_digest=audited.source_digest,
+        read_at=audited.read_at,
+        stamp=audited.stamp,
         contract=arrival.contract_digest,
         rows_in=audited.rows_in,
         rows_quarantined=audited.rows_quarantined,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, TypedDict
 from zoneinfo import ZoneInfo
 
@@ -190,7 +190,7 @@ def quarantined(
     arrival: Arrival, rejects: Iterable[Reject], texts: Mapping[int, str], header: str, digest: str
 ) -> list[QuarantinedRow]:
     """Rejects of this run with their text, as rows of its quarantine."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    now = arrival.run.workspace.clock.now().isoformat(timespec="seconds")
     return [
         QuarantinedRow(
             row=reject.row,

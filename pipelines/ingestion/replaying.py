@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 class Replayed:
     """What came of one source's quarantined rows. `recompute` names the partitions that stand on what was published."""
 
+    source: str
     table: str
     partition: str
     moved: int
@@ -198,6 +199,7 @@ def _record(arrival: Arrival) -> Replayed:
     reconcile(run.workspace, done)
     moved, recompute = record.replayed or 0, dependents(run, arrival.source) if record.replayed is not None else ()
     result = Replayed(
+        source=arrival.source,
         table=table,
         partition=key,
         moved=moved,

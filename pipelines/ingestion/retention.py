@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pipelines.ingestion.quarantine import quarantined_rows
 from pipelines.ingestion.quarantining import QuarantinedRow, quarantine_rows
@@ -16,7 +16,7 @@ def forget_rejected(workspace: Workspace, use_case: UseCase, now: datetime | Non
 
     Files of before stay until no version within `keep_versions_for` needs them.
     """
-    before = (now or datetime.now(UTC)) - use_case.keep_quarantine_for
+    before = (now or workspace.clock.now()) - use_case.keep_quarantine_for
     tables = [quarantine_table(source_table(use_case, source)) for source in use_case.sources]
     return {table: count for table in tables if (count := _forget(workspace, table, before))}
 

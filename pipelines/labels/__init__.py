@@ -3,4 +3,4 @@
 In: a published partition of the outcomes. Out: a partition of `<use case>/labels`.
 """
 
-from pipelines.labels.labels import outcomes_complete, publish_labels, to_labels
+from pipelines.labels.labels import publish_labels, to_labels, unlabelled

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, TransientError
-from pipelines.use_case import Partition, UseCase, labels_table, source_table
+from pipelines.use_case import UseCase, labels_table, source_table
 from pipelines.workspace import Commit, CommitRecord, StageRun
 
 if TYPE_CHECKING:
@@ -23,68 +23,102 @@ _COMPARE: dict[str, Callable[[Series, float], Series]] = {
 
 @dataclass(frozen=True)
 class Labelled:
-    """Labels of one partition: of `rows` outcomes, `labels` count, `positive` of them are positive."""
+    """Labels of a period: of `expected` rows, `rows` outcomes came, `labels` of them count, and `positive` are positive."""
 
     table: str
     partition: str
     version: int
+    expected: int
     rows: int
     labels: int
     positive: int
 
 
-def publish_labels(run: StageRun, now: datetime | None = None) -> Labelled:
-    """Turn the partition's outcomes into labels, once they are complete.
+def unlabelled(run: StageRun) -> list[str]:
+    """Partitions of the run whose outcomes are complete, and whose labels are of other outcomes, or not there."""
+    return [part.key for part in map(run.part, _published(run)) if _why_not(part) is None and not _is_current(part)]
+
+
+def publish_labels(run: StageRun) -> Labelled:
+    """Turn the outcomes of the run's partitions into labels, once they are complete.
 
     Raises:
         TransientError: outcomes are not complete yet; says from when on they are.
         PermanentError: what was ingested of them was ingested before that, so that some may be missing.
     """
-    if not outcomes_complete(run.use_case, run.partition, now):
-        ready = complete_at(run.use_case, run.partition).isoformat()
-        raise TransientError(f"{run}: outcomes are complete from {ready} on; run again then")
-    _stop_at_part(run)
-    outcomes = run.lake.read(source_table(run.use_case, run.use_case.label.source), [run.key]).to_pandas()
+    parts = [run.part(partition.key) for partition in run.partitions]
+    for part in parts:
+        if (why := _why_not(part)) is not None:
+            raise why
+    done = [_publish(part) for part in parts]
+    numbers = {name: sum(getattr(each, name) for each in done) for name in ("expected", "rows", "labels", "positive")}
+    return Labelled(table=done[-1].table, partition=run.key, version=done[-1].version, **numbers)
+
+
+def _publish(run: StageRun) -> Labelled:
+    outcomes = run.lake.read(_outcomes(run), [run.key]).to_pandas()
     labels = to_labels(outcomes, run.use_case)
     table = labels_table(run.use_case)
     staged = run.lake.stage(table, run.key, _arrow(labels))
-    published = run.lake.publish(table, run.key, [staged], CommitRecord(run=run.id))
+    expected = run.lake.partitions(source_table(run.use_case, run.use_case.features.entity)).get(run.key, len(outcomes))
+    record = CommitRecord(run=run.id, rows_in=expected, made_from=_content(run))
+    published = run.lake.publish(table, run.key, [staged], record)
     return Labelled(
         table=table,
         partition=run.key,
         version=published.version,
+        expected=expected,
         rows=len(outcomes),
         labels=len(labels),
         positive=int(labels["label"].sum()),
     )
 
 
-def _stop_at_part(run: StageRun) -> None:
-    """Labels of the ten parcels that had arrived when the file was read would stand for all."""
-    table = source_table(run.use_case, run.use_case.label.source)
-    commit, ready = _ingested(run, table), complete_at(run.use_case, run.partition)
-    if commit and (at := datetime.fromtimestamp(commit.timestamp / 1000, UTC)) < ready:
-        raise PermanentError(
-            f"{run}: {table} was ingested at {at:%Y-%m-%dT%H:%MZ}, before its outcomes were complete ({ready.isoformat()}): "
-            "some may be missing; run ingestion for it again with the complete file"
-        )
+def _outcomes(run: StageRun) -> str:
+    return source_table(run.use_case, run.use_case.label.source)
 
 
-def _ingested(run: StageRun, table: str) -> Commit | None:
+def _published(run: StageRun) -> list[str]:
+    published = run.lake.partitions(_outcomes(run))
+    return [partition.key for partition in run.partitions if partition.key in published]
+
+
+def _content(run: StageRun) -> str | None:
+    commit = run.lake.published(_outcomes(run), run.key)
+    return commit.record.content if commit else None
+
+
+def _is_current(run: StageRun) -> bool:
+    commit = run.lake.published(labels_table(run.use_case), run.key)
+    return commit is not None and commit.record.made_from == _content(run)
+
+
+def _why_not(run: StageRun) -> PermanentError | TransientError | None:
+    """Why there can be no labels yet. Those of the ten parcels that had arrived when the file was read would stand for all."""
+    ready = run.use_case.sources[run.use_case.label.source].complete_at(run.partition, run.use_case.timezone)
+    if run.workspace.clock.now() < ready:
+        return TransientError(f"{run}: outcomes are complete from {ready.isoformat()} on; run again then")
+    commit = _ingested(run)
+    if commit is None or (at := _read_at(commit)) >= ready:
+        return None
+    return PermanentError(
+        f"{run}: {_outcomes(run)} was read at {at:%Y-%m-%dT%H:%MZ}, before its outcomes were complete ({ready.isoformat()}): "
+        "some may be missing; run ingestion for it again with the complete file"
+    )
+
+
+def _ingested(run: StageRun) -> Commit | None:
     """The commit that brought the rows: what a replay added to them says nothing of how many there were."""
-    commit = run.lake.published(table, run.key)
+    commit = run.lake.published(_outcomes(run), run.key)
     while commit and commit.record.replayed is not None and commit.version:
-        commit = run.lake.published(table, run.key, commit.version - 1)
+        commit = run.lake.published(_outcomes(run), run.key, commit.version - 1)
     return commit
 
 
-def complete_at(use_case: UseCase, partition: Partition) -> datetime:
-    """When the partition's outcomes have all come in."""
-    return partition.ends_at(use_case.timezone) + use_case.sources[use_case.label.source].available_after
-
-
-def outcomes_complete(use_case: UseCase, partition: Partition, now: datetime | None = None) -> bool:
-    return (now or datetime.now(UTC)) >= complete_at(use_case, partition)
+def _read_at(commit: Commit) -> datetime:
+    """Tables of before have the commit's own time."""
+    at = commit.record.read_at
+    return datetime.fromisoformat(at) if at else datetime.fromtimestamp(commit.timestamp / 1000, UTC)
 
 
 def to_labels(outcomes: DataFrame, use_case: UseCase) -> DataFrame:

@@ -8,7 +8,7 @@ that was cut off goes on where it stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pipelines.errors import PermanentError, TransientError
 from pipelines.local.feeds import arrive
 from pipelines.monitoring import latest
-from pipelines.use_case import Partition, UseCase, features_table, labels_table, predictions_table, span
+from pipelines.use_case import Partition, UseCase, features_table, labels_table, predictions_table, source_table, span
 from pipelines.workspace import Kind, Workspace
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pipelines.local.api import Airflow
 
-CHAIN = ("ingestion", "features", "scoring", "labels", "monitoring")
+CHAIN = ("features", "scoring", "labels", "monitoring")
 _POLL = 0.5
 _PATIENCE = 15 * 60
 Report = Callable[[str, str, str, float | None], None]
@@ -41,7 +41,7 @@ class Replay:
 
     def prepare(self, stages: tuple[str, ...]) -> None:
         """Wait for the DAGs, and clear what a killed replay left half-run."""
-        wanted = {f"{self.use_case.name}.{stage}" for stage in stages}
+        wanted = {self._dag(stage) for stage in (*self._ingestions(self.use_case.sources), *stages)}
         deadline = time.monotonic() + _PATIENCE / 3
         while not wanted <= self.airflow.dags():
             self._stop_at_import_errors()
@@ -53,7 +53,7 @@ class Replay:
         for dag in sorted(wanted):
             for run in self.airflow.runs(dag):
                 if _is_active(run) and not run.dag_run_id.startswith("scheduled__"):
-                    self.report(run.partition_key or "", _stage(run), "cleared: left over from a run that was cut off", None)
+                    self.report(_key(run) or "", _stage(run), "cleared: left over from a run that was cut off", None)
                     self.airflow.discard_run(run)
 
     def history(self, first: str, last: str) -> None:
@@ -68,7 +68,7 @@ class Replay:
         for partition in missing:
             self._let_in(partition)
         for partition in missing:
-            self._watch(partition, CHAIN, since, self._is_settled)
+            self._watch(partition, self._chain, since, self._is_settled)
         if self.workspace.ledger.champion(self.use_case.name) is None:
             self._train(partitions[-1], f"first__{partitions[-1].key}__{_stamp()}")
 
@@ -85,13 +85,25 @@ class Replay:
     def _ingest(self, partition: Partition) -> None:
         since = datetime.now(UTC)
         self._let_in(partition)
-        self._watch(partition, CHAIN, since, self._is_settled)
+        self._watch(partition, self._chain, since, self._is_settled)
+
+    @property
+    def _chain(self) -> tuple[str, ...]:
+        return (*self._ingestions(self.use_case.sources), *CHAIN)
+
+    def _ingestions(self, sources: Iterable[str]) -> list[str]:
+        return [f"ingestion.{source}" for source in sources]
 
     def _let_in(self, partition: Partition) -> None:
-        """Its files arrive, and ingestion is told."""
+        """Its files arrive, and the sources' ingestion is told; reference data is taken in once, as it does not change."""
         arrive(self.workspace, self.use_case, partition)
         self.report(partition.key, "arrival", "files are in the landing zone", None)
-        self.airflow.trigger(self._dag("ingestion"), f"replay__{partition.key}__{_stamp()}", partition.key)
+        known = {s for s, declared in self.use_case.sources.items() if declared.snapshot and self._is_known(s)}
+        for stage in self._ingestions(source for source in self.use_case.sources if source not in known):
+            self.airflow.trigger(self._dag(stage), f"replay__{partition.key}__{_stamp()}", conf={"partition": partition.key})
+
+    def _is_known(self, source: str) -> bool:
+        return bool(self.workspace.lake.partitions(source_table(self.use_case, source)))
 
     def _decide(self, partition: Partition) -> None:
         since = datetime.now(UTC)
@@ -169,7 +181,7 @@ class Replay:
             raise PermanentError("Airflow could not load a DAG file:\n" + "\n".join(errors))
 
     def _is_ours(self, run: DAGRunResponse, partition: Partition, since: datetime) -> bool:
-        return run.partition_key == partition.key and (run.queued_at or run.run_after) >= since.replace(microsecond=0)
+        return _key(run) == partition.key and (run.queued_at or run.run_after) >= since.replace(microsecond=0)
 
     def _is_settled(self, partition: Partition) -> bool:
         if self.workspace.ledger.champion(self.use_case.name, partition.key) is None:
@@ -210,7 +222,12 @@ def _is_active(run: DAGRunResponse) -> bool:
 
 
 def _stage(run: DAGRunResponse) -> str:
-    return run.dag_id.rpartition(".")[2]
+    return run.dag_id.partition(".")[2]
+
+
+def _key(run: DAGRunResponse) -> str | None:
+    """The partition that a run is about: its key, or what was filled into its form."""
+    return run.partition_key or (run.conf or {}).get("partition")
 
 
 def _stamp() -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
+from pipelines.ingestion import Feed, late
 from pipelines.monitoring import Monitored, latest
 from pipelines.use_case import UseCase, features_table, labels_table, monitoring_table, predictions_table, source_table
 from pipelines.workspace import Decision, Kind, Workspace
@@ -17,6 +18,7 @@ _MADE_BY = {
     Kind.KEPT: "training",
     Kind.RETRAINED: "retraining",
     Kind.NOT_RETRAINED: "retraining",
+    Kind.LATE: "ingestion",
     Kind.ROLLED_BACK: "rollback",
     Kind.NOT_SCORED: "scoring",
     Kind.REPLAYED: "quarantine_replay",
@@ -57,6 +59,7 @@ class Lifecycle:
     last_partitions: dict[str, str | None]
     quality: tuple[Quality, ...]
     decisions: tuple[Decision, ...]
+    late: tuple[str, ...] = ()
 
     @property
     def judged(self) -> Quality | None:
@@ -65,7 +68,7 @@ class Lifecycle:
 
 
 def lifecycle(workspace: Workspace, use_case: UseCase, decisions: int = 20) -> Lifecycle:
-    """Champion, last partition per stage, quality per partition, and the newest decisions first."""
+    """Champion, last partition per stage, which source owes what, quality per partition, and the newest decisions first."""
     return Lifecycle(
         use_case=use_case.name,
         title=use_case.title,
@@ -74,6 +77,7 @@ def lifecycle(workspace: Workspace, use_case: UseCase, decisions: int = 20) -> L
         unit=use_case.value.unit if use_case.value else "",
         champion=_champion(workspace, use_case),
         last_partitions=_last_partitions(workspace, use_case),
+        late=tuple(missing.why for source in use_case.sources if (missing := late(Feed(workspace, use_case, source)))),
         quality=tuple(_quality(m) for m in latest(workspace, use_case).values()),
         decisions=tuple(workspace.ledger.decisions(use_case.name)[::-1][:decisions]),
     )
@@ -91,12 +95,15 @@ def _champion(workspace: Workspace, use_case: UseCase) -> ChampionView | None:
     if champion is None:
         return None
     return ChampionView(
-        version=champion.version, effective_from=champion.effective_from, age=_age(champion.at), why=champion.why
+        version=champion.version,
+        effective_from=champion.effective_from,
+        age=_age(workspace.clock.now(), champion.at),
+        why=champion.why,
     )
 
 
-def _age(at: str) -> str:
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()
+def _age(now: datetime, at: str) -> str:
+    seconds = (now - datetime.fromisoformat(at)).total_seconds()
     for unit, size in (("days", 86400), ("hours", 3600)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

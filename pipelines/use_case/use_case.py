@@ -110,6 +110,16 @@ class UseCase(Section):
         return self
 
     @model_validator(mode="after")
+    def _outcomes_are_observed(self) -> UseCase:
+        source = self.sources[self.label.source]
+        if source.forecast or source.snapshot:
+            kind = "forecast" if source.forecast else "snapshot"
+            raise ValueError(
+                f"label.source: '{self.label.source}' is a {kind}; what happened is observed, partition after partition"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_are_free(self) -> UseCase:
         for source in self.sources:
             stop_at_taken(source)
@@ -156,6 +166,12 @@ class UseCase(Section):
     @property  # not cached: pydantic's copies take a cached value along
     def numeric(self) -> tuple[str, ...]:
         return tuple(n for n in self.features.names if n not in self.features.categorical)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The sources that features stand on: the entity, what is joined, and the outcomes where there is a history."""
+        history = (self.label.source,) if self.features.history else ()
+        return tuple(dict.fromkeys((self.features.entity, *(join.table for join in self.features.joins), *history)))
 
     def partition(self, key: str) -> Partition:
         return Partition.parse(key, self.grain)

@@ -21,12 +21,14 @@ class CommitRecord:
     partition: str | None = None
     run: str | None = None
     read_at: str | None = None  # when a source's file was read, by the workspace's clock
+    stamp: str | None = None  # of the source's file, by its store's listing
     source_digest: str | None = None  # SHA-256 of the source's file
     contract: str | None = None  # digest of the contract that the rows passed
     rows_in: int | None = None
     rows_quarantined: int | None = None
     warnings: str | None = None
     unmatched: str | None = None  # per join of the features: rows that found no partner
+    made_from: str | None = None  # labels: which content of the outcomes
     plan: str | None = None  # address of the plan that a Spark job worked by
     model: int | None = None  # version that predicted
     replayed: int | None = None  # rows that came out of quarantine
@@ -35,6 +37,11 @@ class CommitRecord:
     changed: tuple[str, ...] | None = None  # partitions that a restore changed
     decision: str | None = None  # id of the ledger's row
     definitions: Definitions | None = None  # digest of what each feature was made from
+
+    @property
+    def content(self) -> str:
+        """What tells one content of an ingested partition from another."""
+        return f"{(self.source_digest, self.contract, self.rows_quarantined)}"
 
     def metadata(self) -> dict[str, str]:
         """As Delta keeps it: texts by key."""

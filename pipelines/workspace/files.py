@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from pipelines.errors import PermanentError, TransientError
 
@@ -112,30 +112,50 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 def file_exists(uri: str) -> bool:
     """Whether there is such an object; a folder is none."""
+    return stamp_of(uri) is not None
+
+
+def stamp_of(uri: str) -> str | None:
+    """What changes when the object is written again, as a listing has it; None where there is none."""
     if uri.startswith("s3://"):
         bucket, key = _split(uri)
         with _s3_errors(uri):
             found = _s3().list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", [])
-            return bool(found) and found[0]["Key"] == key
+            return str(found[0]["ETag"]) if found and found[0]["Key"] == key else None
     if uri.startswith("gs://"):
+        bucket, key = _split(uri)
         with _gs_errors(uri):
-            return bool(_gs_blob(uri).exists())
-    return Path(_local(uri)).is_file()
+            blob = _gs().bucket(bucket).get_blob(key)
+            return blob and str(blob.etag)
+    path = Path(_local(uri))
+    return _stamp(path) if path.is_file() else None
 
 
-def list_files(folder: str) -> list[tuple[str, int]]:
-    """(address, size) of every object below `folder`, sorted."""
+class Listed(NamedTuple):
+    """An object of a listing; another stamp says that it was written again."""
+
+    uri: str
+    stamp: str
+
+
+def list_files(folder: str) -> list[Listed]:
+    """Every object below `folder`, sorted."""
     if folder.startswith("s3://"):
         bucket, prefix = _split(folder.rstrip("/") + "/")
         with _s3_errors(folder):
             pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-            return sorted((f"s3://{bucket}/{o['Key']}", o["Size"]) for page in pages for o in page.get("Contents", []))
+            return sorted(Listed(f"s3://{bucket}/{o['Key']}", o["ETag"]) for page in pages for o in page.get("Contents", []))
     if folder.startswith("gs://"):
         bucket, prefix = _split(folder.rstrip("/") + "/")
         with _gs_errors(folder):
-            return sorted((f"gs://{bucket}/{b.name}", b.size) for b in _gs().list_blobs(bucket, prefix=prefix))
+            return sorted(Listed(f"gs://{bucket}/{b.name}", str(b.etag)) for b in _gs().list_blobs(bucket, prefix=prefix))
     with _local_errors(folder):
-        return sorted((str(f), f.stat().st_size) for f in Path(_local(folder)).rglob("*") if f.is_file())
+        return sorted(Listed(str(f), _stamp(f)) for f in Path(_local(folder)).rglob("*") if f.is_file())
+
+
+def _stamp(file: Path) -> str:
+    found = file.stat()
+    return f"{found.st_size}-{found.st_mtime_ns}"
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 class Kind(StrEnum):
     PUBLISHED = "published"
     QUARANTINED = "quarantined"
+    LATE = "late"
     REPLAYED = "replayed"
     STALE = "stale"
     RESTORED = "restored"

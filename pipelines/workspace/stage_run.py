@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pipelines.use_case import Partition, UseCase
+from pipelines.use_case import SNAPSHOT, Partition, UseCase
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.ledger import Ledger
 from pipelines.workspace.registry import Registry
@@ -27,6 +27,10 @@ class StageRun:
     def partitions(self) -> list[Partition]:
         """What the run is about: the partition, or those that a longer period is made of, in order."""
         return self.partition.within(self.use_case.grain)
+
+    def part(self, key: str) -> StageRun:
+        """The same run, on one partition of its period; what is kept for all time belongs to the last one."""
+        return replace(self, partition=self.partitions[-1] if key == SNAPSHOT else self.use_case.partition(key))
 
     @property
     def id(self) -> str:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from wiring import stage_dag
 
-from pipelines.use_case import load_use_cases
+from pipelines.use_case import UseCase, load_use_cases, read_use_case
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = set((ROOT / "dags" / ".airflowignore").read_text().split())
@@ -37,7 +37,12 @@ def test_every_use_case_has_every_stage(bag: Any) -> None:
     good, broken = load_use_cases()
     assert not broken
     assert not bag.import_errors
-    assert set(bag.dags) == {f"{use_case.name}.{stage}" for use_case in good for stage in STAGES}
+    assert set(bag.dags) == {f"{use_case.name}.{stage}" for use_case in good for stage in stages_of(use_case)}
+
+
+def stages_of(use_case: UseCase) -> list[str]:
+    """One DAG for each stage, and for each source's ingestion."""
+    return [s for s in STAGES if s != "ingestion"] + [f"ingestion.{source}" for source in use_case.sources]
 
 
 def test_every_dag_says_what_it_is_and_whose(bag: Any) -> None:
@@ -63,12 +68,25 @@ def test_every_task_retries_but_those_where_it_cannot_help(bag: Any) -> None:
             assert (task.retries > 0) != (task.task_id in once), f"{dag.dag_id}.{task.task_id}"
 
 
-@pytest.mark.parametrize("stage", ["ingestion", "retraining", "maintenance"])
+@pytest.mark.parametrize("stage", ["retraining", "maintenance"])
 def test_a_stage_runs_when_the_use_case_says(stage: str) -> None:
     use_case = load_use_cases()[0][0]
     other = use_case.model_copy(update={"schedules": use_case.schedules.model_copy(update={stage: "17 3 5 * *"})})
     dag = getattr(import_module(stage), stage)(other)
     assert "17 3 5 * *" in repr(dag.timetable)
+
+
+def test_a_source_is_looked_for_when_it_says_or_as_all_are() -> None:
+    """In the use case's own time zone: a cron without one would be UTC's."""
+    use_case = load_use_cases()[0][0]
+    schedules = use_case.schedules.model_copy(update={"ingestion": "17 3 5 * *"})
+    weather = use_case.sources["weather"].model_copy(update={"schedule": "29 4 * * *"})
+    other = use_case.model_copy(update={"schedules": schedules, "sources": {**use_case.sources, "weather": weather}})
+    ingestion = import_module("ingestion").ingestion
+    crons = {source: repr(ingestion(other, source).timetable) for source in ("schedule", "weather")}
+    assert "17 3 5 * *" in crons["schedule"]
+    assert "29 4 * * *" in crons["weather"]
+    assert all("America/New_York" in cron for cron in crons.values())
 
 
 def test_a_step_of_maintenance_that_fails_stops_no_other_and_shows_in_the_run(bag: Any) -> None:
@@ -150,6 +168,7 @@ def test_a_broken_use_case_is_an_import_error_of_its_own(tmp_path: Path) -> None
     )
     env = {**os.environ, "TRAINYARD_USE_CASES": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env=env)
-    assert f"{len(STAGES)} 1 " in done.stdout, done.stdout
+    good = read_use_case(tmp_path / "flight_delay.yaml")
+    assert f"{len(stages_of(good))} 1 " in done.stdout, done.stdout
     assert "other.yaml" in done.stdout
     assert "did you mean 'candidates'" in done.stdout

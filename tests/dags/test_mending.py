@@ -30,10 +30,12 @@ def test_what_changed_is_announced_with_its_partitions(monkeypatch: pytest.Monke
     import assets
 
     use_case = load_use_cases()[0][0]
-    raw, events = assets.asset(use_case, "raw"), OutletEventAccessors()
+    schedule, weather = (assets.asset(use_case, source) for source in ("schedule", "weather"))
+    events = OutletEventAccessors()
     monkeypatch.setattr(assets, "get_current_context", lambda: {"outlet_events": events})
-    assets.announce(raw, ["2013-02", "2013-03", "2013-02"])
-    assert events[raw].partition_keys == {"2013-02", "2013-03"}
+    assets.announce({schedule: ["2013-02", "2013-03", "2013-02"], weather: []})
+    assert events[schedule].partition_keys == {"2013-02", "2013-03"}
+    assert not events[weather].partition_keys
 
 
 def test_nothing_changed_is_no_event() -> None:
@@ -41,4 +43,4 @@ def test_nothing_changed_is_no_event() -> None:
     import assets
 
     with pytest.raises(AirflowSkipException, match="nothing to recompute"):
-        assets.announce(assets.asset(load_use_cases()[0][0], "raw"), [])
+        assets.announce({assets.asset(load_use_cases()[0][0], "schedule"): []})

@@ -169,7 +169,7 @@ def test_bad_data_turns_the_task_red_and_goes_no_further(lived: Lived) -> None:
     pd.read_csv(file).drop(columns="origin").to_csv(file, index=False)
     assert b"origin" not in gzip.decompress(file.read_bytes()).splitlines()[0]
     since = datetime.now(UTC)
-    lived.airflow.trigger("flight_delay.ingestion", "bad", BAD)
+    lived.airflow.trigger("flight_delay.ingestion.schedule", "bad", conf={"partition": BAD})
     with pytest.raises(PermanentError, match="land"):
         lived.replay._watch(partition, ("ingestion",), since, lambda _: True)
     assert BAD not in lived.workspace.lake.partitions(source_table(lived.use_case, "schedule"))

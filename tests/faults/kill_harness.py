@@ -66,7 +66,7 @@ class Scenario:
 
 
 def _ingest(workspace: Workspace) -> Any:
-    return ingestion.ingest(StageRun(workspace, USE_CASE, DAY))
+    return ingestion.ingest_all(StageRun(workspace, USE_CASE, DAY))
 
 
 def _replay(workspace: Workspace) -> Any:
@@ -107,12 +107,12 @@ def prepare(folder: Path) -> dict[str, Any]:
     shutil.copytree(folder / "empty", folder / "older")
     workspace = make_workspace(folder / "older")
     synthetic.arrive(workspace, BEFORE, rows=ROWS)
-    ingestion.ingest(StageRun(workspace, USE_CASE, BEFORE))
+    ingestion.ingest_all(StageRun(workspace, USE_CASE, BEFORE))
     _arrive(workspace, 1, 2, 0.0, 1.0)
-    ingestion.ingest(StageRun(workspace, USE_CASE, DAY))
+    ingestion.ingest_all(StageRun(workspace, USE_CASE, DAY))
     _arrive(workspace, 3, 1, 5.0, 2.0)
     shutil.copytree(folder / "older", folder / "ingested")
-    ingestion.ingest(StageRun(make_workspace(folder / "ingested"), USE_CASE, DAY))
+    ingestion.ingest_all(StageRun(make_workspace(folder / "ingested"), USE_CASE, DAY))
     for name, unreadable in (("sent_mended", 1), ("sent_faultless", 0)):
         shutil.copytree(folder / "ingested", folder / name)
         _arrive(make_workspace(folder / name), 0, unreadable, 5.0, 2.0)

@@ -363,7 +363,7 @@ def good_days(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Pa
     *before, day = synthetic.days(use_case, DAYS_BEFORE + 1)
     for partition in before:
         synthetic.arrive(workspace, partition, rows=ROWS)
-        ingestion.ingest(StageRun(workspace, use_case, partition))
+        ingestion.ingest_all(StageRun(workspace, use_case, partition))
     assert day.key == DAY
     synthetic.arrive(workspace, day, rows=ROWS)
     return folder
@@ -383,7 +383,7 @@ def test_the_corpus_is_large_and_its_names_are_unique() -> None:
 def test_the_good_file_is_published_whole(yard_before: Workspace, use_case: UseCase) -> None:
     """What every fault starts from has none."""
     _assert_reconciled(
-        yard_before, Fault("none", {}), ingestion.ingest(StageRun(yard_before, use_case, use_case.partition(DAY))), ROWS
+        yard_before, Fault("none", {}), ingestion.ingest_all(StageRun(yard_before, use_case, use_case.partition(DAY))), ROWS
     )
 
 
@@ -396,11 +396,12 @@ def test_a_fault_ends_in_its_outcome(
     workspace, changed = yard_before, _changed(use_case, fault)
     count = _plant(workspace, fault)
     if fault.outcome != REFUSED:
-        _assert_reconciled(workspace, fault, ingestion.ingest(StageRun(workspace, changed, use_case.partition(DAY))), count)
+        found = ingestion.ingest(StageRun(workspace, changed, use_case.partition(DAY)), fault.source)
+        _assert_reconciled(workspace, fault, found, count)
         return
     before = _published(workspace)
     with pytest.raises(PermanentError) as refusal:
-        ingestion.ingest(StageRun(workspace, changed, use_case.partition(DAY)))
+        ingestion.ingest(StageRun(workspace, changed, use_case.partition(DAY)), fault.source)
     keys = ("snapshot", DAY) if fault.source == "carriers" else (DAY,)
     assert str(refusal.value).startswith(tuple(f"parcels/{fault.source} {key}: " for key in keys))
     assert [words for words in fault.says if words not in str(refusal.value)] == [], refusal.value
@@ -408,10 +409,7 @@ def test_a_fault_ends_in_its_outcome(
 
 
 def _changed(use_case: UseCase, fault: Fault) -> UseCase:
-    """The use case with the fault's contract and source declaration, validated again.
-
-    A refusal must stop all sources. Where one is published, it alone is ingested: the others' audits would say nothing more.
-    """
+    """The use case with the fault's contract and source declaration, validated again."""
     changes = dict(fault.contract)
     contract = use_case.contract[fault.source].model_dump(exclude_unset=True)
     for name, column in changes.pop("columns", {}).items():
@@ -420,7 +418,7 @@ def _changed(use_case: UseCase, fault: Fault) -> UseCase:
     return use_case.model_copy(
         update={
             "contract": {**use_case.contract, fault.source: Contract.model_validate({**contract, **changes})},
-            "sources": {**(use_case.sources if fault.outcome == REFUSED else {}), fault.source: source},
+            "sources": {**use_case.sources, fault.source: source},
         }
     )
 

@@ -74,7 +74,7 @@ def assert_nothing_is_published(workspace: Workspace) -> None:
 
 def test_a_good_partition_is_published_whole(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     synthetic.arrive(workspace, day, rows=ROWS)
-    found = ingestion.ingest(StageRun(workspace, use_case, day))
+    found = ingestion.ingest_all(StageRun(workspace, use_case, day))
     assert [(p.table.split("/")[1], p.partition, p.rows_in, p.rows_published, p.rows_quarantined) for p in found] == [
         ("shipments", "2024-03-01", ROWS, ROWS, 0),
         ("deliveries", "2024-03-01", ROWS, ROWS, 0),
@@ -97,7 +97,7 @@ def test_one_bad_source_stops_all_sources(workspace: Workspace, use_case: UseCas
     synthetic.arrive(workspace, day, rows=ROWS)
     synthetic.put(workspace, "deliveries", day, "")
     with pytest.raises(PermanentError, match=r"parcels/deliveries 2024-03-01: .*is empty"):
-        ingestion.ingest(StageRun(workspace, use_case, day))
+        ingestion.ingest_all(StageRun(workspace, use_case, day))
     assert_nothing_is_published(workspace)
 
 
@@ -228,7 +228,7 @@ def test_the_file_of_another_day_stops_the_partition(workspace: Workspace, use_c
 
 def test_a_missing_file_stops_the_partition(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     with pytest.raises(PermanentError, match=r"parcels/shipments 2024-03-01: the source file is missing"):
-        ingestion.ingest(StageRun(workspace, use_case, day))
+        ingestion.ingest_all(StageRun(workspace, use_case, day))
     assert_nothing_is_published(workspace)
 
 

@@ -48,7 +48,7 @@ def shipments(day: Partition, **overrides: dict[int, Any]) -> pd.DataFrame:
 def ingest(workspace: Workspace, use_case: UseCase, day: Partition, rows: pd.DataFrame | str) -> None:
     synthetic.arrive(workspace, day)
     synthetic.put(workspace, "shipments", day, rows)
-    ingestion.ingest(StageRun(workspace, use_case, day))
+    ingestion.ingest_all(StageRun(workspace, use_case, day))
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_a_half_published_partition_is_not_replayed(
     with monkeypatch.context() as patch:
         die_at(patch, 2)
         with pytest.raises(Killed):
-            ingestion.ingest(StageRun(heavy, use_case, day))
+            ingestion.ingest_all(StageRun(heavy, use_case, day))
     files_gone(heavy, day)
     with pytest.raises(PermanentError, match="run ingestion for this partition again"):
         ingestion.replay(StageRun(heavy, mended(use_case, max=2000.0), day))
@@ -261,7 +261,7 @@ def test_a_replay_does_not_undo_an_ingestion_that_came_between(
     def judge_while_the_file_is_sent_again(*arguments: Any) -> Any:
         judged = original(*arguments)
         synthetic.put(heavy, "shipments", day, shipments(day))
-        ingestion.ingest(StageRun(heavy, use_case, day))
+        ingestion.ingest_all(StageRun(heavy, use_case, day))
         return judged
 
     monkeypatch.setattr(replaying, "_judge", judge_while_the_file_is_sent_again)
@@ -289,7 +289,7 @@ def test_what_became_known_late_reaches_further(workspace: Workspace, use_case: 
     for day in days:
         synthetic.publish(workspace, use_case, day)
     synthetic.arrive(workspace, days[0])
-    ingestion.ingest(StageRun(workspace, use_case, days[0]))
+    ingestion.ingest_all(StageRun(workspace, use_case, days[0]))
     late = workspace.lake.read("parcels/deliveries").drop_columns(["partition"])
     at = pa.array([datetime(2024, 3, 5, 12, tzinfo=UTC)] * late.num_rows, pa.timestamp("us", "UTC"))
     late = late.set_column(late.column_names.index("delivered_at"), "delivered_at", at)

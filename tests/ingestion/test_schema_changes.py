@@ -57,7 +57,7 @@ def ingest(workspace: Workspace, use_case: UseCase, day: Partition, **columns: A
     gone = [name for name, values in columns.items() if values is None]
     added = {name: values for name, values in columns.items() if values is not None}
     synthetic.put(workspace, "shipments", day, frame.assign(**added).drop(columns=gone))
-    return ingestion.ingest(StageRun(workspace, use_case, day))
+    return ingestion.ingest_all(StageRun(workspace, use_case, day))
 
 
 # judged ----------------------------------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_rows_in_quarantine_leave_no_unknown_columns(workspace: Workspace, use_c
     frame = synthetic.parcels(day)[0].assign(fuel="1")
     frame.loc[4, "depot"] = "west"
     synthetic.put(workspace, "shipments", day, frame)
-    ingestion.ingest(StageRun(workspace, use_case, day))
+    ingestion.ingest_all(StageRun(workspace, use_case, day))
     assert 6 not in workspace.lake.read(f"{TABLE}_unknown_columns")["_row"].to_pylist()
     ingest(workspace, use_case, day)
     assert workspace.lake.partitions(f"{TABLE}_unknown_columns")[day.key] == 0, (

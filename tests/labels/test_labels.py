@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.errors import PermanentError, TransientError
-from pipelines.labels.labels import complete_at, outcomes_complete, publish_labels, to_labels
+from pipelines.labels import publish_labels, to_labels, unlabelled
 from pipelines.use_case import Partition, UseCase, labels_table, source_table
 from pipelines.workspace import CommitRecord, StageRun, Workspace
 
@@ -27,12 +26,15 @@ def outcomes(*delays: float | None) -> pd.DataFrame:
     return pd.DataFrame({"shipment_id": names, "delay": pd.Series(delays, dtype="float64"), "delivered_at": NOON})
 
 
-def deliver(workspace: Workspace, use_case: UseCase, day: Partition, rows: pd.DataFrame) -> None:
+def deliver(
+    workspace: Workspace, use_case: UseCase, day: Partition, rows: pd.DataFrame, read_at: datetime | None = None, **record: str
+) -> None:
     table = source_table(use_case, "deliveries")
     staged = workspace.lake.stage(
         table, day.key, pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
     )
-    workspace.lake.publish(table, day.key, [staged], CommitRecord())
+    record |= {"read_at": read_at.isoformat()} if read_at else {}
+    workspace.lake.publish(table, day.key, [staged], CommitRecord(**record))  # type: ignore[arg-type]
 
 
 def test_the_threshold_itself_is_positive_and_a_lost_parcel_is_no_label(use_case: UseCase) -> None:
@@ -50,43 +52,73 @@ def test_every_operator_means_what_it_says(operator: str, expected: list[int], u
     assert to_labels(outcomes(14.0, 15.0, 16.0), changed)["label"].tolist() == expected
 
 
-def test_outcomes_are_complete_only_after_their_delay(use_case: UseCase, day: Partition) -> None:
-    ready = complete_at(use_case, day)
-    assert ready == datetime(2024, 3, 3, tzinfo=UTC)
-    assert not outcomes_complete(use_case, day, ready - timedelta(seconds=1))
-    assert outcomes_complete(use_case, day, ready)
+def complete_at(use_case: UseCase, day: Partition) -> datetime:
+    return use_case.sources["deliveries"].complete_at(day, use_case.timezone)
 
 
 def test_labels_too_early_are_put_off_and_nothing_is_published(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     deliver(workspace, use_case, day, outcomes(20.0))
+    run, ready = StageRun(workspace, use_case, day), complete_at(use_case, day)
+    assert ready == datetime(2024, 3, 3, tzinfo=UTC)
+    workspace.clock.set(ready - timedelta(seconds=1))
     with pytest.raises(TransientError, match=r"parcels 2024-03-01: outcomes are complete from 2024-03-03T00:00:00\+00:00 on"):
-        publish_labels(StageRun(workspace, use_case, day), now=datetime(2024, 3, 2, 23, tzinfo=UTC))
+        publish_labels(run)
+    assert unlabelled(run) == []
     assert not workspace.lake.exists(labels_table(use_case))
+    workspace.clock.set(ready)
+    assert unlabelled(run) == [day.key]
+    assert publish_labels(run).labels == 1
 
 
-def test_outcomes_that_were_read_before_they_were_complete_are_no_labels(workspace: Workspace, use_case: UseCase) -> None:
+def test_outcomes_that_were_read_before_they_were_complete_are_no_labels(
+    workspace: Workspace, use_case: UseCase, day: Partition
+) -> None:
     """Ten of many at the day's end, and the complete file later: labels of the ten would stand for all, in green."""
+    run, ready = StageRun(workspace, use_case, day), complete_at(use_case, day)
+    deliver(workspace, use_case, day, outcomes(20.0), read_at=ready - timedelta(minutes=1))
+    with pytest.raises(PermanentError, match="some may be missing; run ingestion for it again with the complete file"):
+        publish_labels(run)
+    assert unlabelled(run) == []
+    assert not workspace.lake.exists(labels_table(use_case))
+    deliver(workspace, use_case, day, outcomes(20.0, 1.0), read_at=ready)
+    assert unlabelled(run) == [day.key]
+    assert publish_labels(run).labels == 2
+    assert unlabelled(run) == [], "they are of these outcomes"
+    deliver(workspace, use_case, day, outcomes(20.0, 19.0), read_at=ready, source_digest="corrected")
+    assert unlabelled(run) == [day.key], "what was corrected is labelled anew"
+
+
+def test_tables_of_before_have_the_time_of_their_commit(workspace: Workspace, use_case: UseCase) -> None:
     today = Partition.of(datetime.now(UTC).date(), use_case.grain)
     deliver(workspace, use_case, today, outcomes(20.0))
-    later = complete_at(use_case, today) + timedelta(hours=1)
-    with pytest.raises(PermanentError, match="some may be missing; run ingestion for it again with the complete file"):
-        publish_labels(StageRun(workspace, use_case, today), now=later)
-    assert not workspace.lake.exists(labels_table(use_case))
-
-
-def test_a_replay_since_then_does_not_make_them_complete(workspace: Workspace, use_case: UseCase) -> None:
-    today = Partition.of(datetime.now(UTC).date(), use_case.grain)
-    until = datetime.now(UTC) + timedelta(seconds=1) - today.ends_at("UTC")
-    source = use_case.sources["deliveries"].model_copy(update={"available_after": until})
-    soon = use_case.model_copy(update={"sources": {**use_case.sources, "deliveries": source}})
-    deliver(workspace, soon, today, outcomes(20.0))
-    time.sleep(1.1)
-    table = source_table(soon, "deliveries")
-    workspace.lake.publish(table, today.key, workspace.lake.published_files(table, today.key), CommitRecord(replayed=1))
+    workspace.clock.set(complete_at(use_case, today) + timedelta(hours=1))
     with pytest.raises(PermanentError, match="some may be missing"):
-        publish_labels(StageRun(workspace, soon, today))
-    deliver(workspace, soon, today, outcomes(20.0, 1.0))
-    assert publish_labels(StageRun(workspace, soon, today)).labels == 2
+        publish_labels(StageRun(workspace, use_case, today))
+
+
+def test_a_replay_since_then_does_not_make_them_complete(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
+    run, ready, table = StageRun(workspace, use_case, day), complete_at(use_case, day), source_table(use_case, "deliveries")
+    deliver(workspace, use_case, day, outcomes(20.0), read_at=ready - timedelta(hours=1))
+    again = CommitRecord(replayed=1, read_at=ready.isoformat())
+    workspace.lake.publish(table, day.key, workspace.lake.published_files(table, day.key), again)
+    with pytest.raises(PermanentError, match="some may be missing"):
+        publish_labels(run)
+
+
+def test_a_longer_period_is_labelled_whole_or_not_at_all(workspace: Workspace, use_case: UseCase) -> None:
+    week = use_case.period("2024-W09")
+    for number, day in enumerate(week.within(use_case.grain)):
+        deliver(workspace, use_case, day, outcomes(20.0, 1.0, None).assign(shipment_id=[f"{day.key}-{i}" for i in range(3)]))
+        ready = complete_at(use_case, day)
+        workspace.clock.set(ready - timedelta(seconds=number == 6))
+    run = StageRun(workspace, use_case, week)
+    with pytest.raises(TransientError, match="2024-03-03: outcomes are complete from"):
+        publish_labels(run)
+    assert not workspace.lake.exists(labels_table(use_case))
+    workspace.clock.set(ready)
+    done = publish_labels(run)
+    assert (done.partition, done.rows, done.labels, done.positive) == ("2024-W09", 21, 14, 7)
+    assert workspace.lake.partitions(labels_table(use_case)) == {day.key: 2 for day in week.within(use_case.grain)}
 
 
 def test_labels_are_counted_and_a_rerun_replaces_them(workspace: Workspace, use_case: UseCase, day: Partition) -> None:

@@ -12,6 +12,8 @@ from pipelines.pages.view import _age, lifecycle
 from pipelines.workspace import StageRun, Workspace
 from tests.conftest import World, changed
 
+NOW = datetime(2024, 3, 4, tzinfo=UTC)
+
 
 def test_an_empty_yard_is_shown_as_such(workspace: Workspace, one_champion: World) -> None:
     found = lifecycle(workspace, one_champion.use_case.model_copy(update={"name": "nothing_yet"}))
@@ -59,4 +61,4 @@ def test_the_newest_decisions_come_first_and_no_more_than_asked(two_champions: W
 
 @pytest.mark.parametrize(("seconds", "words"), [(90, "2 minutes"), (3 * 3600, "3 hours"), (5 * 86400, "5 days")])
 def test_ages_are_told_in_plain_units(seconds: int, words: str) -> None:
-    assert _age((datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()) == words
+    assert _age(NOW, (NOW - timedelta(seconds=seconds)).isoformat()) == words

@@ -132,7 +132,7 @@ def test_hostile_text_is_escaped_wherever_it_comes_from() -> None:
     made = Decision(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, 1, HOSTILE, 1.0, HOSTILE)
     seen = Quality(HOSTILE, 1, 1, 0.5, 0.5, 0.5, 1.0, HOSTILE)
     stages = {"ingestion": HOSTILE, HOSTILE: HOSTILE}
-    view = Lifecycle(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, champion, stages, (seen,), (made,))
+    view = Lifecycle(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, champion, stages, (seen,), (made,), (HOSTILE,))
     broken = Unreadable(HOSTILE, HOSTILE, HOSTILE)
     known = [reports.Report(HOSTILE, "drift", HOSTILE, HOSTILE, HOSTILE)]
     for page in (

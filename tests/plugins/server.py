@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipelines.use_case import load_use_case
+
 USE_CASE, HIDDEN = "flight_delay", "hidden"
 
 
@@ -21,7 +23,7 @@ def main(port: int, facts: Path) -> None:
     from airflow.utils.db import initdb
 
     initdb()
-    add_dags([f"{USE_CASE}.{stage}" for stage in _plugin().SHOWN] + [f"{HIDDEN}.features"])
+    add_dags([*_plugin().shown(load_use_case(USE_CASE)), f"{HIDDEN}.features"])
     app = create_app(apps="core")
     mounted = {each["url_prefix"]: each["app"] for each in get_fastapi_plugins()[0]}
     mounted["/planted"] = planted()

@@ -54,8 +54,9 @@ def test_a_candidate_that_crashed_has_no_run(links: ModuleType, monkeypatch: pyt
 def test_one_report_is_linked_and_several_are_listed(links: ModuleType) -> None:
     report = links.Reports()
     assert address(report, "flight_delay.monitoring", "drift") == "/lifecycle/reports/flight_delay/drift/2013-04-v1.html"
-    listed = "/lifecycle/use-cases/flight_delay/reports?partition=2013-04"
-    assert address(report, "flight_delay.ingestion", "audit") == listed
+    assert address(report, "flight_delay.ingestion.weather", "ingest") == (
+        "/lifecycle/reports/flight_delay/contracts/weather-2013-04.html"
+    )
 
 
 @pytest.mark.parametrize("partition", [None, "2013-05"])

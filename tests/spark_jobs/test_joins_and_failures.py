@@ -34,7 +34,7 @@ def run(tmp_path: Path, use_case: UseCase) -> StageRun:
     """A day that is ingested; it has no history yet, so no feature is of one."""
     found = StageRun(make_workspace(tmp_path), use_case, synthetic.days(use_case, 1)[0])
     synthetic.arrive(found.workspace, found.partition, rows=ROWS)
-    ingestion.ingest(found)
+    ingestion.ingest_all(found)
     return featured(found, history=())
 
 

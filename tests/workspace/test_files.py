@@ -93,7 +93,10 @@ def test_files_are_listed_below_a_folder_and_not_beside_it(place: str) -> None:
     for name in ("a/2", "a/b/1", "ab/3"):
         files.write_bytes(f"{place}/{name}", name.encode())
     found = files.list_files(f"{place}/a")
-    assert [(uri.rsplit("/a/", 1)[1], size) for uri, size in found] == [("2", 3), ("b/1", 5)]
+    assert [uri.rsplit("/a/", 1)[1] for uri, _ in found] == ["2", "b/1"]
+    assert [files.stamp_of(uri) for uri, _ in found] == [stamp for _, stamp in found]
+    files.write_bytes(f"{place}/a/2", b"another")
+    assert files.stamp_of(f"{place}/a/2") != found[0].stamp
     assert files.list_files(f"{place}/none") == []
 
 

@@ -39,7 +39,7 @@ def ingest(workspace: Workspace, use_case: UseCase, day: Partition, heavy: int =
     frame = synthetic.parcels(day, rows=rows)[0]
     frame.loc[: heavy - 1, "weight"] = 1500.0
     synthetic.put(workspace, "shipments", day, frame if heavy else synthetic.parcels(day, rows=rows)[0])
-    ingestion.ingest(StageRun(workspace, use_case, day))
+    ingestion.ingest_all(StageRun(workspace, use_case, day))
     return workspace.lake.version(TABLE)
 
 
