@@ -134,12 +134,16 @@ def _result(ti_key: TaskInstanceKey) -> dict[str, object]:
 
 
 def _partition(ti_key: TaskInstanceKey) -> str | None:
-    """The run's partition key; a training's stands in its conf."""
+    """The partition that a mapped task is named by; the run's key; a training's stands in its conf."""
     from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
     with create_session() as session:
+        if ti_key.map_index >= 0:
+            mine = {"dag_id": ti_key.dag_id, "run_id": ti_key.run_id, "task_id": ti_key.task_id, "map_index": ti_key.map_index}
+            return session.scalars(select(TaskInstance).filter_by(**mine)).one().rendered_map_index
         wanted = select(DagRun.partition_key, DagRun.conf).where(DagRun.dag_id == ti_key.dag_id, DagRun.run_id == ti_key.run_id)
         found = session.execute(wanted).one_or_none()
     return (found.partition_key or (found.conf or {}).get("partition")) if found else None

@@ -52,11 +52,17 @@ class Partition:
 
     @classmethod
     def parse_period(cls, key: str, grain: Grain) -> Partition:
-        """A partition, or a longer period that is made of whole ones, such as `2013-04` where the grain is a day.
+        """A partition, or a longer period of whole ones: `2013-04` where the grain is a day, or `2013-12-01..2013-12-26`.
 
         Raises:
-            PermanentError: it is neither.
+            PermanentError: it is neither, or ends before it begins.
         """
+        first, several, last = key.partition("..")
+        if several:
+            start, end = cls.parse_period(first, grain).start, cls.parse_period(last, grain).end
+            if end <= start:
+                raise PermanentError(f"'{key}' ends before it begins: write the earlier one first")
+            return cls(start, end, key, grain)
         for longer in _LONGER[grain]:
             if re.fullmatch(_FORM[longer][0], key):
                 return cls.parse(key, longer)

@@ -67,12 +67,12 @@ def decide(
         shutil.copytree(f"{workspace.lake.root}/flight_delay/{table}", f"{workspace.lake.root}/{ASKING}/{table}")
     admin.trigger(TRAINING, RUN, conf={"partition": trained})
     break_contract(workspace, use_case, bad)
-    admin.trigger("flight_delay.ingestion", BROKEN, bad)
+    admin.trigger("flight_delay.ingestion.schedule", BROKEN, conf={"partition": bad})
     with worse_candidates(folder / "flight_delay.yaml"):
         admin.trigger("flight_delay.training", WORSE, conf={"partition": live})
         question, refused, outcomes = _answer(workspace, admin, viewer, folder.parent / "var")
         admin.wait_for_end("flight_delay.training", WORSE)
-    admin.wait_for_end("flight_delay.ingestion", BROKEN)
+    admin.wait_for_end("flight_delay.ingestion.schedule", BROKEN)
     return Decided(admin, question, refused, outcomes)
 
 

@@ -73,9 +73,9 @@ class Person(Airflow):
         )
         TaskInstanceApi(self).post_clear_task_instances(dag, chosen)
 
-    def links(self, dag: str, run: str, task: str) -> dict[str, str]:
+    def links(self, dag: str, run: str, task: str, map_index: int = -1) -> dict[str, str]:
         # Read as it came: the client's model refuses a link that leads nowhere (null), which Airflow does send.
-        answer = ExtraLinksApi(self).get_extra_links_without_preload_content(dag, run, task)
+        answer = ExtraLinksApi(self).get_extra_links_without_preload_content(dag, run, task, map_index)
         return dict(json.loads(answer.data)["extra_links"])
 
     def events(self, dag: str) -> list[AssetEventResponse]:

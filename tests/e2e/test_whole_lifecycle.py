@@ -156,7 +156,7 @@ def test_a_complete_week_is_not_run_again(lived: Lived) -> None:
 
 
 def test_bad_data_turns_the_task_red_and_goes_no_further(lived: Lived) -> None:
-    """A column is gone: land fails at once, nothing is published, no DAG downstream runs."""
+    """A column is gone: ingestion fails at once, nothing is published, no DAG downstream runs."""
     from pipelines.local import feeds
 
     partition = lived.use_case.partition(BAD)
@@ -170,8 +170,8 @@ def test_bad_data_turns_the_task_red_and_goes_no_further(lived: Lived) -> None:
     assert b"origin" not in gzip.decompress(file.read_bytes()).splitlines()[0]
     since = datetime.now(UTC)
     lived.airflow.trigger("flight_delay.ingestion.schedule", "bad", conf={"partition": BAD})
-    with pytest.raises(PermanentError, match="land"):
-        lived.replay._watch(partition, ("ingestion",), since, lambda _: True)
+    with pytest.raises(PermanentError, match=r"ingestion\.schedule failed for 2013-W47 at ingest"):
+        lived.replay._watch(partition, ("ingestion.schedule",), since, lambda _: True)
     assert BAD not in lived.workspace.lake.partitions(source_table(lived.use_case, "schedule"))
     assert not [r for r in lived.airflow.runs("flight_delay.features") if r.partition_key == BAD]
 
@@ -207,15 +207,14 @@ def test_a_worse_candidate_changes_nothing_and_the_run_says_why(lived: Lived, de
 
 
 def test_a_broken_contract_stops_before_anybody_reads_it(lived: Lived, decided: decisions.Decided) -> None:
-    admin, dag, run = decided.admin, "flight_delay.ingestion", decisions.BROKEN
-    tasks = admin.tasks(dag, run)
-    assert (admin.state(dag, run), tasks["audit"], tasks["publish"]) == ("failed", "failed", "upstream_failed")
+    admin, dag, run = decided.admin, "flight_delay.ingestion.schedule", decisions.BROKEN
+    assert admin.state(dag, run) == "failed"
+    assert BAD not in {event.partition_key for event in admin.events(dag)}
     assert BAD not in lived.workspace.lake.partitions(source_table(lived.use_case, "schedule"))
-    assert {r.dag_id for r in lived.airflow.runs() if r.partition_key == BAD} == {dag}
-    reports = admin.page(admin.links(dag, run, "audit")["Report"])
-    name = f"flight_delay/contracts/schedule-{BAD}.html"
-    assert name in reports
-    page = admin.page(f"/lifecycle/reports/{name}")
+    assert not [r for r in lived.airflow.runs() if r.partition_key == BAD]
+    link = admin.links(dag, run, "ingest", 0)["Report"]
+    assert link.endswith(f"/lifecycle/reports/flight_delay/contracts/schedule-{BAD}.html")
+    page = admin.page(link)
     assert "scheduled_hour" in page
     assert "77" in page
 
@@ -287,7 +286,7 @@ def test_a_viewer_may_look_and_not_touch(lived: Lived) -> None:
     viewer = Airflow(lived.addresses.airflow, "viewer", lived.addresses.viewer_password)
     assert "flight_delay.scoring" in viewer.dags()
     with pytest.raises(PermanentError, match="403"):
-        viewer.trigger("flight_delay.ingestion", "not-allowed", LIVE)
+        viewer.trigger("flight_delay.ingestion.schedule", "not-allowed", conf={"partition": LIVE})
 
 
 def test_nobody_gets_in_without_signing_in(lived: Lived) -> None:
