@@ -58,7 +58,7 @@ class Partition:
             PermanentError: it is neither, or ends before it begins.
         """
         first, several, last = key.partition("..")
-        if several:
+        if several and ".." not in last:
             start, end = cls.parse_period(first, grain).start, cls.parse_period(last, grain).end
             if end <= start:
                 raise PermanentError(f"'{key}' ends before it begins: write the earlier one first")

@@ -91,5 +91,5 @@ def test_what_is_not_made_of_whole_partitions_is_no_period(key: str, grain: Grai
 
 
 def test_a_period_begins_before_it_ends() -> None:
-    with pytest.raises(PermanentError, match="'2013-05..2013-04' ends before it begins"):
+    with pytest.raises(PermanentError, match=r"'2013-05\.\.2013-04' ends before it begins"):
         Partition.parse_period("2013-05..2013-04", Grain.MONTH)
