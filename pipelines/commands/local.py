@@ -23,15 +23,17 @@ def arrive(partition: PartitionKey) -> None:
 @verb("This machine", "demo", "--until 2013-06")
 def demo(
     fresh: Annotated[bool, Option("--fresh", help="Erase the state first, instead of going on where it stopped.")] = False,
-    until: Annotated[str | None, Option(help="Last month to replay, such as 2013-06.")] = None,
+    until: Annotated[
+        str | None, Option(help="Last month to replay, such as 2013-06; without it the year ends with live days.")
+    ] = None,
 ) -> None:
     """Replay 2013 through Airflow on this machine."""
-    from pipelines.local import LIVE, erase, run_demo
+    from pipelines.local import erase, run_demo
     from pipelines.workspace import state_folder
 
     if fresh:
         erase(state_folder())
-    raise Exit(run_demo(live=(LIVE[0], until or LIVE[1])))
+    raise Exit(run_demo(until))
 
 
 @verb("This machine", "airflow", "")

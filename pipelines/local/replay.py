@@ -1,8 +1,8 @@
-"""The replay of 2013: January to March arrive as history, then one month after the other, through real Airflow.
+"""The replay of 2013 through real Airflow: history at once, then month after month, then day after day by the clock.
 
-Each month: its files arrive; the DAGs ingest, build features, score, label and monitor, linked by assets; the retraining
-policy decides, and a training follows when it says so. A month that is complete is not run again, so that a replay
-that was cut off goes on where it stopped.
+In bulk, a period's files arrive; the DAGs ingest, build features, score, label and monitor, linked by assets; the retraining
+policy decides, and a training follows when it says so. Live, a day's plan arrives, predictions are published, and its outcomes
+arrive the day after. What is complete is not run again, so that a replay that was cut off goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, TransientError
 from pipelines.local.feeds import arrive
 from pipelines.monitoring import latest
 from pipelines.use_case import Partition, UseCase, features_table, labels_table, predictions_table, source_table, span
-from pipelines.workspace import Kind, Workspace
+from pipelines.workspace import Champion, Kind, Workspace
 
 if TYPE_CHECKING:
     from airflow_client.client import DAGRunResponse
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CHAIN = ("features", "scoring", "labels", "monitoring")
 _POLL = 0.5
 _PATIENCE = 15 * 60
+_AFTER = timedelta(minutes=5)  # when files have come that were due at midnight
 Report = Callable[[str, str, str, float | None], None]
 
 
@@ -56,36 +57,63 @@ class Replay:
                     self.report(_key(run) or "", _stage(run), "cleared: left over from a run that was cut off", None)
                     self.airflow.discard_run(run)
 
-    def history(self, first: str, last: str) -> None:
-        """Ingest a span and train the first champion on it."""
-        partitions = span(self.use_case.partition(first), self.use_case.partition(last))
-        missing = [p for p in partitions if not self._has_features_and_labels(p)]
-        for partition in partitions:
-            if partition not in missing:
-                self.report(partition.key, "history", "complete already", None)
-        # History is there all at once: the months are let in together, and the DAGs take them in order.
-        since = datetime.now(UTC)
-        for partition in missing:
-            self._let_in(partition)
-        for partition in missing:
-            self._watch(partition, self._chain, since, self._is_settled)
+    def history(self, period: Partition) -> None:
+        """Take a period in at once, and train the first champion on it."""
+        if self._has_features_and_labels(period):
+            self.report(period.key, "history", "complete already", None)
+        else:
+            self._bulk(period)
         if self.workspace.ledger.champion(self.use_case.name) is None:
-            self._train(partitions[-1], f"first__{partitions[-1].key}__{_stamp()}")
+            self._train(period, f"first__{period.key}__{_stamp()}")
 
-    def live(self, first: str, last: str) -> None:
-        """Partition after partition: arrive, run the chain, decide, retrain when asked."""
-        for partition in span(self.use_case.partition(first), self.use_case.partition(last)):
-            if self._is_decided(partition):
-                self.report(partition.key, "month", "complete already", None)
-                continue
-            if not self._is_monitored(partition):
-                self._ingest(partition)
-            self._decide(partition)
+    def bulk(self, period: Partition) -> None:
+        """Take a period in at once, serve it as of then, and decide whether to train anew."""
+        if self._is_decided(period):
+            self.report(period.key, "period", "complete already", None)
+            return
+        if not self._is_monitored(period):
+            self._bulk(period)
+        self._decide(period)
 
-    def _ingest(self, partition: Partition) -> None:
+    def live(self, days: list[Partition]) -> None:
+        """Partition after partition by the clock: its plan comes, it is predicted, and later its outcomes come, in parts."""
+        complete = self.use_case.sources[self.use_case.label.source].complete_at
+        last = complete(days[-1], self.use_case.timezone)
+        day = days[0]
+        while (now := day.starts_at(self.use_case.timezone) + _AFTER) < last + _AFTER * 2:
+            known = [p for p in span(days[0].previous.previous, day) if p <= days[-1]]
+            if self._is_lived(day, days, now):
+                self.report(day.key, "day", "complete already", None)
+            else:
+                self._live(day, known, days, now)
+            day = day.next
+
+    def _bulk(self, period: Partition) -> None:
         since = datetime.now(UTC)
-        self._let_in(partition)
-        self._watch(partition, self._chain, since, self._is_settled)
+        zone, sources = self.use_case.timezone, self.use_case.sources.values()
+        now = max(s.complete_at(period.within(self.use_case.grain)[-1], zone) for s in sources if not s.snapshot) + _AFTER
+        self._set_clock(period, now)
+        arrive(self.workspace, self.use_case, period, now)
+        self.report(period.key, "arrival", "files are in the landing zone", None)
+        # Reference data does not change here: it is taken in once.
+        known = {s for s, declared in self.use_case.sources.items() if declared.snapshot and self._is_known(s)}
+        for stage in self._ingestions(source for source in self.use_case.sources if source not in known):
+            self.airflow.trigger(self._dag(stage), f"replay__{period.key}__{_stamp()}", conf={"partition": period.key})
+        self._watch(period, self._chain, since, lambda run: _key(run) == period.key, lambda: self._is_settled(period))
+
+    def _live(self, day: Partition, known: list[Partition], days: list[Partition], now: datetime) -> None:
+        since = datetime.now(UTC)
+        self._set_clock(day, now)
+        for partition in known:
+            arrive(self.workspace, self.use_case, partition, now)
+        self.report(day.key, "arrival", f"files are in the landing zone at {now:%Y-%m-%d %H:%M}", None)
+        for stage in self._ingestions(s for s, declared in self.use_case.sources.items() if not declared.snapshot):
+            self.airflow.trigger(self._dag(stage), f"live__{day.key}__{_stamp()}")
+        self._watch(day, self._chain, since, lambda run: True, lambda: self._is_lived(day, days, now))
+
+    def _set_clock(self, period: Partition, now: datetime) -> None:
+        self.workspace.clock.set(now)
+        self.report(period.key, "clock", f"it is {now:%Y-%m-%d %H:%M %Z}", None)
 
     @property
     def _chain(self) -> tuple[str, ...]:
@@ -94,14 +122,6 @@ class Replay:
     def _ingestions(self, sources: Iterable[str]) -> list[str]:
         return [f"ingestion.{source}" for source in sources]
 
-    def _let_in(self, partition: Partition) -> None:
-        """Its files arrive, and the sources' ingestion is told; reference data is taken in once, as it does not change."""
-        arrive(self.workspace, self.use_case, partition)
-        self.report(partition.key, "arrival", "files are in the landing zone", None)
-        known = {s for s, declared in self.use_case.sources.items() if declared.snapshot and self._is_known(s)}
-        for stage in self._ingestions(source for source in self.use_case.sources if source not in known):
-            self.airflow.trigger(self._dag(stage), f"replay__{partition.key}__{_stamp()}", conf={"partition": partition.key})
-
     def _is_known(self, source: str) -> bool:
         return bool(self.workspace.lake.partitions(source_table(self.use_case, source)))
 
@@ -109,7 +129,13 @@ class Replay:
         since = datetime.now(UTC)
         if self._decision(partition) is None:
             self.airflow.trigger(self._dag("retraining"), f"replay__{partition.key}__{_stamp()}", partition.key)
-            self._watch(partition, ("retraining",), since, lambda p: self._decision(p) is not None)
+            self._watch(
+                partition,
+                ("retraining",),
+                since,
+                lambda run: _key(run) == partition.key,
+                lambda: self._decision(partition) is not None,
+            )
         decision = self._decision(partition)
         assert decision is not None
         self.report(partition.key, "decision", decision[1], None)
@@ -137,23 +163,29 @@ class Replay:
         self.report(partition.key, "champion", f"{made[-1].kind}: {made[-1].why}", None)
 
     def _watch(
-        self, partition: Partition, stages: tuple[str, ...], since: datetime, settled: Callable[[Partition], bool]
+        self,
+        period: Partition,
+        stages: tuple[str, ...],
+        since: datetime,
+        is_ours: Callable[[DAGRunResponse], bool],
+        is_settled: Callable[[], bool],
     ) -> None:
         """Report each run of the stages as it ends, until the state is there and nothing is under way any more."""
         seen: set[str] = set()
         deadline = time.monotonic() + _PATIENCE
+        wanted = {self._dag(stage) for stage in stages}
         while True:
-            wanted = {self._dag(stage) for stage in stages}
-            runs = [r for r in reversed(self.airflow.runs()) if r.dag_id in wanted and self._is_ours(r, partition, since)]
+            recent = [r for r in reversed(self.airflow.runs()) if r.dag_id in wanted and _is_since(r, since)]
+            runs = [r for r in recent if is_ours(r)]
             for run in runs:
                 if not _is_active(run) and run.dag_id + run.dag_run_id not in seen:
                     seen.add(run.dag_id + run.dag_run_id)
-                    self._report_run(partition, run)
-            if not any(_is_active(r) for r in runs) and settled(partition):
+                    self._report_run(period, run)
+            if not any(_is_active(r) for r in runs) and is_settled():
                 return
             if time.monotonic() > deadline:
                 late = ", ".join(stages)
-                raise TransientError(f"{partition.key}: {late} did not settle in {_PATIENCE} s; look at Airflow's pages")
+                raise TransientError(f"{period.key}: {late} did not settle in {_PATIENCE} s; look at Airflow's pages")
             time.sleep(_POLL)
 
     def _until_done(self, partition: Partition, find: Callable[[], list[DAGRunResponse]]) -> Iterator[DAGRunResponse]:
@@ -180,24 +212,34 @@ class Replay:
         if errors:
             raise PermanentError("Airflow could not load a DAG file:\n" + "\n".join(errors))
 
-    def _is_ours(self, run: DAGRunResponse, partition: Partition, since: datetime) -> bool:
-        return _key(run) == partition.key and (run.queued_at or run.run_after) >= since.replace(microsecond=0)
+    def _is_settled(self, period: Partition) -> bool:
+        if self._champion(period) is None:
+            return self._has_features_and_labels(period)
+        return self._is_monitored(period)
 
-    def _is_settled(self, partition: Partition) -> bool:
-        if self.workspace.ledger.champion(self.use_case.name, partition.key) is None:
-            return self._has_features_and_labels(partition)
-        return self._is_monitored(partition)
+    def _champion(self, period: Partition) -> Champion | None:
+        return self.workspace.ledger.champion(self.use_case.name, period.within(self.use_case.grain)[0].key)
 
-    def _has_features_and_labels(self, partition: Partition) -> bool:
-        tables = (features_table(self.use_case), labels_table(self.use_case))
-        return all(partition.key in self.workspace.lake.partitions(table) for table in tables)
+    def _holds(self, table: str, period: Partition) -> bool:
+        published = self.workspace.lake.partitions(table)
+        return all(partition.key in published for partition in period.within(self.use_case.grain))
 
-    def _is_monitored(self, partition: Partition) -> bool:
-        """Scored by the champion of that time, and its quality measured after that."""
-        seen = latest(self.workspace, self.use_case).get(partition.key)
-        champion = self.workspace.ledger.champion(self.use_case.name, partition.key)
-        scored = partition.key in self.workspace.lake.partitions(predictions_table(self.use_case))
-        return bool(scored and champion and seen and seen.drift and seen.performance and seen.model_version == champion.version)
+    def _has_features_and_labels(self, period: Partition) -> bool:
+        return all(self._holds(table(self.use_case), period) for table in (features_table, labels_table))
+
+    def _is_monitored(self, period: Partition) -> bool:
+        """Scored, and its drift and quality measured after that."""
+        seen = latest(self.workspace, self.use_case).get(period.key)
+        scored = self._holds(predictions_table(self.use_case), period)
+        return bool(scored and seen and seen.drift and seen.performance)
+
+    def _is_lived(self, day: Partition, days: list[Partition], now: datetime) -> bool:
+        """Whether all is done that can be done by then: served up to this day, and judged as far as outcomes are complete."""
+        complete = self.use_case.sources[self.use_case.label.source].complete_at
+        judged = [p for p in days if complete(p, self.use_case.timezone) <= now]
+        return all(self._holds(predictions_table(self.use_case), p) for p in days if p <= day) and all(
+            self._is_monitored(p) for p in judged
+        )
 
     def _decision(self, partition: Partition) -> tuple[bool, str] | None:
         for decision in reversed(self.workspace.ledger.decisions(self.use_case.name)):
@@ -215,6 +257,10 @@ class Replay:
 
     def _dag(self, stage: str) -> str:
         return f"{self.use_case.name}.{stage}"
+
+
+def _is_since(run: DAGRunResponse, since: datetime) -> bool:
+    return (run.queued_at or run.run_after) >= since.replace(microsecond=0)
 
 
 def _is_active(run: DAGRunResponse) -> bool:
