@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipelines.ingestion.schema_changes import impact
-from pipelines.use_case import Contract, Source, key_of, quarantine_table, source_table, unknown_columns_table
+from pipelines.use_case import Contract, Partition, Source, key_of, quarantine_table, source_table, unknown_columns_table
 from pipelines.workspace import Lake, StageRun
 
 
@@ -76,6 +76,11 @@ class Arrival:
     def key(self) -> str:
         """The partition of the table; reference data has one for all time."""
         return key_of(self.declared, self.run.partition)
+
+    @property
+    def partition(self) -> Partition | None:
+        """None of reference data."""
+        return None if self.declared.snapshot else self.run.partition
 
     @property
     def where(self) -> str:

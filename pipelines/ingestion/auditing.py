@@ -59,7 +59,7 @@ def audit(arrival: Arrival, landed: Landed) -> Audited:
         rows_in=landed.rows_in,
         rows_accepted=split.good.num_rows,
         rows_quarantined=broken.total(),
-        warnings=(*warnings, *broken_invariants(arrival.lake, arrival.table, arrival.key, split.good, contract)),
+        warnings=(*warnings, *broken_invariants(arrival.lake, arrival.table, arrival.partition, split.good, contract)),
         report=split.report,
         source_digest=landed.source_digest,
         read_at=landed.read_at,

@@ -149,7 +149,7 @@ def _judge(
     left = [_with_rule(r, failing[r["row"]]) for r in waiting if r["row"] in failing]
     broken = Counter(row["rule"] for row in left)
     stop_at_counts(published.num_rows + len(waiting), split.good.num_rows, broken, arrival.declaration)
-    broken_invariants(arrival.lake, arrival.table, arrival.key, split.good, contract)
+    broken_invariants(arrival.lake, arrival.table, arrival.partition, split.good, contract)
     return split, left, _stage_unknown(arrival, batch.unknown_columns, split.good)
 
 

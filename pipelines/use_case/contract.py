@@ -123,12 +123,12 @@ class CrossRule(Section):
 
 
 class Invariant(Section):
-    """This partition against the mean of the last `partitions` published ones."""
+    """This partition against the mean of those that were published in the time before it, or else of the last one."""
 
     id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     measure: str = Field(pattern=r"^(row_count|null_share|category_share)$")
     column: str | None = None
-    partitions: int = Field(3, ge=1)
+    over: timedelta = Field(timedelta(days=28), gt=timedelta(0), description="how far back it is compared")
     max_ratio: float | None = Field(None, gt=1, description="row_count: at most this factor more or less")
     max_change: float | None = Field(None, gt=0, description="shares: largest absolute change")
     severity: Severity = Severity.FAIL

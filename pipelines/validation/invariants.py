@@ -1,4 +1,4 @@
-"""Invariants over time: this partition against the mean of the last published ones."""
+"""Invariants over time: this partition against the mean of those before it."""
 
 from __future__ import annotations
 
@@ -14,27 +14,36 @@ if TYPE_CHECKING:
     from pyarrow import ChunkedArray, Table
 
 
-def broken_invariants(lake: Lake, table: str, partition: str, rows: Table, contract: Contract) -> list[str]:
+def broken_invariants(lake: Lake, table: str, partition: Partition | None, rows: Table, contract: Contract) -> list[str]:
     """Sentences about broken `warn` invariants, and about those that had nothing to compare with.
 
-    A table without partitions is compared with what it holds now.
+    A table without partitions (None) is compared with what it holds now.
 
     Raises:
         PermanentError: a broken invariant of severity `fail`.
     """
     warnings = []
-    known = lake.partitions(table) if contract.invariants else {}
-    before = sorted(key for key, count in known.items() if count and (key < partition or key == SNAPSHOT))
+    known = [key for key, count in lake.partitions(table).items() if count] if contract.invariants else []
+    name = partition.key if partition else SNAPSHOT
     for invariant in contract.invariants:
+        before = _before(known, partition, invariant)
         if not before:
-            warnings.append(f"{invariant.id}: not checked, as nothing is published before {partition} to compare with")
+            warnings.append(f"{invariant.id}: not checked, as nothing is published before {name} to compare with")
             continue
-        sentence = _judge(lake, table, before[-invariant.partitions :], rows, invariant)
+        sentence = _judge(lake, table, before, rows, invariant)
         if sentence and invariant.severity is not Severity.WARN:
-            raise PermanentError(f"{table} {partition}: invariant {invariant.id} is broken: {sentence}; nothing was published")
+            raise PermanentError(f"{table} {name}: invariant {invariant.id} is broken: {sentence}; nothing was published")
         if sentence:
             warnings.append(f"{invariant.id}: {sentence}")
     return warnings
+
+
+def _before(known: list[str], partition: Partition | None, invariant: Invariant) -> list[str]:
+    if partition is None:
+        return known
+    earlier = [Partition.parse(key, partition.grain) for key in known if key < partition.key]
+    within = [p.key for p in earlier if p.end > partition.start - invariant.over]
+    return within or [p.key for p in earlier[-1:]]
 
 
 def _judge(lake: Lake, table: str, before: list[str], rows: Table, invariant: Invariant) -> str | None:

@@ -105,7 +105,7 @@ EMERGENCIES: dict[str, Emergency] = {
         {"invariants": [{**SHARE, "measure": "null_share", "column": "weight"}]}, True,
     ),
     "Invariant.partitions": Emergency(
-        lambda f: f.head(10), "where 40 are usual", {"invariants": [{**VOLUME, "partitions": 1}]}, True
+        lambda f: f.head(10), "where 40 are usual", {"invariants": [{**VOLUME, "over": "P1D"}]}, True
     ),
     "Invariant.max_ratio": Emergency(lambda f: f.head(20), "beyond a factor of 1.5", {"invariants": [VOLUME]}, True),
     "Invariant.max_change": Emergency(lambda f: f.assign(depot="south"), "by more than 30.0%", {"invariants": [SHARE]}, True),

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.errors import PermanentError
-from pipelines.use_case import Contract
+from pipelines.use_case import Contract, Grain, Partition
 from pipelines.validation.invariants import broken_invariants
 from pipelines.workspace import CommitRecord, Lake
 
@@ -33,13 +33,14 @@ def rows(*depots: str | None) -> Any:
 def lake(tmp_path: Path) -> Lake:
     """Three days of ten rows, half of them north, and an older day of a hundred."""
     found = Lake(str(tmp_path))
-    for key, count in (("01", 50), ("02", 5), ("03", 5), ("04", 5)):
+    for key, count in (("2024-03-01", 50), ("2024-03-02", 5), ("2024-03-03", 5), ("2024-03-04", 5)):
         found.publish(TABLE, key, [found.stage(TABLE, key, rows(*["north", "south"] * count))], CommitRecord())
     return found
 
 
-def check(lake: Lake, found: Any, *invariants: dict[str, Any], key: str = "05") -> list[str]:
-    return broken_invariants(lake, TABLE, key, found, contract(*invariants))
+def check(lake: Lake, found: Any, *invariants: dict[str, Any], key: str = "2024-03-05") -> list[str]:
+    near = [{"over": "P3D", **invariant} for invariant in invariants]
+    return broken_invariants(lake, TABLE, Partition.parse(key, Grain.DAY), found, contract(*near))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_what_is_as_usual_passes(invariant: dict[str, Any], found: Any, lake: La
     ],
 )
 def test_what_is_not_as_usual_stops_the_partition(invariant: dict[str, Any], found: Any, sentence: str, lake: Lake) -> None:
-    with pytest.raises(PermanentError, match=f"parcels/x 05: invariant {invariant['id']} is broken: .*{sentence}"):
+    with pytest.raises(PermanentError, match=f"parcels/x 2024-03-05: invariant {invariant['id']} is broken: .*{sentence}"):
         check(lake, found, invariant)
     said = check(lake, found, {**invariant, "severity": "warn"})
     assert len(said) == 1
@@ -73,17 +74,20 @@ def test_a_warning_does_not_hide_a_later_failure(lake: Lake) -> None:
         check(lake, rows("west"), {**DEPOTS, "severity": "warn"}, VOLUME)
 
 
-def test_only_the_last_partitions_before_this_one_count(lake: Lake) -> None:
-    older = {**VOLUME, "partitions": 4}
+def test_only_what_was_published_so_long_before_it_counts_or_else_the_last_one(lake: Lake) -> None:
+    older = {**VOLUME, "over": "P4D"}
     assert check(lake, rows(*["north"] * 40), older) == []
     with pytest.raises(PermanentError, match="where 10 are usual"):
         check(lake, rows(*["north"] * 40), VOLUME)
     with pytest.raises(PermanentError, match="where 100 are usual"):
-        check(lake, rows(*["north"] * 10), VOLUME, key="02")
+        check(lake, rows(*["north"] * 10), VOLUME, key="2024-03-02")
+    with pytest.raises(PermanentError, match="where 10 are usual"):
+        check(lake, rows(*["north"] * 40), VOLUME, key="2024-03-20")
 
 
 def test_the_first_partition_says_that_it_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
     said = check(Lake(str(tmp_path)), rows("north"), VOLUME, DEPOTS, EMPTY)
     assert said == [
-        f"{name}: not checked, as nothing is published before 05 to compare with" for name in ("volume", "depots", "empty")
+        f"{name}: not checked, as nothing is published before 2024-03-05 to compare with"
+        for name in ("volume", "depots", "empty")
     ]
