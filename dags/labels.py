@@ -21,9 +21,10 @@ def labels(use_case: UseCase) -> DAG:
     def publish() -> Any:
         from pipelines.labels import publish_labels, unlabelled
 
-        if not by_hand() and not step(unlabelled, use_case.name):
+        keys = None if by_hand() else step(unlabelled, use_case.name)
+        if keys == []:
             raise AirflowSkipException("its outcomes are not complete yet, or it has their labels")
-        return step(publish_labels, use_case.name)
+        return step(publish_labels, use_case.name, keys)
 
     outcomes = asset(use_case, use_case.label.source)
     with stage_dag(use_case, "labels", PartitionedAssetTimetable(assets=outcomes), __doc__) as dag:

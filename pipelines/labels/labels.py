@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -39,14 +39,14 @@ def unlabelled(run: StageRun) -> list[str]:
     return [part.key for part in map(run.part, _published(run)) if _why_not(part) is None and not _is_current(part)]
 
 
-def publish_labels(run: StageRun) -> Labelled:
-    """Turn the outcomes of the run's partitions into labels, once they are complete.
+def publish_labels(run: StageRun, keys: Sequence[str] | None = None) -> Labelled:
+    """Turn the outcomes of the run's partitions, or of these of them, into labels, once they are complete.
 
     Raises:
         TransientError: outcomes are not complete yet; says from when on they are.
         PermanentError: what was ingested of them was ingested before that, so that some may be missing.
     """
-    parts = [run.part(partition.key) for partition in run.partitions]
+    parts = [run.part(key) for key in keys or [partition.key for partition in run.partitions]]
     for part in parts:
         if (why := _why_not(part)) is not None:
             raise why

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, TransientError
 from pipelines.local.feeds import arrive
-from pipelines.monitoring import latest
-from pipelines.use_case import Partition, UseCase, features_table, labels_table, predictions_table, source_table, span
-from pipelines.workspace import Champion, Kind, Workspace
+from pipelines.local.progress import Progress
+from pipelines.use_case import Partition, UseCase, span
+from pipelines.workspace import Kind, Workspace
 
 if TYPE_CHECKING:
     from airflow_client.client import DAGRunResponse
@@ -40,6 +40,10 @@ class Replay:
     airflow: Airflow
     report: Report
 
+    @property
+    def state(self) -> Progress:
+        return Progress(self.workspace, self.use_case)
+
     def prepare(self, stages: tuple[str, ...]) -> None:
         """Wait for the DAGs, and clear what a killed replay left half-run."""
         wanted = {self._dag(stage) for stage in (*self._ingestions(self.use_case.sources), *stages)}
@@ -59,7 +63,7 @@ class Replay:
 
     def history(self, period: Partition) -> None:
         """Take a period in at once, and train the first champion on it."""
-        if self._has_features_and_labels(period):
+        if self.state.has_features_and_labels(period):
             self.report(period.key, "history", "complete already", None)
         else:
             self._bulk(period)
@@ -68,10 +72,10 @@ class Replay:
 
     def bulk(self, period: Partition) -> None:
         """Take a period in at once, serve it as of then, and decide whether to train anew."""
-        if self._is_decided(period):
+        if self.state.is_decided(period):
             self.report(period.key, "period", "complete already", None)
             return
-        if not self._is_monitored(period):
+        if not self.state.is_monitored(period):
             self._bulk(period)
         self._decide(period)
 
@@ -82,7 +86,7 @@ class Replay:
         day = days[0]
         while (now := day.starts_at(self.use_case.timezone) + _AFTER) < last + _AFTER * 2:
             known = [p for p in span(days[0].previous.previous, day) if p <= days[-1]]
-            if self._is_lived(day, days, now):
+            if self.state.is_lived(day, days, now):
                 self.report(day.key, "day", "complete already", None)
             else:
                 self._live(day, known, days, now)
@@ -96,10 +100,10 @@ class Replay:
         arrive(self.workspace, self.use_case, period, now)
         self.report(period.key, "arrival", "files are in the landing zone", None)
         # Reference data does not change here: it is taken in once.
-        known = {s for s, declared in self.use_case.sources.items() if declared.snapshot and self._is_known(s)}
+        known = {s for s, declared in self.use_case.sources.items() if declared.snapshot and self.state.is_known(s)}
         for stage in self._ingestions(source for source in self.use_case.sources if source not in known):
             self.airflow.trigger(self._dag(stage), f"replay__{period.key}__{_stamp()}", conf={"partition": period.key})
-        self._watch(period, self._chain, since, lambda run: _key(run) == period.key, lambda: self._is_settled(period))
+        self._watch(period, self._chain, since, lambda run: _key(run) == period.key, lambda: self.state.is_settled(period))
 
     def _live(self, day: Partition, known: list[Partition], days: list[Partition], now: datetime) -> None:
         since = datetime.now(UTC)
@@ -109,7 +113,7 @@ class Replay:
         self.report(day.key, "arrival", f"files are in the landing zone at {now:%Y-%m-%d %H:%M}", None)
         for stage in self._ingestions(s for s, declared in self.use_case.sources.items() if not declared.snapshot):
             self.airflow.trigger(self._dag(stage), f"live__{day.key}__{_stamp()}")
-        self._watch(day, self._chain, since, lambda run: True, lambda: self._is_lived(day, days, now))
+        self._watch(day, self._chain, since, lambda run: True, lambda: self.state.is_lived(day, days, now))
 
     def _set_clock(self, period: Partition, now: datetime) -> None:
         self.workspace.clock.set(now)
@@ -122,24 +126,21 @@ class Replay:
     def _ingestions(self, sources: Iterable[str]) -> list[str]:
         return [f"ingestion.{source}" for source in sources]
 
-    def _is_known(self, source: str) -> bool:
-        return bool(self.workspace.lake.partitions(source_table(self.use_case, source)))
-
     def _decide(self, partition: Partition) -> None:
         since = datetime.now(UTC)
-        if self._decision(partition) is None:
+        if self.state.decision(partition) is None:
             self.airflow.trigger(self._dag("retraining"), f"replay__{partition.key}__{_stamp()}", partition.key)
             self._watch(
                 partition,
                 ("retraining",),
                 since,
                 lambda run: _key(run) == partition.key,
-                lambda: self._decision(partition) is not None,
+                lambda: self.state.decision(partition) is not None,
             )
-        decision = self._decision(partition)
+        decision = self.state.decision(partition)
         assert decision is not None
         self.report(partition.key, "decision", decision[1], None)
-        if decision[0] and not self._is_trained(partition):
+        if decision[0] and not self.state.is_trained(partition):
             run_id = f"retraining__{partition.key}"
             if not any(r.dag_run_id == run_id for r in self.airflow.runs(self._dag("training"))):
                 run_id = f"resumed__{partition.key}__{_stamp()}"
@@ -211,49 +212,6 @@ class Replay:
         errors = self.airflow.import_errors()
         if errors:
             raise PermanentError("Airflow could not load a DAG file:\n" + "\n".join(errors))
-
-    def _is_settled(self, period: Partition) -> bool:
-        if self._champion(period) is None:
-            return self._has_features_and_labels(period)
-        return self._is_monitored(period)
-
-    def _champion(self, period: Partition) -> Champion | None:
-        return self.workspace.ledger.champion(self.use_case.name, period.within(self.use_case.grain)[0].key)
-
-    def _holds(self, table: str, period: Partition) -> bool:
-        published = self.workspace.lake.partitions(table)
-        return all(partition.key in published for partition in period.within(self.use_case.grain))
-
-    def _has_features_and_labels(self, period: Partition) -> bool:
-        return all(self._holds(table(self.use_case), period) for table in (features_table, labels_table))
-
-    def _is_monitored(self, period: Partition) -> bool:
-        """Scored, and its drift and quality measured after that."""
-        seen = latest(self.workspace, self.use_case).get(period.key)
-        scored = self._holds(predictions_table(self.use_case), period)
-        return bool(scored and seen and seen.drift and seen.performance)
-
-    def _is_lived(self, day: Partition, days: list[Partition], now: datetime) -> bool:
-        """Whether all is done that can be done by then: served up to this day, and judged as far as outcomes are complete."""
-        complete = self.use_case.sources[self.use_case.label.source].complete_at
-        judged = [p for p in days if complete(p, self.use_case.timezone) <= now]
-        return all(self._holds(predictions_table(self.use_case), p) for p in days if p <= day) and all(
-            self._is_monitored(p) for p in judged
-        )
-
-    def _decision(self, partition: Partition) -> tuple[bool, str] | None:
-        for decision in reversed(self.workspace.ledger.decisions(self.use_case.name)):
-            if decision.partition == partition.key and decision.kind in (Kind.RETRAINED, Kind.NOT_RETRAINED):
-                return decision.kind == Kind.RETRAINED, decision.why
-        return None
-
-    def _is_trained(self, partition: Partition) -> bool:
-        made = (Kind.PROMOTED, Kind.KEPT)
-        return any(d.partition == partition.key and d.kind in made for d in self.workspace.ledger.decisions(self.use_case.name))
-
-    def _is_decided(self, partition: Partition) -> bool:
-        decision = self._decision(partition)
-        return self._is_monitored(partition) and decision is not None and (not decision[0] or self._is_trained(partition))
 
     def _dag(self, stage: str) -> str:
         return f"{self.use_case.name}.{stage}"
