@@ -74,13 +74,9 @@ def is_positive(label: dict[str, Any]) -> Column:
     return F.expr(f"cast({label['column']} {label['operator']} {label['threshold']} as double)")
 
 
-def known_outcomes(entities: DataFrame, outcomes: DataFrame, label: dict[str, Any], key: str, timezone: str) -> DataFrame:
-    """Labelled rows of the past with `_positive` and `_known_day`, the first local midnight at or after they were known."""
-    local = F.from_utc_timestamp(F.col(label["known_at"]), timezone)
-    midnight = F.to_date(local)
-    known_day = F.when(local == midnight.cast("timestamp"), midnight).otherwise(F.date_add(midnight, 1))
-    labelled = outcomes.select(key, PARTITION, is_positive(label).alias(POSITIVE), known_day.alias(KNOWN_DAY))
-    labelled = labelled.where(F.col(POSITIVE).isNotNull() & F.col(KNOWN_DAY).isNotNull())
+def known_outcomes(entities: DataFrame, outcomes: DataFrame, label: dict[str, Any], key: str) -> DataFrame:
+    """Labelled rows of the past with `_positive` and `_known_day`."""
+    labelled = outcomes.select(key, PARTITION, is_positive(label).alias(POSITIVE), KNOWN_DAY).where(f"{POSITIVE} is not null")
     # A key that is sent again in another partition is another event, with an outcome of its own.
     return entities.drop(KNOWN_DAY).join(labelled, on=[key, PARTITION], how="inner")
 
@@ -153,17 +149,26 @@ def _drawn(which: str, weight: float, prior: Column) -> Column:
 
 
 def with_known_day(table: DataFrame, known: dict[str, Any] | None, timezone: str) -> DataFrame:
-    """`_known_day` of what is observed: the first local midnight at which a row's day has ended and come in.
+    """`_known_day` of a row: the first local midnight at or after it became known, or at which its day has ended and come in.
 
-    Null is always; a row without a day is never known.
+    Not before the day from which rows of its partition count. Null is always; a row without a moment is never known.
     """
     if known is None:
         return table.withColumn(KNOWN_DAY, F.lit(None).cast("date"))
     column = F.col(known["column"])
     is_date = table.schema[known["column"]].dataType.typeName() == "date"
-    day = column if is_date else F.to_date(F.from_utc_timestamp(column, timezone))
+    local = column if is_date else F.from_utc_timestamp(column, timezone)
+    day = F.to_date(local)
+    own = F.when(local == day.cast("timestamp"), day).otherwise(F.date_add(day, 1))
+    own = F.date_add(day, known["days"]) if "days" in known else own
     never = F.lit("9999-12-31").cast("date")
-    return table.withColumn(KNOWN_DAY, F.coalesce(F.date_add(day, known["days"]), never))
+    return table.withColumn(KNOWN_DAY, F.greatest(F.coalesce(own, never), by_partition(known["from"]).cast("date")))
+
+
+def by_partition(values: dict[str, str]) -> Column:
+    """What belongs to a row's partition; null where nothing does."""
+    literals = [F.lit(text) for item in values.items() for text in item]
+    return F.try_element_at(F.create_map(*literals), F.col(PARTITION)) if values else F.lit(None).cast("string")
 
 
 def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any], date: str, watch: Watch = lambda rows: rows) -> DataFrame:
@@ -191,7 +196,7 @@ def build(tables: Tables, entities: DataFrame, past: DataFrame, plan: dict[str, 
     rows = entities
     for join, watch in zip_longest(spec["joins"], watches):
         rows = look_up(rows, tables[join["table"]], join, spec["date"], *filter(None, [watch]))
-    past = known_outcomes(past, tables[label["source"]], label, spec["key"], plan["timezone"])
+    past = known_outcomes(past, tables[label["source"]], label, spec["key"])
     specs = spec["history"]
     if specs:
         known = history(entities, past, specs, spec["key"], spec["date"])
@@ -214,7 +219,7 @@ def run(spark: SparkSession, plan: dict[str, Any], tables: Tables, entities: Dat
     rows = build(tables, entities, tables[spec["entity"]], plan, *watches)
     rows.coalesce(1).sortWithinPartitions(spec["key"]).write.mode("overwrite").parquet(plan["output"])
     for join, one in zip(spec["joins"], seen, strict=True):
-        if one.get["rows"] > plan["rows"]:
+        if one.get["rows"] > sum(plan["rows"].values()):
             raise SystemExit(WHY + _multiplied(tables[join["table"]], join))
     found = json.dumps([one.get["unmatched"] for one in seen])
     spark.range(1).select(F.lit(found)).coalesce(1).write.mode("overwrite").text(f"{plan['output']}/{JOINS}")
@@ -281,7 +286,7 @@ def main(argv: list[str]) -> None:
     try:
         plan = json.loads(spark.read.text(options.plan, wholetext=True).collect()[0][0])
         tables = tables_of(spark, plan)
-        entities = read(spark, plan["inputs"][plan["features"]["entity"]], [plan["partition"]])
+        entities = read(spark, plan["inputs"][plan["features"]["entity"]], list(plan["rows"]))
         try:
             run(spark, plan, tables, entities)
         except Exception as error:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PermanentError
 from pipelines.features.feature_types import as_features
-from pipelines.features.inputs import Files, chosen_files, contents, stop_at_gaps
+from pipelines.features.inputs import Files, chosen_files, contents, counts_from, missing
 from pipelines.results import TableSlice
 from pipelines.use_case import (
     ROOT,
@@ -61,25 +61,24 @@ def plan(run: StageRun) -> FeaturePlan:
         PermanentError: the entity's partition, or another one that it stands on, is not published.
     """
     spec, table = run.use_case.features, features_table(run.use_case)
-    rows = run.lake.partitions(source_table(run.use_case, spec.entity)).get(run.key, 0)
-    if rows == 0:
-        raise PermanentError(f"{run.use_case.name}/{spec.entity} {run.key}: not published; run ingestion for it first")
-    stop_at_gaps(run)
+    if absent := missing(run):
+        raise PermanentError(f"{run}: {'; '.join(absent)}")
+    published, files = run.lake.partitions(source_table(run.use_case, spec.entity)), chosen_files(run)
+    rows = {p.key: published[p.key] for p in run.partitions if published[p.key]}
     area = run.lake.staging_area(table, run.key)
     document = {
         "use_case": run.use_case.name,
-        "partition": run.key,
         "timezone": run.use_case.timezone,
         "features": run.use_case.features.model_dump(mode="json"),
         "label": run.use_case.label.model_dump(mode="json"),
-        "known": {join.table: known for join in spec.joins if (known := _known(run.use_case, join.table))},
-        "inputs": {name: _input(run, name, files) for name, files in chosen_files(run).items()},
+        "known": {table: known for table in files if (known := _known(run, table, files[table]))},
+        "inputs": {table: _input(run, table, files[table]) for table in files},
         "rows": rows,
         "output": f"{run.lake.uri(table)}/{area}",
     }
     uri = f"{run.lake.uri(table)}/plans/{run.key}-{area.rsplit('/', 1)[-1]}.json"
     write_bytes(uri, json.dumps(document, indent=1).encode())
-    return FeaturePlan(uri, area, rows)
+    return FeaturePlan(uri, area, sum(rows.values()))
 
 
 def _input(run: StageRun, table: str, files: Files) -> dict[str, Any]:
@@ -92,12 +91,14 @@ def _input(run: StageRun, table: str, files: Files) -> dict[str, Any]:
     return {"version": version, "files": files, "contents": contents(run, table, files), "columns": columns}
 
 
-def _known(use_case: UseCase, table: str) -> dict[str, Any] | None:
-    """A joined row's day, and so many days later it is known at midnight: once it has ended and come in. None is always."""
-    source = use_case.sources[table]
-    if source.snapshot or source.forecast:
+def _known(run: StageRun, table: str, files: Files) -> dict[str, Any] | None:
+    """From which midnight a row is known: by its own moment or day, and not before `from`. None is always."""
+    source, label = run.use_case.sources[table], run.use_case.label
+    if table == label.source:
+        return {"column": label.known_at, "from": counts_from(run, table, files)}
+    if source.snapshot or source.forecast or table not in (join.table for join in run.use_case.features.joins):
         return None
-    return {"column": source.time_column, "days": 1 + source.available_days}
+    return {"column": source.time_column, "days": 1 + source.available_days, "from": counts_from(run, table, files)}
 
 
 def build(workspace: Workspace, plan: FeaturePlan) -> None:

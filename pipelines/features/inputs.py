@@ -4,14 +4,15 @@ outcomes   every partition, however old, that holds one which became known withi
 entity     the partition itself, and those of these outcomes
 joined     the partition, and those before it that its own windows reach (`lookback`); reference data whole
 
-What the windows reach and nobody published is no gap to be read over: it stops the plan, but for the share allowed.
+A row counts from its own moment on, but not before `Source.counts_from` of its partition. What is due by that rule at the
+run's last cut-off and was not published, or not read again since, is missing: it stops the plan, but for the share allowed.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
 
-from pipelines.errors import PermanentError
 from pipelines.use_case import SNAPSHOT, Partition, source_table
 from pipelines.workspace import StageRun
 
@@ -19,41 +20,74 @@ Files = dict[str, list[str]]
 
 
 def chosen_files(run: StageRun) -> dict[str, Files]:
-    """By table of the use case and partition key, the published files that the features of a partition stand on."""
+    """By table of the use case and partition key, the published files that the features of a run stand on."""
     return {table: files_of(run, table, keys) for table, keys in chosen_keys(run).items()}
 
 
 def chosen_keys(run: StageRun) -> dict[str, set[str]]:
-    """By table of the use case, the partitions that the features of a partition stand on, published or not."""
+    """By table of the use case, the partitions that the features of a run stand on, published or not."""
     spec = run.use_case.features
     known = _known_outcomes(run)
-    keys = {run.use_case.label.source: known} | {spec.entity: {run.key, *known}}
+    keys = {run.use_case.label.source: known} | {spec.entity: {*(p.key for p in run.partitions), *known}}
     for join in spec.joins:
         snapshot = run.use_case.sources[join.table].snapshot
-        reach = {SNAPSHOT} if snapshot else {p.key for p in run.partition.back_to(join.lookback_days)}
+        reach = {SNAPSHOT} if snapshot else {p.key for p in _reach(run, join.lookback_days)}
         keys[join.table] = keys.get(join.table, set()) | reach
     return keys
 
 
-def stop_at_gaps(run: StageRun) -> None:
-    """Raises PermanentError where partitions within reach are not published, more than `features.max_missing_share`."""
-    spec, outcomes = run.use_case.features, run.use_case.label.source
-    for join in spec.joins:
-        if not run.use_case.sources[join.table].snapshot:
-            _stop_at_gaps(run, join.table, join.lookback_days)
+def missing(run: StageRun) -> list[str]:
+    """What has to be there before the features of a run can be computed and is not, in sentences; none where all is there."""
+    use_case, spec = run.use_case, run.use_case.features
+    rows, keys = run.lake.partitions(source_table(use_case, spec.entity)), [p.key for p in run.partitions]
+    absent = [key for key in keys if key not in rows] or ([] if any(rows[key] for key in keys) else keys)
+    if absent:
+        return [f"{source_table(use_case, spec.entity)} {', '.join(absent)}: not published; run ingestion for it first"]
+    snapshots = {source_table(use_case, join.table) for join in spec.joins if use_case.sources[join.table].snapshot}
+    found = [f"{name} was never published; run ingestion for it first" for name in snapshots if not run.lake.partitions(name)]
+    return sum((_gaps(run, table, days) for table, days in _reaches(run).items()), found)
+
+
+def last_cut_off(run: StageRun) -> datetime:
+    """The latest moment at which a row of the run may know something: 00:00 local time of its last day."""
+    return run.partition.ends_at(run.use_case.timezone) - timedelta(days=1)
+
+
+def counts_from(run: StageRun, table: str, keys: Iterable[str]) -> dict[str, str]:
+    """By partition, the day on which rows of a table count at the earliest: the first midnight from `counts_from` on."""
+    source, zone = run.use_case.sources[table], run.use_case.timezone
+    return {k: _midnight(source.counts_from(run.use_case.partition(k), zone)).isoformat() for k in sorted(keys)}
+
+
+def _midnight(moment: datetime) -> date:
+    """The day of the first midnight at or after a local moment."""
+    return moment.date() + timedelta(days=moment.time() != datetime.min.time())
+
+
+def _reach(run: StageRun, days: int) -> list[Partition]:
+    """The run's partitions and those before them that reach so many days before the first one's start."""
+    first, *others = run.partitions
+    return [*first.back_to(days), *others]
+
+
+def _reaches(run: StageRun) -> dict[str, int]:
+    """By table with partitions, how many days before the run its features reach back."""
+    spec, sources, outcomes = run.use_case.features, run.use_case.sources, run.use_case.label.source
+    found = [(join.table, join.lookback_days) for join in spec.joins if not sources[join.table].snapshot]
     if spec.lookback_days:
-        for table in (spec.entity, outcomes):
-            _stop_at_gaps(run, table, spec.lookback_days + run.use_case.sources[outcomes].available_days)
+        found += [(table, spec.lookback_days + sources[outcomes].available_days) for table in (spec.entity, outcomes)]
+    return {table: max(days for other, days in found if other == table) for table, _ in found}
 
 
 def _known_outcomes(run: StageRun) -> set[str]:
-    """Keys of the partitions, up to this one, that may hold an outcome known since the longest window began."""
-    spec, label = run.use_case.features, run.use_case.label
+    """Keys of the partitions that may hold an outcome known since the longest window began, and before the last cut-off."""
+    spec, label, zone = run.use_case.features, run.use_case.label, run.use_case.timezone
     if not spec.lookback_days:
         return set()
-    since = run.partition.starts_at(run.use_case.timezone, spec.lookback_days)
+    since, until = run.partition.starts_at(zone, spec.lookback_days), last_cut_off(run)
     latest = run.lake.latest(source_table(run.use_case, label.source), label.known_at)
-    return {key for key, at in latest.items() if key <= run.key and (at is None or at > since)}
+    floor = {key: run.use_case.sources[label.source].counts_from(run.use_case.partition(key), zone) for key in latest}
+    return {key for key, at in latest.items() if floor[key] <= until and (at is None or max(at, floor[key]) > since)}
 
 
 def files_of(run: StageRun, table: str, keys: set[str]) -> Files:
@@ -65,23 +99,39 @@ def files_of(run: StageRun, table: str, keys: set[str]) -> Files:
     return found
 
 
-def _stop_at_gaps(run: StageRun, table: str, days: int) -> None:
-    published = run.lake.partitions(source_table(run.use_case, table))
-    within = [p for p in run.partition.back_to(days) if p.key >= min(published, default=run.key)]
-    due = [p.key for p in within if _is_due(run, table, p)]
-    missing = [key for key in due if key not in published]
-    if len(missing) > run.use_case.features.max_missing_share * len(due):
-        raise PermanentError(
-            f"{run}: {source_table(run.use_case, table)} is not published for {', '.join(missing)}, which the features reach "
-            "back to; run ingestion for it first, or allow gaps by features.max_missing_share"
-        )
+def _gaps(run: StageRun, table: str, days: int) -> list[str]:
+    """What is due of a table and is not there, or was read too early, where that is more than the share allowed."""
+    name = source_table(run.use_case, table)
+    published = run.lake.partitions(name)
+    # Before a table's first partition nothing is missing; where it has none yet, it begins with the rows it is about.
+    first = min(published or run.lake.partitions(source_table(run.use_case, run.use_case.features.entity)), default="")
+    due = [p for p in _reach(run, days) if p.key >= first and _is_due(run, table, p)]
+    absent, early = [p.key for p in due if p.key not in published], _read_too_early(run, table, due)
+    if len(absent) + len(early) <= run.use_case.features.max_missing_share * len(due):
+        return []
+    mend = "run ingestion for it first, or allow gaps by features.max_missing_share"
+    found = {
+        f"{name} is not published for {', '.join(absent)}, which the features reach back to; {mend}": absent,
+        f"{name} was read too early for {', '.join(early)}: what became known since is missing; {mend}": early,
+    }
+    return [sentence for sentence, keys in found.items() if keys]
 
 
 def _is_due(run: StageRun, table: str, partition: Partition) -> bool:
-    """Whether it has to be there: at once, unless the table tells what has happened, some time after the partition's end."""
+    """Whether it has to be there: at once, unless the table tells what has happened."""
+    source, outcomes = run.use_case.sources[table], table == run.use_case.label.source
+    at_once = source.forecast or (table == run.use_case.features.entity and not outcomes)
+    return at_once or source.counts_from(partition, run.use_case.timezone) <= last_cut_off(run)
+
+
+def _read_too_early(run: StageRun, table: str, due: list[Partition]) -> list[str]:
+    """Partitions of a table in parts that were last read before the last cut-off, when they were not complete either."""
     source, zone = run.use_case.sources[table], run.use_case.timezone
-    observed = table == run.use_case.label.source or source.available_after > timedelta(0)
-    return not observed or partition.ends_at(zone) + source.available_after <= run.partition.starts_at(zone)
+    if not source.in_parts:
+        return []
+    commits = run.lake.published_each(source_table(run.use_case, table), [p.key for p in due])
+    read = {key: datetime.fromisoformat(commit.record.read_at) for key, commit in commits.items() if commit.record.read_at}
+    return [p.key for p in due if p.key in read and read[p.key] < min(last_cut_off(run), source.complete_at(p, zone))]
 
 
 def contents(run: StageRun, table: str, files: Files) -> dict[str, str]:

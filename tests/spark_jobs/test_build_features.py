@@ -18,7 +18,6 @@ from spark_jobs import build_features as job
 ZONE = ZoneInfo("America/New_York")
 PLAN: dict[str, Any] = {
     "timezone": "America/New_York",
-    "partition": "2013-04",
     "label": {"source": "outcomes", "column": "delay", "operator": ">=", "threshold": 15, "known_at": "arrived_at"},
     "features": {
         "entity": "schedule",
@@ -53,8 +52,12 @@ def build(spark: SparkSession, schedule: pd.DataFrame, known: pd.DataFrame) -> p
         job.PARTITION, F.lit("2013-04")
     )
     entities = spark.createDataFrame(schedule, "id string, day date, origin string").withColumn(job.PARTITION, F.lit("2013-04"))
-    weather = job.with_known_day(weather, None, PLAN["timezone"])
-    found = job.build({"weather": weather, "outcomes": known_frame}, entities, entities, PLAN)
+    known = {"column": "arrived_at", "from": {"2013-04": "2013-04-01"}}
+    tables = {
+        "weather": job.with_known_day(weather, None, PLAN["timezone"]),
+        "outcomes": job.with_known_day(known_frame, known, PLAN["timezone"]),
+    }
+    found = job.build(tables, entities, entities, PLAN)
     return found.toPandas().set_index("id").sort_index()
 
 
