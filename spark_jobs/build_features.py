@@ -1,9 +1,10 @@
-"""Features of one partition, point-in-time correct, as the use case's file declares them.
+"""Features of one partition or several, point-in-time correct, as the use case's file declares them.
 
     spark-submit spark_jobs/build_features.py --plan PLAN.json
 
 A history feature of a row uses only outcomes known at 00:00 local time of the row's date: an outcome counts from the
-first midnight at or after the moment it became known.
+first midnight at or after the moment it became known. A row sees of its partition, of those before it and of none after it
+what a run for this partition alone would have seen: bulk equals live.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ WHY, JOINS = "build_features failed: ", "_joins"
 SETTINGS = {"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true", "spark.sql.caseSensitive": "false"}
 PARTITION = "_partition"
 KNOWN_DAY, POSITIVE, DAY, HISTORY, GROUP, FOUND = "_known_day", "_positive", "_day", "_history", "_group", "_found"
-_KNOWN = "_known_join"
+_KNOWN, _THEIRS, _OLDEST, _NEWEST = "_known_join", "_their_partition", "_oldest", "_newest"
 _SEPARATOR = "\u0001"
 Tables = dict[str, DataFrame]
 Watch = Callable[[DataFrame], DataFrame]
@@ -111,8 +112,8 @@ def window_sums(rows: DataFrame, past: DataFrame, specs: list[dict[str, Any]], d
 
 
 def history(rows: DataFrame, past: DataFrame, specs: list[dict[str, Any]], key: str, date: str) -> DataFrame:
-    """Per row of `rows`: its key and, for history i and each of its windows n, `_sum<i>_<n>` and `_count<i>_<n>`."""
-    targets = stacked(rows.withColumn(DAY, F.col(date)), specs, key, DAY)
+    """Per row of `rows`: its key, partition and, for history i and each of its windows n, `_sum<i>_<n>` and `_count<i>_<n>`."""
+    targets = stacked(rows.withColumn(DAY, F.col(date)), specs, key, PARTITION, DAY)
     found = targets.join(window_sums(rows, past, specs, date), on=[HISTORY, GROUP, DAY], how="inner")
     wide = [
         F.max(F.when(F.col(HISTORY) == number, F.col(f"{what}{n}"))).alias(f"{what}{number}_{n}")
@@ -120,7 +121,7 @@ def history(rows: DataFrame, past: DataFrame, specs: list[dict[str, Any]], key: 
         for n in spec["windows"]
         for what in ("_sum", "_count")
     ]
-    return found.groupBy(key).agg(*wide)
+    return found.groupBy(key, PARTITION).agg(*wide)
 
 
 def shares(specs: list[dict[str, Any]], weight: float) -> dict[str, Column]:
@@ -172,9 +173,9 @@ def by_partition(values: dict[str, str]) -> Column:
 
 
 def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any], date: str, watch: Watch = lambda rows: rows) -> DataFrame:
-    """Add columns of another table by equal keys, as far as they were known at 00:00 of the row's `date`.
+    """Add columns of another table by equal keys, as far as they were known at 00:00 of the row's date.
 
-    A row without a match gets nulls. `watch` sees which ones were `_found`.
+    Of the partitions within the row's own reach. A row without a match gets nulls. `watch` sees which ones were `_found`.
     """
     for column, expression in join["match"].items():
         mine, theirs = (f.select(F.expr(e)).schema[0].dataType for f, e in ((rows, expression), (table, f"`{column}`")))
@@ -182,43 +183,48 @@ def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any], date: str, 
             types = f"'{expression}' is a {mine.simpleString()}, {join['table']}.{column} a {theirs.simpleString()}"
             raise SystemExit(f"{WHY}join {join['table']}: {types}; cast one of them in features.joins")
     keys = {column: f"_key_{column}" for column in join["match"]}
-    columns = {**{key: f"`{column}`" for column, key in keys.items()}, **join["columns"], FOUND: "true", _KNOWN: KNOWN_DAY}
+    own = {FOUND: "true", _KNOWN: KNOWN_DAY, _THEIRS: PARTITION}
+    columns = {**{key: f"`{column}`" for column, key in keys.items()}, **join["columns"], **own}
     right = table.select(*[F.expr(expression).alias(name) for name, expression in columns.items()])
     matches = [F.expr(expression) == F.col(keys[column]) for column, expression in join["match"].items()]
     matches.append(F.col(_KNOWN).isNull() | (F.col(_KNOWN) <= F.col(date)))
-    joined = rows.join(F.broadcast(right), on=reduce(lambda a, b: a & b, matches), how="left")
-    return watch(joined).drop(FOUND, _KNOWN, *keys.values())
+    matches.append(F.col(_THEIRS).between(F.col(_OLDEST), F.col(_NEWEST)))
+    oldest, newest = ({key: reach[end] for key, reach in join["reach"].items()} for end in (0, 1))
+    reaching = rows.withColumns({_OLDEST: by_partition(oldest), _NEWEST: by_partition(newest)})
+    joined = reaching.join(F.broadcast(right), on=reduce(lambda a, b: a & b, matches), how="left")
+    return watch(joined).drop(FOUND, _KNOWN, _THEIRS, _OLDEST, _NEWEST, *keys.values())
 
 
 def build(tables: Tables, entities: DataFrame, past: DataFrame, plan: dict[str, Any], *watches: Watch) -> DataFrame:
-    """One row per entity: key, date and every declared feature, in the declared order. A join may be watched by its own."""
+    """One row per entity: partition, key, date, every feature in the declared order. A join may be watched by its own."""
     spec, label = plan["features"], plan["label"]
     rows = entities
-    for join, watch in zip_longest(spec["joins"], watches):
+    for join, watch in zip_longest(plan["joins"], watches):
         rows = look_up(rows, tables[join["table"]], join, spec["date"], *filter(None, [watch]))
     past = known_outcomes(past, tables[label["source"]], label, spec["key"])
     specs = spec["history"]
     if specs:
         known = history(entities, past, specs, spec["key"], spec["date"])
-        rows = rows.join(known, on=spec["key"], how="left").withColumns(shares(specs, spec["prior_weight"]))
+        rows = rows.join(known, on=[spec["key"], PARTITION], how="left").withColumns(shares(specs, spec["prior_weight"]))
     names = [f"{item['name']}_late_{days}d" for item in specs for days in item["windows"]]
-    declared = [F.expr(expression).alias(name) for name, expression in spec["expressions"].items()]
-    # Windowed expressions see every row of the partition; the closing select is the schema.
-    return rows.select(spec["key"], spec["date"], *declared, *names)
+    declared = [F.expr(text).alias(name) for name, text in plan["expressions"].items()]
+    # Windowed expressions see every row of their partition; the closing select is the schema.
+    return rows.select(PARTITION, spec["key"], spec["date"], *declared, *names)
 
 
 def run(spark: SparkSession, plan: dict[str, Any], tables: Tables, entities: DataFrame) -> None:
-    """Build, write Parquet to the staging area, and beside it how many rows found no partner, per join.
+    """Build, write Parquet to the staging area, by partition, and beside it how many rows found no partner, per join.
 
     A run that was killed has left a part there, which the next one replaces: nobody sees it before it is published.
     """
     spec = plan["features"]
-    seen = [Observation(f"join {number}") for number, _ in enumerate(spec["joins"])]
+    seen = [Observation(f"join {number}") for number, _ in enumerate(plan["joins"])]
     counts = (F.count(F.lit(1)).alias("rows"), F.count_if(F.col(FOUND).isNull()).alias("unmatched"))
     watches = [lambda rows, one=one: rows.observe(one, *counts) for one in seen]
     rows = build(tables, entities, tables[spec["entity"]], plan, *watches)
-    rows.coalesce(1).sortWithinPartitions(spec["key"]).write.mode("overwrite").parquet(plan["output"])
-    for join, one in zip(spec["joins"], seen, strict=True):
+    in_order = rows.coalesce(1).sortWithinPartitions(PARTITION, spec["key"])
+    in_order.write.mode("overwrite").partitionBy(PARTITION).parquet(plan["output"])
+    for join, one in zip(plan["joins"], seen, strict=True):
         if one.get["rows"] > sum(plan["rows"].values()):
             raise SystemExit(WHY + _multiplied(tables[join["table"]], join))
     found = json.dumps([one.get["unmatched"] for one in seen])
@@ -235,22 +241,22 @@ def _multiplied(table: DataFrame, join: dict[str, Any]) -> str:
 
 def explained(tables: Tables, entities: DataFrame, plan: dict[str, Any], error: Exception) -> str:
     """The error in a line, the feature and its expression that raises it, and a row for which it does."""
-    spec = plan["features"]
-    for what, rows, expression in _expressions(tables, entities, spec):
+    key = plan["features"]["key"]
+    for what, rows, expression in _expressions(tables, entities, plan):
         if found := _failure(rows, expression):
-            example = "" if isinstance(found, AnalysisException) else _example(rows, expression, spec["key"])
+            example = "" if isinstance(found, AnalysisException) else _example(rows, expression, key)
             return f"{what} = {expression}: {_said(found)}{example}"
     return _said(error)
 
 
-def _expressions(tables: Tables, rows: DataFrame, spec: dict[str, Any]) -> Iterator[tuple[str, DataFrame, str]]:
+def _expressions(tables: Tables, rows: DataFrame, plan: dict[str, Any]) -> Iterator[tuple[str, DataFrame, str]]:
     """Every declared expression with what it is and the rows that it is of, in the order in which they are needed."""
-    for join in spec["joins"]:
+    for join in plan["joins"]:
         name = join["table"]
         yield from ((f"join {name}, column {alias}", tables[name], text) for alias, text in join["columns"].items())
         yield from ((f"join {name}, match {column}", rows, text) for column, text in join["match"].items())
-        rows = look_up(rows, tables[name], join, spec["date"])
-    yield from ((f"feature {name}", rows, text) for name, text in spec["expressions"].items())
+        rows = look_up(rows, tables[name], join, plan["features"]["date"])
+    yield from ((f"feature {name}", rows, text) for name, text in plan["expressions"].items())
 
 
 def _failure(rows: DataFrame, expression: str) -> Exception | None:

@@ -2,7 +2,7 @@
 
 plan     which published files (versions pinned) go in, where the output is staged; one JSON file
 build    Spark: `spark_jobs/build_features.py --plan <file>`, through an Airflow operator or a subprocess
-publish  one row per row of the entity table, no key twice; one Delta transaction
+publish  by partition, one row per row of the entity table, no key twice; one Delta transaction for all
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 from pipelines.errors import PermanentError
 from pipelines.features.feature_types import as_features
 from pipelines.features.inputs import Files, chosen_files, contents, counts_from, missing
+from pipelines.features.windows import PARTITION, within_partition
 from pipelines.results import TableSlice
 from pipelines.use_case import (
     ROOT,
+    SNAPSHOT,
     ColumnType,
-    Partition,
+    Join,
     UseCase,
     definitions_in_plan,
     features_table,
@@ -72,6 +74,8 @@ def plan(run: StageRun) -> FeaturePlan:
         "features": run.use_case.features.model_dump(mode="json"),
         "label": run.use_case.label.model_dump(mode="json"),
         "known": {table: known for table in files if (known := _known(run, table, files[table]))},
+        "joins": [_join(run, join, list(rows)) for join in spec.joins],
+        "expressions": {name: within_partition(text) for name, text in spec.expressions.items()},
         "inputs": {table: _input(run, table, files[table]) for table in files},
         "rows": rows,
         "output": f"{run.lake.uri(table)}/{area}",
@@ -99,6 +103,19 @@ def _known(run: StageRun, table: str, files: Files) -> dict[str, Any] | None:
     if source.snapshot or source.forecast or table not in (join.table for join in run.use_case.features.joins):
         return None
     return {"column": source.time_column, "days": 1 + source.available_days, "from": counts_from(run, table, files)}
+
+
+def _join(run: StageRun, join: Join, keys: list[str]) -> dict[str, Any]:
+    """As declared, with the oldest and the newest partition that the rows of each partition are joined to (`reach`)."""
+    whole = run.use_case.sources[join.table].snapshot
+    reach = {key: (run.use_case.partition(key).back_to(join.lookback_days)[0].key, key) for key in keys}
+    columns = {name: within_partition(text, but_for_ranges=True) for name, text in join.columns.items()}
+    return {
+        "table": join.table,
+        "match": join.match,
+        "columns": columns,
+        "reach": dict.fromkeys(keys, (SNAPSHOT, SNAPSHOT)) if whole else reach,
+    }
 
 
 def build(workspace: Workspace, plan: FeaturePlan) -> None:
@@ -133,18 +150,29 @@ def publish(run: StageRun, plan: FeaturePlan) -> TableSlice:
     staged = run.lake.staged_files(table, plan.area)
     if not staged:
         raise PermanentError(f"{table} {run.key}: the Spark job left no files in {plan.area}; read its log")
-    rows = run.lake.read_staged(table, staged)
     document = json.loads(read_bytes(plan.uri))
-    _audit(rows, run.use_case, run.partition, plan.rows_expected)
-    typed = as_features(rows, run.use_case, f"{table} {run.key}")
-    staged = staged if typed is rows else [run.lake.stage(table, run.key, typed)]
+    rows: dict[str, int] = document["rows"]
+    each = {key: [path for path in staged if f"/{PARTITION}={key}/" in path] for key in rows} if len(rows) > 1 else {}
+    ready = {key: _audited(run, key, each.get(key, staged), rows[key]) for key in rows}
     record = CommitRecord(
         run=run.id,
         plan=plan.uri,
         definitions=definitions_in_plan(document),
         unmatched=_unmatched(run, plan),
     )
-    return run.lake.publish(table, run.key, staged, record)
+    version = run.lake.publish_each(table, ready, record)[0].version
+    return TableSlice(table=table, partition=run.key, version=version, rows=sum(rows.values()))
+
+
+def _audited(run: StageRun, key: str, staged: list[str], expected: int) -> list[str]:
+    """The files of a partition once they are as declared, in the types that features have."""
+    table, where = features_table(run.use_case), f"{features_table(run.use_case)} {key}"
+    if not staged:
+        raise PermanentError(f"{where}: the Spark job left no row of {expected}; read its log")
+    rows = run.lake.read_staged(table, staged)
+    _audit(rows, run.use_case, where, expected)
+    typed = as_features(rows, run.use_case, where)
+    return staged if typed is rows else [run.lake.stage(table, key, typed)]
 
 
 def _unmatched(run: StageRun, plan: FeaturePlan) -> str | None:
@@ -169,8 +197,7 @@ def _unmatched(run: StageRun, plan: FeaturePlan) -> str | None:
     return "; ".join(f"{j.table}: {n} of {plan.rows_expected}" for j, n in zip(joins, counts, strict=True)) or None
 
 
-def _audit(rows: Table, use_case: UseCase, partition: Partition, expected: int) -> None:
-    where = f"{features_table(use_case)} {partition.key}"
+def _audit(rows: Table, use_case: UseCase, where: str, expected: int) -> None:
     wanted = [use_case.features.key, use_case.features.date, *use_case.features.names]
     if sorted(rows.column_names) != sorted(wanted):
         raise PermanentError(f"{where}: the job wrote {rows.column_names}, but the use case declares {wanted}")

@@ -103,7 +103,8 @@ def put(workspace: Workspace, use_case: UseCase, source: str, partition: Partiti
     for number, name in enumerate(arrow.column_names):
         if name in kinds:
             arrow = arrow.set_column(number, name, arrow[name].cast(kinds[name]))
-    workspace.lake.publish(table, partition.key, [workspace.lake.stage(table, partition.key, arrow)], CommitRecord(run="test"))
+    record = CommitRecord(run="test", read_at=workspace.clock.now().isoformat())
+    workspace.lake.publish(table, partition.key, [workspace.lake.stage(table, partition.key, arrow)], record)
 
 
 def at(number: int, hour: int = 12) -> pd.Timestamp:
@@ -125,13 +126,13 @@ def sent(
 
 
 def build(spark: SparkSession, run: StageRun) -> pd.DataFrame:
-    """Plan, job and publication of one day; its features by parcel."""
+    """Plan, job and publication of a run; its features by parcel."""
     planned = features.plan(run)
     plan = json.loads(Path(planned.uri).read_text())
     tables = job.tables_of(spark, plan)
-    job.run(spark, plan, tables, job.read(spark, plan["inputs"]["shipments"], [run.key]))
+    job.run(spark, plan, tables, job.read(spark, plan["inputs"]["shipments"], list(plan["rows"])))
     features.publish(run, planned)
-    return run.lake.read(features_table(run.use_case), [run.key]).to_pandas().set_index("shipment_id")
+    return run.lake.read(features_table(run.use_case), plan["rows"]).to_pandas().set_index("shipment_id")
 
 
 def shares(workspace: Workspace, use_case: UseCase, spark: SparkSession, number: int) -> tuple[float, float]:
