@@ -284,7 +284,7 @@ def _said(error: Exception) -> str:
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plan", required=True, help="the plan file that `pipelines.features.features.plan` wrote")
+    parser.add_argument("--plan", required=True, help="the plan file that `pipelines.features.plan` wrote")
     options, spark = parser.parse_args(argv), settled(SparkSession.builder.appName("build_features").getOrCreate())
     # A failure is explained in one line: nobody has to look for it among the frames of every attempt.
     spark.sparkContext.setLogLevel("OFF")

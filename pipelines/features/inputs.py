@@ -10,30 +10,37 @@ run's last cut-off and was not published, or not read again since, is missing: i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 
-from pipelines.use_case import SNAPSHOT, Partition, source_table
+from pipelines.use_case import SNAPSHOT, Partition, UseCase, source_table
 from pipelines.workspace import StageRun
 
 Files = dict[str, list[str]]
+Latest = Mapping[str, datetime | None]
 
 
-def chosen_files(run: StageRun) -> dict[str, Files]:
+def chosen_files(run: StageRun, latest: Latest) -> dict[str, Files]:
     """By table of the use case and partition key, the published files that the features of a run stand on."""
-    return {table: files_of(run, table, keys) for table, keys in chosen_keys(run).items()}
+    return {table: files_of(run, table, keys) for table, keys in chosen_keys(run, latest).items()}
 
 
-def chosen_keys(run: StageRun) -> dict[str, set[str]]:
+def chosen_keys(run: StageRun, latest: Latest) -> dict[str, set[str]]:
     """By table of the use case, the partitions that the features of a run stand on, published or not."""
     spec = run.use_case.features
-    known = _known_outcomes(run)
+    known = _known_outcomes(run, latest)
     keys = {run.use_case.label.source: known} | {spec.entity: {*(p.key for p in run.partitions), *known}}
     for join in spec.joins:
         snapshot = run.use_case.sources[join.table].snapshot
         reach = {SNAPSHOT} if snapshot else {p.key for p in _reach(run, join.lookback_days)}
         keys[join.table] = keys.get(join.table, set()) | reach
     return keys
+
+
+def latest_outcomes(run: StageRun) -> Latest:
+    """By published partition of the outcomes, the latest moment at which one became known; None where nobody can say."""
+    label = run.use_case.label
+    return run.lake.latest(source_table(run.use_case, label.source), label.known_at)
 
 
 def missing(run: StageRun) -> list[str]:
@@ -79,15 +86,19 @@ def _reaches(run: StageRun) -> dict[str, int]:
     return {table: max(days for other, days in found if other == table) for table, _ in found}
 
 
-def _known_outcomes(run: StageRun) -> set[str]:
-    """Keys of the partitions that may hold an outcome known since the longest window began, and before the last cut-off."""
-    spec, label, zone = run.use_case.features, run.use_case.label, run.use_case.timezone
-    if not spec.lookback_days:
-        return set()
-    since, until = run.partition.starts_at(zone, spec.lookback_days), last_cut_off(run)
-    latest = run.lake.latest(source_table(run.use_case, label.source), label.known_at)
-    floor = {key: run.use_case.sources[label.source].counts_from(run.use_case.partition(key), zone) for key in latest}
-    return {key for key, at in latest.items() if floor[key] <= until and (at is None or max(at, floor[key]) > since)}
+def _known_outcomes(run: StageRun, latest: Latest) -> set[str]:
+    """Keys of the partitions that may hold an outcome that the longest window holds."""
+    source, zone = run.use_case.sources[run.use_case.label.source], run.use_case.timezone
+    since, until = counting(run)
+    floor = {key: source.counts_from(run.use_case.partition(key), zone) for key in latest if since < until}
+    return {k for k in floor if floor[k] <= until and ((at := latest[k]) is None or max(at, floor[k]) > since)}
+
+
+def counting(run: StageRun) -> tuple[datetime, datetime]:
+    """Outcomes that became known after the one moment, and up to the other, are in windows of the run."""
+    days = run.use_case.features.lookback_days
+    until = last_cut_off(run)
+    return (run.partition.starts_at(run.use_case.timezone, days), until) if days else (until, until)
 
 
 def files_of(run: StageRun, table: str, keys: set[str]) -> Files:
@@ -119,9 +130,15 @@ def _gaps(run: StageRun, table: str, days: int) -> list[str]:
 
 def _is_due(run: StageRun, table: str, partition: Partition) -> bool:
     """Whether it has to be there: at once, unless the table tells what has happened."""
-    source, outcomes = run.use_case.sources[table], table == run.use_case.label.source
-    at_once = source.forecast or (table == run.use_case.features.entity and not outcomes)
-    return at_once or source.counts_from(partition, run.use_case.timezone) <= last_cut_off(run)
+    source = run.use_case.sources[table]
+    observed = is_observed(run.use_case, table)
+    return not observed or source.counts_from(partition, run.use_case.timezone) <= last_cut_off(run)
+
+
+def is_observed(use_case: UseCase, table: str) -> bool:
+    """Whether a table tells what has happened: the outcomes, and what is joined and was not known before."""
+    source, outcomes = use_case.sources[table], use_case.label.source
+    return table == outcomes or not (source.snapshot or source.forecast or table == use_case.features.entity)
 
 
 def _read_too_early(run: StageRun, table: str, due: list[Partition]) -> list[str]:

@@ -20,7 +20,7 @@ from pyspark.sql import SparkSession
 from pipelines import features
 from pipelines.commands import stages
 from pipelines.errors import PermanentError
-from pipelines.features.inputs import chosen_files
+from pipelines.features import inputs
 from pipelines.training import TrainingRun, plan_training
 from pipelines.use_case import Partition, UseCase, feature_definitions, features_table, read_use_case, source_table
 from pipelines.workspace import CommitRecord, StageRun, Workspace
@@ -105,6 +105,10 @@ def put(workspace: Workspace, use_case: UseCase, source: str, partition: Partiti
             arrow = arrow.set_column(number, name, arrow[name].cast(kinds[name]))
     record = CommitRecord(run="test", read_at=workspace.clock.now().isoformat())
     workspace.lake.publish(table, partition.key, [workspace.lake.stage(table, partition.key, arrow)], record)
+
+
+def chosen_files(run: StageRun) -> dict[str, inputs.Files]:
+    return inputs.chosen_files(run, inputs.latest_outcomes(run))
 
 
 def at(number: int, hour: int = 12) -> pd.Timestamp:
