@@ -55,8 +55,14 @@ def read(spark: SparkSession, source: dict[str, Any], partitions: list[str] | No
 
 def tables_of(spark: SparkSession, plan: dict[str, Any]) -> Tables:
     """Every input of a plan, with the day on which a row of it became known."""
-    found = {name: read(spark, source) for name, source in plan["inputs"].items()}
+    found = {name: (versions if source["snapshot"] else read)(spark, source) for name, source in plan["inputs"].items()}
     return {name: with_known_day(table, plan["known"].get(name), plan["timezone"]) for name, table in found.items()}
+
+
+def versions(spark: SparkSession, source: dict[str, Any]) -> DataFrame:
+    """Reference data in all versions that a run needs; `_partition` is the version."""
+    each = [read(spark, source, [version]).withColumn(PARTITION, F.lit(version)) for version in source["files"]]
+    return reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), each)
 
 
 def as_declared(rows: DataFrame, columns: dict[str, Any]) -> DataFrame:
@@ -233,7 +239,11 @@ def run(spark: SparkSession, plan: dict[str, Any], tables: Tables, entities: Dat
 
 def _multiplied(table: DataFrame, join: dict[str, Any]) -> str:
     """Which join finds several partners, by which key, with an example."""
-    doubled = table.groupBy(*join["match"]).agg(F.count(F.lit(1)).alias("_rows")).where("_rows > 1").first()
+    several = [
+        table.groupBy(*keys).agg(F.count(F.lit(1)).alias("_rows")).where("_rows > 1")
+        for keys in ([PARTITION, *join["match"]], join["match"])
+    ]
+    doubled = several[0].first() or several[1].first()
     example = ", ".join(f"{column}={doubled[column]}" for column in join["match"]) if doubled else "none found any more"
     name, key = join["table"], ", ".join(join["match"])
     return f"join {name} multiplies rows: its key {key} is there more than once, such as {example}; mend {name} or the match"

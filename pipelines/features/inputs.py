@@ -2,7 +2,8 @@
 
 outcomes   every partition, however old, that holds one which became known within the longest window, by Delta's log
 entity     the partition itself, and those of these outcomes
-joined     the partition, and those before it that its own windows reach (`lookback`); reference data whole
+joined     the partition, and those before it that its own windows reach (`lookback`)
+snapshot   reference data, in the version that was known at the start of the partition
 
 A row counts from its own moment on, but not before `Source.counts_from` of its partition. What is due by that rule at the
 run's last cut-off and was not published, or not read again since, is missing: it stops the plan, but for the share allowed.
@@ -21,19 +22,45 @@ Latest = Mapping[str, datetime | None]
 
 
 def chosen_files(run: StageRun, latest: Latest) -> dict[str, Files]:
-    """By table of the use case and partition key, the published files that the features of a run stand on."""
-    return {table: files_of(run, table, keys) for table, keys in chosen_keys(run, latest).items()}
+    """By table of the use case and partition key, the published files that the features of a run stand on.
+
+    Of reference data by version instead of partition key.
+    """
+    found = {table: files_of(run, table, keys) for table, keys in chosen_keys(run, latest).items()}
+    for table in snapshots(run.use_case):
+        name, versions = source_table(run.use_case, table), sorted(set(versions_known(run, table).values()))
+        found[table] = {str(v): [file.uri for file in run.lake.files(name, [SNAPSHOT], v)] for v in versions}
+    return found
+
+
+def snapshots(use_case: UseCase) -> set[str]:
+    """The reference data that features join."""
+    return {join.table for join in use_case.features.joins if use_case.sources[join.table].snapshot}
+
+
+def versions_known(run: StageRun, table: str) -> dict[str, int]:
+    """By partition of the run, the version of reference data that was known at its start; the oldest where none was yet."""
+    starts = {p.key: p.starts_at(run.use_case.timezone) for p in run.partitions}
+    found, oldest = dict[str, int](), 0
+    for commit in run.lake.standing(source_table(run.use_case, table)):
+        if SNAPSHOT not in commit.record.keys:
+            continue
+        read, oldest = commit.record.read_at, commit.version  # a commit from before it was written counts for all
+        known = [key for key, at in starts.items() if not read or datetime.fromisoformat(read) <= at]
+        found = dict.fromkeys(known, commit.version) | found
+        if len(found) == len(starts):
+            break
+    return dict.fromkeys(starts, oldest) | found
 
 
 def chosen_keys(run: StageRun, latest: Latest) -> dict[str, set[str]]:
-    """By table of the use case, the partitions that the features of a run stand on, published or not."""
+    """By table with partitions, those that the features of a run stand on, published or not."""
     spec = run.use_case.features
     known = _known_outcomes(run, latest)
     keys = {run.use_case.label.source: known} | {spec.entity: {*(p.key for p in run.partitions), *known}}
     for join in spec.joins:
-        snapshot = run.use_case.sources[join.table].snapshot
-        reach = {SNAPSHOT} if snapshot else {p.key for p in _reach(run, join.lookback_days)}
-        keys[join.table] = keys.get(join.table, set()) | reach
+        if join.table not in snapshots(run.use_case):
+            keys[join.table] = keys.get(join.table, set()) | {p.key for p in _reach(run, join.lookback_days)}
     return keys
 
 
@@ -50,8 +77,8 @@ def missing(run: StageRun) -> list[str]:
     absent = [key for key in keys if key not in rows] or ([] if any(rows[key] for key in keys) else keys)
     if absent:
         return [f"{source_table(use_case, spec.entity)} {', '.join(absent)}: not published; run ingestion for it first"]
-    snapshots = {source_table(use_case, join.table) for join in spec.joins if use_case.sources[join.table].snapshot}
-    found = [f"{name} was never published; run ingestion for it first" for name in snapshots if not run.lake.partitions(name)]
+    names = [source_table(use_case, table) for table in sorted(snapshots(use_case))]
+    found = [f"{name} was never published; run ingestion for it first" for name in names if not run.lake.partitions(name)]
     return sum((_gaps(run, table, days) for table, days in _reaches(run).items()), found)
 
 
@@ -80,7 +107,7 @@ def _reach(run: StageRun, days: int) -> list[Partition]:
 def _reaches(run: StageRun) -> dict[str, int]:
     """By table with partitions, how many days before the run its features reach back."""
     spec, sources, outcomes = run.use_case.features, run.use_case.sources, run.use_case.label.source
-    found = [(join.table, join.lookback_days) for join in spec.joins if not sources[join.table].snapshot]
+    found = [(join.table, join.lookback_days) for join in spec.joins if join.table not in snapshots(run.use_case)]
     if spec.lookback_days:
         found += [(table, spec.lookback_days + sources[outcomes].available_days) for table in (spec.entity, outcomes)]
     return {table: max(days for other, days in found if other == table) for table, _ in found}

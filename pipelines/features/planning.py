@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import PermanentError
-from pipelines.features.inputs import Files, chosen_files, contents, counts_from, latest_outcomes, missing
+from pipelines.features.inputs import Files, chosen_files, contents, counts_from, latest_outcomes, missing, versions_known
 from pipelines.features.windows import within_partition
-from pipelines.use_case import SNAPSHOT, ColumnType, Join, features_table, source_table, value_text
+from pipelines.use_case import ColumnType, Join, features_table, source_table, value_text
 from pipelines.workspace import StageRun, write_bytes
 
 SPARK_TYPES = {
@@ -69,7 +69,8 @@ def _input(run: StageRun, table: str, files: Files) -> dict[str, Any]:
     }
     name = source_table(run.use_case, table)
     version = run.lake.version(name) if run.lake.exists(name) else None  # outcomes come later than the first features
-    return {"version": version, "files": files, "contents": contents(run, table, files), "columns": columns}
+    known = {"version": version, "files": files, "contents": contents(run, table, files)}
+    return {**known, "columns": columns, "snapshot": run.use_case.sources[table].snapshot}
 
 
 def _known(run: StageRun, table: str, files: Files) -> dict[str, Any] | None:
@@ -83,13 +84,9 @@ def _known(run: StageRun, table: str, files: Files) -> dict[str, Any] | None:
 
 
 def _join(run: StageRun, join: Join, keys: list[str]) -> dict[str, Any]:
-    """As declared, with the oldest and the newest partition that the rows of each partition are joined to (`reach`)."""
-    whole = run.use_case.sources[join.table].snapshot
+    """As declared, with the oldest and the newest partition, or version, that the rows of each partition see (`reach`)."""
     reach = {key: (run.use_case.partition(key).back_to(join.lookback_days)[0].key, key) for key in keys}
+    if run.use_case.sources[join.table].snapshot:
+        reach = {key: (str(version), str(version)) for key, version in versions_known(run, join.table).items()}
     columns = {name: within_partition(text, but_for_ranges=True) for name, text in join.columns.items()}
-    return {
-        "table": join.table,
-        "match": join.match,
-        "columns": columns,
-        "reach": dict.fromkeys(keys, (SNAPSHOT, SNAPSHOT)) if whole else reach,
-    }
+    return {"table": join.table, "match": join.match, "columns": columns, "reach": reach}

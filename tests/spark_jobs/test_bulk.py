@@ -5,8 +5,10 @@ Outcomes come in parts, after midnight, late and corrected; keys are sent again;
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,11 +17,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines import features
-from pipelines.use_case import UseCase, features_table
-from pipelines.workspace import StageRun, Workspace
+from pipelines.features.inputs import versions_known
+from pipelines.use_case import SNAPSHOT, UseCase, features_table
+from pipelines.workspace import CommitRecord, StageRun, Workspace
 from spark_jobs import build_features as job
 from tests.conftest import make_workspace
 from tests.spark_jobs.test_inputs import WEATHER, at, build, day, put, rainy_document, read
+
+pytestmark = pytest.mark.long
 
 WEEK, DAYS = "2024-W10", range(4, 11)  # Monday the 4th to Sunday the 10th; three days before it
 LOAD = {"uri": "{landing}/{partition}.csv", "time_column": "day", "available_after": "PT6H"}
@@ -42,9 +47,15 @@ def document() -> dict[str, Any]:
         for back in (1, 2, 3)
     ]
     found["features"] |= {
-        "joins": [weather, {**tomorrow, "lookback": "PT0S", "columns": {"tomorrow": "rain"}}, *loads],
+        "joins": [
+            {"table": "carriers", "match": {"carrier": "depot"}, "columns": {"rating": "rating"}},
+            weather,
+            {**tomorrow, "lookback": "PT0S", "columns": {"tomorrow": "rain"}},
+            *loads,
+        ],
         "expressions": {
             "depot": "depot",
+            "rating": "rating",
             **{name: name for name in weather["columns"]},
             "tomorrow": "coalesce(tomorrow, -1)",
             "load": "coalesce(load_1, load_2, -1)",
@@ -65,7 +76,8 @@ def outcome(use_case: UseCase, number: int, name: str, minutes: float, known: pd
 def outcomes(use_case: UseCase, number: int, now: pd.Timestamp) -> list[dict[str, Any]]:
     """What the file of a day says of it by now."""
     rows = [
-        outcome(use_case, number, "again", 90.0 * (number % 2), at(number)),
+        # That of day 8 is said to have been known before its day began, when nobody had been sent it.
+        outcome(use_case, number, "again", 90.0 * (number % 2), at(number - (number == 8))),
         outcome(use_case, number, f"night {number}", 30.0, at(number + 1, 1)),
         outcome(use_case, number, f"late {number}", 90.0, at(number + 2 + number % 3)),
         # Said to be on time; that of day 5 is corrected on day 9, after what it counts in from day 6 to 8 was built.
@@ -74,9 +86,18 @@ def outcomes(use_case: UseCase, number: int, now: pd.Timestamp) -> list[dict[str
     return [row for row in rows if row["delivered_at"] <= now]
 
 
+def rate(workspace: Workspace, use_case: UseCase, rating: float, moment: pd.Timestamp) -> None:
+    """Reference data, as it was read at a moment."""
+    workspace.clock.set(moment.to_pydatetime())
+    snapshot = dataclasses.replace(day(use_case, 1), key=SNAPSHOT)
+    put(workspace, use_case, "carriers", snapshot, [{"carrier": depot, "rating": rating} for depot in ("north", "south")])
+
+
 def arrive(workspace: Workspace, use_case: UseCase, number: int) -> None:
     """What is there at the start of a day: its plan and forecast, and of the days before whatever is new."""
     now, partition = at(number, 0) + timedelta(minutes=5), day(use_case, number)
+    if number in (1, 7):
+        rate(workspace, use_case, float(number), at(number, 0) - timedelta(hours=2) if number > 1 else now)
     workspace.clock.set(now.to_pydatetime())
     names = ["again", *(f"{kind} {number}" for kind in ("night", "late", "wrong"))]
     sent = {"ship_date": partition.start, "sent_at": at(number, 2)}
@@ -154,8 +175,25 @@ def test_the_week_holds_what_could_go_wrong(week: tuple[StageRun, pd.DataFrame])
     by_day = rows.groupby("partition").first()
     for name in ("all_parcels_late_1d", "all_parcels_late_3d", "depot_late_2d", "load", "rain_6h", "wettest"):
         assert by_day[name].nunique() > 2, name
+    assert list(by_day["rating"]) == [1.0] * 3 + [7.0] * 4, "corrected on the evening of day 6"
     assert set(rows["tomorrow"]) == set(rows["out_of_reach"]) == {-1.0}
     assert set(rows["parcels_that_day"]) == {4}
+
+
+def test_reference_data_is_that_of_then(workspace: Workspace, tmp_path: Path) -> None:
+    """Corrected later, it changes no past partition that is built again; one that was put back is as if it had not been."""
+    use_case = read(document(), tmp_path)
+    chosen = [StageRun(workspace, use_case, use_case.period(key)) for key in ("2024-03-02", "2024-03-08", WEEK)]
+    rate(workspace, use_case, 1.0, at(3))
+    first = workspace.lake.version("parcels/carriers")
+    assert [set(versions_known(run, "carriers").values()) for run in chosen] == [{first}] * 3, "nothing older is there"
+    rate(workspace, use_case, 2.0, at(8, 0))
+    assert versions_known(chosen[0], "carriers") == {"2024-03-02": first}
+    assert versions_known(chosen[1], "carriers") == {"2024-03-08": first + 1}
+    keys = [p.key for p in chosen[2].partitions]
+    assert versions_known(chosen[2], "carriers") == {key: first + (key >= "2024-03-08") for key in keys}
+    workspace.lake.restore("parcels/carriers", first, CommitRecord(run="test"))
+    assert [set(versions_known(run, "carriers").values()) for run in chosen] == [{first}] * 3
 
 
 def a_day_early(with_known_day: Callable[..., DataFrame]) -> Callable[..., DataFrame]:
