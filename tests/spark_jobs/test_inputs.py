@@ -23,7 +23,7 @@ from pipelines.errors import PermanentError
 from pipelines.features import inputs
 from pipelines.training import TrainingRun, plan_training
 from pipelines.use_case import Partition, UseCase, feature_definitions, features_table, read_use_case, source_table
-from pipelines.workspace import CommitRecord, StageRun, Workspace
+from pipelines.workspace import CommitRecord, Lake, StageRun, Workspace
 from spark_jobs import build_features as job
 from tests import synthetic
 from tests.conftest import USE_CASES
@@ -580,6 +580,21 @@ def test_what_was_served_stays_and_is_told(three_days: list[StageRun]) -> None:
     assert len(first.ledger.decisions("parcels")) == 1
 
 
+def test_a_part_that_was_read_again_is_no_correction_of_what_counted_less(
+    three_days: list[StageRun],
+) -> None:
+    """Day 2 counted what was known of day 1 by then; what came in since is for day 3, which has to be built again."""
+    first, second, third = three_days
+    identity = {"ship_date": first.partition.start, "left_at": at(1, 1)}
+    rows = [{**identity, "shipment_id": "parcel 1", "delivered_at": at(1), "delay": 0.0}]
+    rows += [{**identity, "shipment_id": "slow", "delivered_at": at(2, 20), "delay": 90.0}]
+    put(first.workspace, first.use_case, "deliveries", first.partition, rows)
+    assert features.outdated(first) == [third.key]
+    rows[0] |= {"delay": 99.0}
+    put(first.workspace, first.use_case, "deliveries", first.partition, rows)
+    assert features.outdated(first) == [second.key, third.key]
+
+
 def test_a_correction_of_what_is_out_of_reach_changes_nothing(three_days: list[StageRun], spark: SparkSession) -> None:
     first, *_ = three_days
     for number in (4, 5, 6, 7):
@@ -587,6 +602,51 @@ def test_a_correction_of_what_is_out_of_reach_changes_nothing(three_days: list[S
     build(spark, StageRun(first.workspace, first.use_case, day(first.use_case, 7)))
     sent(first.workspace, first.use_case, 1, ("parcel 1", 90.0, at(1)))
     assert day(first.use_case, 7).key not in features.outdated(first)
+
+
+@pytest.mark.parametrize("days", [3, 9])
+def test_the_lake_is_asked_as_often_for_many_later_partitions(
+    days: int, workspace: Workspace, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for one in synthetic.days(use_case, days):
+        synthetic.publish(workspace, use_case, one)
+    first, asked = StageRun(workspace, use_case, day(use_case, 1)), []
+    sent(workspace, use_case, 1, ("a", 0.0, at(1)))
+    for name in ("delta", "commits"):
+        call = getattr(Lake, name)
+        monkeypatch.setattr(Lake, name, lambda *given, call=call, **named: asked.append(given[1]) or call(*given, **named))
+    assert features.outdated(first) == [day(use_case, number).key for number in range(2, min(days, 4) + 1)]
+    assert len(asked) == 10
+
+
+# several partitions --------------------------------------------------------------------------------------------------
+
+
+def test_a_longer_period_is_one_run(workspace: Workspace, parcels: UseCase, spark: SparkSession) -> None:
+    """Equal to its days: tests/spark_jobs/test_bulk.py."""
+    for number in range(1, 11):
+        sent(workspace, parcels, number, (f"parcel {number}", 90.0 * (number % 2), at(number)))
+    week = StageRun(workspace, parcels, parcels.period("2024-W10"))
+    found = build(spark, week)
+    assert found["all_parcels_late_1d"].tolist() == [float(number % 2) for number in range(3, 10)]
+    assert workspace.lake.partitions("parcels/features") == {p.key: 1 for p in week.partitions}
+    (commit,) = {
+        c.version: c for c in workspace.lake.published_each("parcels/features", [p.key for p in week.partitions]).values()
+    }.values()
+    assert commit.record.keys == tuple(p.key for p in week.partitions)
+    assert features.outdated(StageRun(workspace, parcels, day(parcels, 2))) == []
+    sent(workspace, parcels, 2, ("parcel 2", 90.0, at(2)))
+    sent(workspace, parcels, 9, ("parcel 9", 0.0, at(9)))
+    corrected = [StageRun(workspace, parcels, parcels.period(key)) for key in ("2024-03-02", "2024-03-09", "2024-W10")]
+    stale = [[f"2024-03-{number:02d}" for number in numbers] for numbers in ((4, 5), (10,), (10,))]
+    assert [features.outdated(run) for run in corrected] == stale
+
+
+def test_a_part_of_the_period_that_is_missing_is_named(workspace: Workspace, parcels: UseCase) -> None:
+    for number in (4, 5, 6, 7, 8, 10):
+        sent(workspace, parcels, number, (f"parcel {number}", 0.0, at(number)))
+    week = StageRun(workspace, parcels, parcels.period("2024-W10"))
+    assert features.missing(week) == ["parcels/shipments 2024-03-09: not published; run ingestion for it first"]
 
 
 # the job itself ------------------------------------------------------------------------------------------------------
