@@ -1,9 +1,10 @@
-"""Features of one partition, point-in-time correct, as the use case's file declares them.
+"""Features of one partition or several, point-in-time correct, as the use case's file declares them.
 
     spark-submit spark_jobs/build_features.py --plan PLAN.json
 
 A history feature of a row uses only outcomes known at 00:00 local time of the row's date: an outcome counts from the
-first midnight at or after the moment it became known.
+first midnight at or after the moment it became known. A row sees of its partition, of those before it and of none after it
+what a run for this partition alone would have seen: bulk equals live.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ WHY, JOINS = "build_features failed: ", "_joins"
 SETTINGS = {"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true", "spark.sql.caseSensitive": "false"}
 PARTITION = "_partition"
 KNOWN_DAY, POSITIVE, DAY, HISTORY, GROUP, FOUND = "_known_day", "_positive", "_day", "_history", "_group", "_found"
-_KNOWN = "_known_join"
+_KNOWN, _THEIRS, _OLDEST, _NEWEST = "_known_join", "_their_partition", "_oldest", "_newest"
 _SEPARATOR = "\u0001"
 Tables = dict[str, DataFrame]
 Watch = Callable[[DataFrame], DataFrame]
@@ -54,8 +55,14 @@ def read(spark: SparkSession, source: dict[str, Any], partitions: list[str] | No
 
 def tables_of(spark: SparkSession, plan: dict[str, Any]) -> Tables:
     """Every input of a plan, with the day on which a row of it became known."""
-    found = {name: read(spark, source) for name, source in plan["inputs"].items()}
+    found = {name: (versions if source["snapshot"] else read)(spark, source) for name, source in plan["inputs"].items()}
     return {name: with_known_day(table, plan["known"].get(name), plan["timezone"]) for name, table in found.items()}
+
+
+def versions(spark: SparkSession, source: dict[str, Any]) -> DataFrame:
+    """Reference data in all versions that a run needs; `_partition` is the version."""
+    each = [read(spark, source, [version]).withColumn(PARTITION, F.lit(version)) for version in source["files"]]
+    return reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), each)
 
 
 def as_declared(rows: DataFrame, columns: dict[str, Any]) -> DataFrame:
@@ -74,13 +81,9 @@ def is_positive(label: dict[str, Any]) -> Column:
     return F.expr(f"cast({label['column']} {label['operator']} {label['threshold']} as double)")
 
 
-def known_outcomes(entities: DataFrame, outcomes: DataFrame, label: dict[str, Any], key: str, timezone: str) -> DataFrame:
-    """Labelled rows of the past with `_positive` and `_known_day`, the first local midnight at or after they were known."""
-    local = F.from_utc_timestamp(F.col(label["known_at"]), timezone)
-    midnight = F.to_date(local)
-    known_day = F.when(local == midnight.cast("timestamp"), midnight).otherwise(F.date_add(midnight, 1))
-    labelled = outcomes.select(key, PARTITION, is_positive(label).alias(POSITIVE), known_day.alias(KNOWN_DAY))
-    labelled = labelled.where(F.col(POSITIVE).isNotNull() & F.col(KNOWN_DAY).isNotNull())
+def known_outcomes(entities: DataFrame, outcomes: DataFrame, label: dict[str, Any], key: str) -> DataFrame:
+    """Labelled rows of the past with `_positive` and `_known_day`."""
+    labelled = outcomes.select(key, PARTITION, is_positive(label).alias(POSITIVE), KNOWN_DAY).where(f"{POSITIVE} is not null")
     # A key that is sent again in another partition is another event, with an outcome of its own.
     return entities.drop(KNOWN_DAY).join(labelled, on=[key, PARTITION], how="inner")
 
@@ -115,8 +118,8 @@ def window_sums(rows: DataFrame, past: DataFrame, specs: list[dict[str, Any]], d
 
 
 def history(rows: DataFrame, past: DataFrame, specs: list[dict[str, Any]], key: str, date: str) -> DataFrame:
-    """Per row of `rows`: its key and, for history i and each of its windows n, `_sum<i>_<n>` and `_count<i>_<n>`."""
-    targets = stacked(rows.withColumn(DAY, F.col(date)), specs, key, DAY)
+    """Per row of `rows`: its key, partition and, for history i and each of its windows n, `_sum<i>_<n>` and `_count<i>_<n>`."""
+    targets = stacked(rows.withColumn(DAY, F.col(date)), specs, key, PARTITION, DAY)
     found = targets.join(window_sums(rows, past, specs, date), on=[HISTORY, GROUP, DAY], how="inner")
     wide = [
         F.max(F.when(F.col(HISTORY) == number, F.col(f"{what}{n}"))).alias(f"{what}{number}_{n}")
@@ -124,7 +127,7 @@ def history(rows: DataFrame, past: DataFrame, specs: list[dict[str, Any]], key: 
         for n in spec["windows"]
         for what in ("_sum", "_count")
     ]
-    return found.groupBy(key).agg(*wide)
+    return found.groupBy(key, PARTITION).agg(*wide)
 
 
 def shares(specs: list[dict[str, Any]], weight: float) -> dict[str, Column]:
@@ -153,23 +156,32 @@ def _drawn(which: str, weight: float, prior: Column) -> Column:
 
 
 def with_known_day(table: DataFrame, known: dict[str, Any] | None, timezone: str) -> DataFrame:
-    """`_known_day` of what is observed: the first local midnight at which a row's day has ended and come in.
+    """`_known_day` of a row: the first local midnight at or after it became known, or at which its day has ended and come in.
 
-    Null is always; a row without a day is never known.
+    Not before the day from which rows of its partition count. Null is always; a row without a moment is never known.
     """
     if known is None:
         return table.withColumn(KNOWN_DAY, F.lit(None).cast("date"))
     column = F.col(known["column"])
     is_date = table.schema[known["column"]].dataType.typeName() == "date"
-    day = column if is_date else F.to_date(F.from_utc_timestamp(column, timezone))
+    local = column if is_date else F.from_utc_timestamp(column, timezone)
+    day = F.to_date(local)
+    own = F.when(local == day.cast("timestamp"), day).otherwise(F.date_add(day, 1))
+    own = F.date_add(day, known["days"]) if "days" in known else own
     never = F.lit("9999-12-31").cast("date")
-    return table.withColumn(KNOWN_DAY, F.coalesce(F.date_add(day, known["days"]), never))
+    return table.withColumn(KNOWN_DAY, F.greatest(F.coalesce(own, never), by_partition(known["from"]).cast("date")))
+
+
+def by_partition(values: dict[str, str]) -> Column:
+    """What belongs to a row's partition; null where nothing does."""
+    literals = [F.lit(text) for item in values.items() for text in item]
+    return F.try_element_at(F.create_map(*literals), F.col(PARTITION)) if values else F.lit(None).cast("string")
 
 
 def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any], date: str, watch: Watch = lambda rows: rows) -> DataFrame:
-    """Add columns of another table by equal keys, as far as they were known at 00:00 of the row's `date`.
+    """Add columns of another table by equal keys, as far as they were known at 00:00 of the row's date.
 
-    A row without a match gets nulls. `watch` sees which ones were `_found`.
+    Of the partitions within the row's own reach. A row without a match gets nulls. `watch` sees which ones were `_found`.
     """
     for column, expression in join["match"].items():
         mine, theirs = (f.select(F.expr(e)).schema[0].dataType for f, e in ((rows, expression), (table, f"`{column}`")))
@@ -177,44 +189,49 @@ def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any], date: str, 
             types = f"'{expression}' is a {mine.simpleString()}, {join['table']}.{column} a {theirs.simpleString()}"
             raise SystemExit(f"{WHY}join {join['table']}: {types}; cast one of them in features.joins")
     keys = {column: f"_key_{column}" for column in join["match"]}
-    columns = {**{key: f"`{column}`" for column, key in keys.items()}, **join["columns"], FOUND: "true", _KNOWN: KNOWN_DAY}
+    own = {FOUND: "true", _KNOWN: KNOWN_DAY, _THEIRS: PARTITION}
+    columns = {**{key: f"`{column}`" for column, key in keys.items()}, **join["columns"], **own}
     right = table.select(*[F.expr(expression).alias(name) for name, expression in columns.items()])
     matches = [F.expr(expression) == F.col(keys[column]) for column, expression in join["match"].items()]
     matches.append(F.col(_KNOWN).isNull() | (F.col(_KNOWN) <= F.col(date)))
-    joined = rows.join(F.broadcast(right), on=reduce(lambda a, b: a & b, matches), how="left")
-    return watch(joined).drop(FOUND, _KNOWN, *keys.values())
+    matches.append(F.col(_THEIRS).between(F.col(_OLDEST), F.col(_NEWEST)))
+    oldest, newest = ({key: reach[end] for key, reach in join["reach"].items()} for end in (0, 1))
+    reaching = rows.withColumns({_OLDEST: by_partition(oldest), _NEWEST: by_partition(newest)})
+    joined = reaching.join(F.broadcast(right), on=reduce(lambda a, b: a & b, matches), how="left")
+    return watch(joined).drop(FOUND, _KNOWN, _THEIRS, _OLDEST, _NEWEST, *keys.values())
 
 
 def build(tables: Tables, entities: DataFrame, past: DataFrame, plan: dict[str, Any], *watches: Watch) -> DataFrame:
-    """One row per entity: key, date and every declared feature, in the declared order. A join may be watched by its own."""
+    """One row per entity: partition, key, date, every feature in the declared order. A join may be watched by its own."""
     spec, label = plan["features"], plan["label"]
     rows = entities
-    for join, watch in zip_longest(spec["joins"], watches):
+    for join, watch in zip_longest(plan["joins"], watches):
         rows = look_up(rows, tables[join["table"]], join, spec["date"], *filter(None, [watch]))
-    past = known_outcomes(past, tables[label["source"]], label, spec["key"], plan["timezone"])
+    past = known_outcomes(past, tables[label["source"]], label, spec["key"])
     specs = spec["history"]
     if specs:
         known = history(entities, past, specs, spec["key"], spec["date"])
-        rows = rows.join(known, on=spec["key"], how="left").withColumns(shares(specs, spec["prior_weight"]))
+        rows = rows.join(known, on=[spec["key"], PARTITION], how="left").withColumns(shares(specs, spec["prior_weight"]))
     names = [f"{item['name']}_late_{days}d" for item in specs for days in item["windows"]]
-    declared = [F.expr(expression).alias(name) for name, expression in spec["expressions"].items()]
-    # Windowed expressions see every row of the partition; the closing select is the schema.
-    return rows.select(spec["key"], spec["date"], *declared, *names)
+    declared = [F.expr(text).alias(name) for name, text in plan["expressions"].items()]
+    # Windowed expressions see every row of their partition; the closing select is the schema.
+    return rows.select(PARTITION, spec["key"], spec["date"], *declared, *names)
 
 
 def run(spark: SparkSession, plan: dict[str, Any], tables: Tables, entities: DataFrame) -> None:
-    """Build, write Parquet to the staging area, and beside it how many rows found no partner, per join.
+    """Build, write Parquet to the staging area, by partition, and beside it how many rows found no partner, per join.
 
     A run that was killed has left a part there, which the next one replaces: nobody sees it before it is published.
     """
     spec = plan["features"]
-    seen = [Observation(f"join {number}") for number, _ in enumerate(spec["joins"])]
+    seen = [Observation(f"join {number}") for number, _ in enumerate(plan["joins"])]
     counts = (F.count(F.lit(1)).alias("rows"), F.count_if(F.col(FOUND).isNull()).alias("unmatched"))
     watches = [lambda rows, one=one: rows.observe(one, *counts) for one in seen]
     rows = build(tables, entities, tables[spec["entity"]], plan, *watches)
-    rows.coalesce(1).sortWithinPartitions(spec["key"]).write.mode("overwrite").parquet(plan["output"])
-    for join, one in zip(spec["joins"], seen, strict=True):
-        if one.get["rows"] > plan["rows"]:
+    in_order = rows.coalesce(1).sortWithinPartitions(PARTITION, spec["key"])
+    in_order.write.mode("overwrite").partitionBy(PARTITION).parquet(plan["output"])
+    for join, one in zip(plan["joins"], seen, strict=True):
+        if one.get["rows"] > sum(plan["rows"].values()):
             raise SystemExit(WHY + _multiplied(tables[join["table"]], join))
     found = json.dumps([one.get["unmatched"] for one in seen])
     spark.range(1).select(F.lit(found)).coalesce(1).write.mode("overwrite").text(f"{plan['output']}/{JOINS}")
@@ -222,7 +239,11 @@ def run(spark: SparkSession, plan: dict[str, Any], tables: Tables, entities: Dat
 
 def _multiplied(table: DataFrame, join: dict[str, Any]) -> str:
     """Which join finds several partners, by which key, with an example."""
-    doubled = table.groupBy(*join["match"]).agg(F.count(F.lit(1)).alias("_rows")).where("_rows > 1").first()
+    several = [
+        table.groupBy(*keys).agg(F.count(F.lit(1)).alias("_rows")).where("_rows > 1")
+        for keys in ([PARTITION, *join["match"]], join["match"])
+    ]
+    doubled = several[0].first() or several[1].first()
     example = ", ".join(f"{column}={doubled[column]}" for column in join["match"]) if doubled else "none found any more"
     name, key = join["table"], ", ".join(join["match"])
     return f"join {name} multiplies rows: its key {key} is there more than once, such as {example}; mend {name} or the match"
@@ -230,22 +251,22 @@ def _multiplied(table: DataFrame, join: dict[str, Any]) -> str:
 
 def explained(tables: Tables, entities: DataFrame, plan: dict[str, Any], error: Exception) -> str:
     """The error in a line, the feature and its expression that raises it, and a row for which it does."""
-    spec = plan["features"]
-    for what, rows, expression in _expressions(tables, entities, spec):
+    key = plan["features"]["key"]
+    for what, rows, expression in _expressions(tables, entities, plan):
         if found := _failure(rows, expression):
-            example = "" if isinstance(found, AnalysisException) else _example(rows, expression, spec["key"])
+            example = "" if isinstance(found, AnalysisException) else _example(rows, expression, key)
             return f"{what} = {expression}: {_said(found)}{example}"
     return _said(error)
 
 
-def _expressions(tables: Tables, rows: DataFrame, spec: dict[str, Any]) -> Iterator[tuple[str, DataFrame, str]]:
+def _expressions(tables: Tables, rows: DataFrame, plan: dict[str, Any]) -> Iterator[tuple[str, DataFrame, str]]:
     """Every declared expression with what it is and the rows that it is of, in the order in which they are needed."""
-    for join in spec["joins"]:
+    for join in plan["joins"]:
         name = join["table"]
         yield from ((f"join {name}, column {alias}", tables[name], text) for alias, text in join["columns"].items())
         yield from ((f"join {name}, match {column}", rows, text) for column, text in join["match"].items())
-        rows = look_up(rows, tables[name], join, spec["date"])
-    yield from ((f"feature {name}", rows, text) for name, text in spec["expressions"].items())
+        rows = look_up(rows, tables[name], join, plan["features"]["date"])
+    yield from ((f"feature {name}", rows, text) for name, text in plan["expressions"].items())
 
 
 def _failure(rows: DataFrame, expression: str) -> Exception | None:
@@ -273,7 +294,7 @@ def _said(error: Exception) -> str:
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plan", required=True, help="the plan file that `pipelines.features.features.plan` wrote")
+    parser.add_argument("--plan", required=True, help="the plan file that `pipelines.features.plan` wrote")
     options, spark = parser.parse_args(argv), settled(SparkSession.builder.appName("build_features").getOrCreate())
     # A failure is explained in one line: nobody has to look for it among the frames of every attempt.
     spark.sparkContext.setLogLevel("OFF")
@@ -281,7 +302,7 @@ def main(argv: list[str]) -> None:
     try:
         plan = json.loads(spark.read.text(options.plan, wholetext=True).collect()[0][0])
         tables = tables_of(spark, plan)
-        entities = read(spark, plan["inputs"][plan["features"]["entity"]], [plan["partition"]])
+        entities = read(spark, plan["inputs"][plan["features"]["entity"]], list(plan["rows"]))
         try:
             run(spark, plan, tables, entities)
         except Exception as error:

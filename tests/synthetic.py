@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipelines.features.features import SPARK_TYPES
+from pipelines.features.planning import SPARK_TYPES
 from pipelines.labels import to_labels
 from pipelines.use_case import Partition, UseCase, feature_definitions, features_table, labels_table, value_text
 from pipelines.workspace import CommitRecord, Workspace, files

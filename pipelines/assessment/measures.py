@@ -158,9 +158,9 @@ def rewritten(training: TrainingRun) -> Rewritten:
 
 def _version_before_labels(features: list[Commit], labels: list[Commit], key: str, pinned: int) -> int | None:
     """The newest version of the features, with the partition in it, from before its labels were first published."""
-    labelled = min((c.timestamp for c in labels if c.record.partition == key), default=0)
+    labelled = min((c.timestamp for c in labels if key in c.record.keys), default=0)
     before = [c for c in features if c.timestamp < labelled and c.version <= pinned]
-    if not any(c.record.partition == key for c in before):
+    if not any(key in c.record.keys for c in before):
         return None
     return max(c.version for c in before)
 

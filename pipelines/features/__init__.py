@@ -3,6 +3,8 @@
 In: published partitions of the sources. Out: a partition of `<use case>/features`.
 """
 
-from pipelines.features.features import FeaturePlan, build, plan, publish, spark_environment
+from pipelines.features.features import build, publish, spark_environment
+from pipelines.features.inputs import missing
+from pipelines.features.planning import FeaturePlan, plan
 from pipelines.features.readiness import affected, unready
 from pipelines.features.staleness import outdated

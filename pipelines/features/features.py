@@ -1,8 +1,8 @@
-"""Features: plan a Spark job over published files, then audit and publish what it wrote.
+"""Features: build what was planned with Spark, then audit and publish what it wrote.
 
-plan     which published files (versions pinned) go in, where the output is staged; one JSON file
+plan     (`planning.py`) which published files (versions pinned) go in, where the output is staged; one JSON file
 build    Spark: `spark_jobs/build_features.py --plan <file>`, through an Airflow operator or a subprocess
-publish  one row per row of the entity table, no key twice; one Delta transaction
+publish  by partition, one row per row of the entity table, no key twice; one Delta transaction for all
 """
 
 from __future__ import annotations
@@ -11,93 +11,26 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
 from pipelines.features.feature_types import as_features
-from pipelines.features.inputs import Files, chosen_files, contents, stop_at_gaps
+from pipelines.features.planning import FeaturePlan
+from pipelines.features.windows import PARTITION
 from pipelines.results import TableSlice
 from pipelines.use_case import (
     ROOT,
-    ColumnType,
-    Partition,
     UseCase,
     definitions_in_plan,
     features_table,
-    source_table,
-    value_text,
 )
-from pipelines.workspace import CommitRecord, StageRun, Workspace, list_files, read_bytes, write_bytes
+from pipelines.workspace import CommitRecord, StageRun, Workspace, list_files, read_bytes
 
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray, Table
 
 WHY, JOINS = "build_features failed: ", "_joins"  # as spark_jobs/build_features.py has them
 JOB = ROOT / "spark_jobs" / "build_features.py"
-SPARK_TYPES = {
-    ColumnType.STRING: "string",
-    ColumnType.INTEGER: "bigint",
-    ColumnType.NUMBER: "double",
-    ColumnType.BOOLEAN: "boolean",
-    ColumnType.DATE: "date",
-    ColumnType.TIMESTAMP: "timestamp",
-}
-
-
-@dataclass(frozen=True)
-class FeaturePlan:
-    """What the Spark job is told: `uri` is the plan file, `area` where its output is staged."""
-
-    uri: str
-    area: str
-    rows_expected: int
-
-
-def plan(run: StageRun) -> FeaturePlan:
-    """Pin the input files and write the job's plan.
-
-    Raises:
-        PermanentError: the entity's partition, or another one that it stands on, is not published.
-    """
-    spec, table = run.use_case.features, features_table(run.use_case)
-    rows = run.lake.partitions(source_table(run.use_case, spec.entity)).get(run.key, 0)
-    if rows == 0:
-        raise PermanentError(f"{run.use_case.name}/{spec.entity} {run.key}: not published; run ingestion for it first")
-    stop_at_gaps(run)
-    area = run.lake.staging_area(table, run.key)
-    document = {
-        "use_case": run.use_case.name,
-        "partition": run.key,
-        "timezone": run.use_case.timezone,
-        "features": run.use_case.features.model_dump(mode="json"),
-        "label": run.use_case.label.model_dump(mode="json"),
-        "known": {join.table: known for join in spec.joins if (known := _known(run.use_case, join.table))},
-        "inputs": {name: _input(run, name, files) for name, files in chosen_files(run).items()},
-        "rows": rows,
-        "output": f"{run.lake.uri(table)}/{area}",
-    }
-    uri = f"{run.lake.uri(table)}/plans/{run.key}-{area.rsplit('/', 1)[-1]}.json"
-    write_bytes(uri, json.dumps(document, indent=1).encode())
-    return FeaturePlan(uri, area, rows)
-
-
-def _input(run: StageRun, table: str, files: Files) -> dict[str, Any]:
-    columns = {
-        column: {"type": SPARK_TYPES[declared.type], "default": value_text(declared.default), "nullable": declared.nullable}
-        for column, declared in run.use_case.contract[table].columns.items()
-    }
-    name = source_table(run.use_case, table)
-    version = run.lake.version(name) if run.lake.exists(name) else None  # outcomes come later than the first features
-    return {"version": version, "files": files, "contents": contents(run, table, files), "columns": columns}
-
-
-def _known(use_case: UseCase, table: str) -> dict[str, Any] | None:
-    """A joined row's day, and so many days later it is known at midnight: once it has ended and come in. None is always."""
-    source = use_case.sources[table]
-    if source.snapshot or source.forecast:
-        return None
-    return {"column": source.time_column, "days": 1 + source.available_days}
 
 
 def build(workspace: Workspace, plan: FeaturePlan) -> None:
@@ -132,18 +65,29 @@ def publish(run: StageRun, plan: FeaturePlan) -> TableSlice:
     staged = run.lake.staged_files(table, plan.area)
     if not staged:
         raise PermanentError(f"{table} {run.key}: the Spark job left no files in {plan.area}; read its log")
-    rows = run.lake.read_staged(table, staged)
     document = json.loads(read_bytes(plan.uri))
-    _audit(rows, run.use_case, run.partition, plan.rows_expected)
-    typed = as_features(rows, run.use_case, f"{table} {run.key}")
-    staged = staged if typed is rows else [run.lake.stage(table, run.key, typed)]
+    rows: dict[str, int] = document["rows"]
+    each = {key: [path for path in staged if f"/{PARTITION}={key}/" in path] for key in rows} if len(rows) > 1 else {}
+    ready = {key: _audited(run, key, each.get(key, staged), rows[key]) for key in rows}
     record = CommitRecord(
         run=run.id,
         plan=plan.uri,
         definitions=definitions_in_plan(document),
         unmatched=_unmatched(run, plan),
     )
-    return run.lake.publish(table, run.key, staged, record)
+    version = run.lake.publish_each(table, ready, record)[0].version
+    return TableSlice(table=table, partition=run.key, version=version, rows=sum(rows.values()))
+
+
+def _audited(run: StageRun, key: str, staged: list[str], expected: int) -> list[str]:
+    """The files of a partition once they are as declared, in the types that features have."""
+    table, where = features_table(run.use_case), f"{features_table(run.use_case)} {key}"
+    if not staged:
+        raise PermanentError(f"{where}: the Spark job left no row of {expected}; read its log")
+    rows = run.lake.read_staged(table, staged)
+    _audit(rows, run.use_case, where, expected)
+    typed = as_features(rows, run.use_case, where)
+    return staged if typed is rows else [run.lake.stage(table, key, typed)]
 
 
 def _unmatched(run: StageRun, plan: FeaturePlan) -> str | None:
@@ -168,8 +112,7 @@ def _unmatched(run: StageRun, plan: FeaturePlan) -> str | None:
     return "; ".join(f"{j.table}: {n} of {plan.rows_expected}" for j, n in zip(joins, counts, strict=True)) or None
 
 
-def _audit(rows: Table, use_case: UseCase, partition: Partition, expected: int) -> None:
-    where = f"{features_table(use_case)} {partition.key}"
+def _audit(rows: Table, use_case: UseCase, where: str, expected: int) -> None:
     wanted = [use_case.features.key, use_case.features.date, *use_case.features.names]
     if sorted(rows.column_names) != sorted(wanted):
         raise PermanentError(f"{where}: the job wrote {rows.column_names}, but the use case declares {wanted}")

@@ -149,8 +149,8 @@ def _last_read(feed: Feed) -> dict[str, CommitRecord]:
     found: dict[str, CommitRecord] = {}
     lake = feed.workspace.lake
     for commit in lake.commits(feed.table) if lake.exists(feed.table) else ():
-        if commit.record.partition and commit.record.source_digest:
-            found.setdefault(commit.record.partition, commit.record)
+        for key in commit.record.keys if commit.record.source_digest else ():
+            found.setdefault(key, commit.record)
     return found
 
 

@@ -73,17 +73,20 @@ def sweep(workspace: Workspace, use_case: UseCase) -> Swept:
 
     The quarantine's text is erased first where it has been kept for `keep_quarantine_for`.
 
-    Versions that a registered model was trained on stay: it could not be reproduced without them.
+    Versions that a registered model was trained on stay: it could not be reproduced without them. So do all of reference
+    data, as features of a past partition are made with what was known then.
     """
     for table, count in forget_rejected(workspace, use_case).items():
         _log.info("%s: the text of %d rows was erased", table, count)
     sources = [source_table(use_case, source) for source in use_case.sources]
     more = [side(table) for table in sources for side in (quarantine_table, unknown_columns_table)]
-    trained_on, skipped = _trained_on(workspace, use_case)
+    kept, skipped = _trained_on(workspace, use_case)
+    for table in (source_table(use_case, name) for name, source in use_case.sources.items() if source.snapshot):
+        kept[table] = set(range(workspace.lake.version(table) + 1)) if workspace.lake.exists(table) else set()
     found = {}
     for table in (*restorable(use_case), *more):
         if workspace.lake.exists(table) and table not in skipped:
-            found[table] = workspace.lake.sweep(table, use_case.keep_versions_for, trained_on.get(table, ()))
+            found[table] = workspace.lake.sweep(table, use_case.keep_versions_for, kept.get(table, ()))
             _log.info("%s: %d files removed", table, found[table])
     return Swept(found, skipped)
 

@@ -54,6 +54,10 @@ class Source(Section):
             return partition.starts_at(timezone)
         return partition.ends_at(timezone) + self.available_after
 
+    def counts_from(self, partition: Partition, timezone: str) -> datetime:
+        """No row of a partition counts before: in parts the first midnight in it, and else when it should be complete."""
+        return partition.starts_at(timezone, -1) if self.in_parts else self.complete_at(partition, timezone)
+
     @model_validator(mode="after")
     def _signs_differ(self) -> Self:
         signs = [sign for sign in (self.delimiter, self.quote, self.escape) if sign is not None]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import TypedDict
 
 from pipelines.errors import redact
@@ -19,6 +19,7 @@ class CommitRecord:
     """Who published what, from what. None is what does not apply to the table, and is not written."""
 
     partition: str | None = None
+    partitions: tuple[str, ...] | None = None  # where one commit published several
     run: str | None = None
     read_at: str | None = None  # when a source's file was read, by the workspace's clock
     stamp: str | None = None  # of the source's file, by its store's listing
@@ -43,6 +44,20 @@ class CommitRecord:
         """What tells one content of an ingested partition from another."""
         return f"{(self.source_digest, self.contract, self.rows_quarantined)}"
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every partition that was published."""
+        return self.partitions or ((self.partition,) if self.partition else ())
+
+    def about(self, keys: Iterable[str]) -> CommitRecord:
+        """The same, of other partitions."""
+        keys = tuple(keys)
+        return (
+            replace(self, partition=keys[0], partitions=None)
+            if len(keys) == 1
+            else replace(self, partition=None, partitions=keys)
+        )
+
     def metadata(self) -> dict[str, str]:
         """As Delta keeps it: texts by key."""
         # The ledger's commits have had no prefix from the start.
@@ -55,8 +70,8 @@ class CommitRecord:
         """The record among what a commit says; what is not ours is left out."""
         prefix = "" if "decision" in metadata else _PREFIX
         found: dict[str, object] = {f.name: metadata[prefix + f.name] for f in fields(cls) if prefix + f.name in metadata}
-        if "changed" in found:
-            found["changed"] = tuple(filter(None, str(found["changed"]).split(",")))
+        for name in {"changed", "partitions"} & set(found):
+            found[name] = tuple(filter(None, str(found[name]).split(",")))
         if "definitions" in found:
             found["definitions"] = json.loads(str(found["definitions"]))
         return from_json(cls, found)

@@ -18,6 +18,7 @@ def dependents(run: StageRun, source: str) -> tuple[str, ...]:
     has_history = source in (spec.entity, label.source)
     reach = max([join.lookback_days for join in spec.joins if join.table == source] + [spec.lookback_days * has_history])
     known = run.lake.latest(source_table(use_case, label.source), label.known_at).get(run.key) if has_history else None
+    known = known and max(known, use_case.sources[label.source].counts_from(run.partition, use_case.timezone))
     later = [use_case.partition(key) for key in run.lake.partitions(features_table(use_case)) if key > run.key]
     return (
         run.key,

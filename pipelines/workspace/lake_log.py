@@ -91,7 +91,12 @@ class LakeLog:
     @classified
     def seen(self, table: str, partition: str) -> int:
         """How often the partition was published or restored: read it before the rows that a new publish stands on."""
-        return (self.delta(table).transaction_version(partition) or 0) if self.exists(table) else 0
+        return self.seen_each(table, [partition])[partition]
+
+    def seen_each(self, table: str, partitions: Iterable[str]) -> dict[str, int]:
+        """`seen` by partition, of one version of the table."""
+        delta = self.delta(table) if self.exists(table) else None
+        return {key: (delta.transaction_version(key) or 0) if delta else 0 for key in partitions}
 
     def commits(self, table: str, version: int | None = None) -> Iterator[Commit]:
         """The table's commits, newest first, from a version on.
@@ -116,14 +121,20 @@ class LakeLog:
 
     def published_each(self, table: str, partitions: Iterable[str], version: int | None = None) -> dict[str, Commit]:
         """`published` by partition, in one reading of the log; partitions without one are left out."""
-        wanted, found, undone_after = set(partitions), dict[str, Commit](), None
+        wanted, found = set(partitions), dict[str, Commit]()
+        for commit in self.standing(table, version) if wanted else ():
+            found |= dict.fromkeys(wanted.intersection(commit.record.keys) - set(found), commit)
+            if len(found) == len(wanted):
+                break
+        return found
+
+    def standing(self, table: str, version: int | None = None) -> Iterator[Commit]:
+        """The commits that published something and were not undone by a restore, newest first."""
+        undone_after: int | None = None
         for commit in self.commits(table, version) if self.exists(table) else ():
             if undone_after is not None and commit.version > undone_after:
                 continue
             if commit.restored_to is not None:
                 undone_after = commit.restored_to
-            elif commit.record.partition in wanted:
-                found.setdefault(commit.record.partition, commit)
-                if len(found) == len(wanted):
-                    break
-        return found
+            else:
+                yield commit

@@ -1,7 +1,7 @@
 """Publishing: write, audit, publish.
 
 Files are staged below a table's folder, where no reader sees them, and become visible in one Delta transaction that
-replaces exactly one partition.
+replaces exactly one partition, or several.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import io
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, TransientError
@@ -70,12 +69,6 @@ class LakePublishing(LakeReading):
         ):
             yield writer
 
-    def staged_files(self, table: str, area: str) -> list[str]:
-        """The Parquet files that a job left in a staging area."""
-        root = self.uri(table)
-        found = files.list_files(f"{root}/{area}")
-        return [uri.removeprefix(f"{root}/") for uri, _ in found if uri.endswith(".parquet")]
-
     @classified
     def publish(
         self, table: str, partition: str, staged: Iterable[str], record: CommitRecord, seen: int | None = None
@@ -85,19 +78,32 @@ class LakePublishing(LakeReading):
         `record` is kept in the commit, with the partition. Raises TransientError when another run published the same
         partition since: since this call, or since `seen` (see there) where the files were made from its own rows.
         """
-        actions, schema, rows = self._adds(table, partition, staged)
-        before = self.seen(table, partition) if seen is None else seen
-        about = replace(record, partition=partition).metadata()
+        seen = self.seen(table, partition) if seen is None else seen
+        return self.publish_each(table, {partition: staged}, record, {partition: seen})[0]
+
+    @classified
+    def publish_each(
+        self, table: str, staged: Mapping[str, Iterable[str]], record: CommitRecord, seen: Mapping[str, int] | None = None
+    ) -> list[TableSlice]:
+        """Replace several partitions, each by its staged files, in one transaction: all of them or none.
+
+        Raises TransientError when another run published one of them since, as `publish` does.
+        """
+        parts = {key: self._adds(table, key, files) for key, files in staged.items()}
+        before = self.seen_each(table, parts) if seen is None else seen
+        about = record.about(parts).metadata()
 
         def commit(delta: DeltaTable) -> bool:
-            if (delta.transaction_version(partition) or 0) != before:
-                raise TransientError(f"{table} {partition}: another run published it meanwhile; run this one again")
-            self._commit(delta, actions, "overwrite", [(PARTITION, "=", partition)], about, (partition, before + 1))
+            if overtaken := [key for key in parts if (delta.transaction_version(key) or 0) != before[key]]:
+                where = f"{table} {', '.join(overtaken)}"
+                raise TransientError(f"{where}: another run published it meanwhile; run this one again")
+            actions = [action for found, _, _ in parts.values() for action in found]
+            self._commit(delta, actions, "overwrite", about, {key: before[key] + 1 for key in parts})
             return True
 
-        version = self._transact(table, schema, commit)
+        version = self._transact(table, _all_columns(schema for _, schema, _ in parts.values()), commit)
         assert version is not None, "only an append may decline to commit"
-        return TableSlice(table=table, partition=partition, version=version, rows=rows)
+        return [TableSlice(table=table, partition=key, version=version, rows=rows) for key, (_, _, rows) in parts.items()]
 
     @classified
     def append(self, table: str, partition: str, rows: pa.Table, record: CommitRecord, check: Callable[[], bool]) -> int | None:
@@ -107,7 +113,7 @@ class LakePublishing(LakeReading):
         def commit(delta: DeltaTable) -> bool:
             allowed = check()
             if allowed:
-                self._commit(delta, actions, "append", None, record.metadata(), None)
+                self._commit(delta, actions, "append", record.metadata(), {})
             return allowed
 
         return self._transact(table, schema, commit)
@@ -124,12 +130,6 @@ class LakePublishing(LakeReading):
             _new_columns(table, self.delta(table), schema)
 
     @classified
-    def published_files(self, table: str, partition: str) -> list[str]:
-        """Files of the partition, relative to the table, as `publish` takes them."""
-        found = self.files(table, [partition]) if self.exists(table) else []
-        return [file.uri.removeprefix(f"{self.uri(table)}/") for file in found]
-
-    @classified
     def put_back(self, table: str, partition: str, staged: Iterable[str], record: CommitRecord, seen: int) -> None:
         """Take the newest publication of a partition back: it holds the files of before again, or none.
 
@@ -139,10 +139,10 @@ class LakePublishing(LakeReading):
         if staged := list(staged):
             self.publish(table, partition, staged, record, seen)
             return
-        about = replace(record, partition=partition).metadata()
+        about = record.about([partition]).metadata()
 
         def commit(delta: DeltaTable) -> bool:
-            self._commit(delta, [], "overwrite", [(PARTITION, "=", partition)], about, (partition, seen + 1))
+            self._commit(delta, [], "overwrite", about, {partition: seen + 1})
             return True
 
         self._transact(table, None, commit)
@@ -182,25 +182,22 @@ class LakePublishing(LakeReading):
                 time.sleep(0.05 * attempt)
         raise TransientError(f"{table}: {_TRIES} commits lost against other writers; run again")
 
-    def _commit(
-        self,
-        delta: DeltaTable,
-        actions: Actions,
-        mode: str,
-        filters: list[tuple[str, str, str]] | None,
-        about: dict[str, str],
-        seen: tuple[str, int] | None,
-    ) -> None:
+    def _commit(self, delta: DeltaTable, actions: Actions, mode: str, about: dict[str, str], seen: dict[str, int]) -> None:
+        """`seen`: by partition that is replaced, how often it has been published with this time."""
         from deltalake import CommitProperties, Transaction
 
         # No retries inside: a commit that lost is judged again here. The library's own retry lets two first
         # writers of one partition both win.
-        properties = CommitProperties(
-            custom_metadata=about, max_commit_retries=0, app_transactions=[Transaction(*seen)] if seen else None
-        )
+        again = [Transaction(key, times) for key, times in seen.items()]
+        properties = CommitProperties(custom_metadata=about, max_commit_retries=0, app_transactions=again or None)
         # The table's own schema: an overwrite with the files' would drop the columns that this partition lacks.
         delta.create_write_transaction(
-            actions, mode, delta.schema(), partition_by=[PARTITION], partition_filters=filters, commit_properties=properties
+            actions,
+            mode,
+            delta.schema(),
+            partition_by=[PARTITION],
+            partition_filters=[(PARTITION, "in", list(seen))] if seen else None,
+            commit_properties=properties,
         )
 
     def _open_or_create(self, table: str, schema: pa.Schema) -> DeltaTable:
@@ -224,6 +221,12 @@ class LakePublishing(LakeReading):
         delta = self.delta(table)
         _add_columns(table, delta, schema)
         return delta
+
+
+def _all_columns(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.unify_schemas(list(schemas))
 
 
 def _add_columns(table: str, delta: DeltaTable, schema: pa.Schema) -> None:

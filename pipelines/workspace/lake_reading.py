@@ -103,6 +103,18 @@ class LakeReading(LakeLog):
         """Staged files as one Arrow table."""
         return _concatenate([_parquet(f"{self.uri(table)}/{path}") for path in paths])
 
+    @classified
+    def published_files(self, table: str, partition: str) -> list[str]:
+        """Files of the partition, relative to the table, as `publish` takes them."""
+        found = self.files(table, [partition]) if self.exists(table) else []
+        return [file.uri.removeprefix(f"{self.uri(table)}/") for file in found]
+
+    def staged_files(self, table: str, area: str) -> list[str]:
+        """The Parquet files that a job left in a staging area."""
+        root = self.uri(table)
+        found = files.list_files(f"{root}/{area}")
+        return [uri.removeprefix(f"{root}/") for uri, _ in found if uri.endswith(".parquet")]
+
     def _schema(self, table: str, version: int | None, columns: list[str] | None) -> pa.Schema:
         """The table's Arrow schema without the partition, or these columns of it, in this order."""
         import pyarrow as pa

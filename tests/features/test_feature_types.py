@@ -69,7 +69,7 @@ def built(workspace: Workspace, use_case: UseCase, day: Partition, **how: Any) -
     area = workspace.lake.staging_area(table, day.key)
     path = workspace.lake.stage(table, day.key, base.replace_schema_metadata(None))
     uri = f"{workspace.lake.uri(table)}/plans/{day.key}.json"
-    write_bytes(uri, json.dumps(synthetic.job_plan(use_case)).encode())
+    write_bytes(uri, json.dumps({**synthetic.job_plan(use_case), "rows": {day.key: len(shipments)}}).encode())
     assert area.split("/")[0] == path.split("/")[0]
     # As the job counts them: every row has found its partner in each join.
     counts = f"{workspace.lake.uri(table)}/{path.rsplit('/', 1)[0]}/{JOINS}/part-0.txt"

@@ -302,6 +302,19 @@ def test_what_became_known_late_reaches_further(workspace: Workspace, use_case: 
     assert dependents(StageRun(workspace, reaching, days[0]), "carriers") == (days[0].key, days[1].key)
 
 
+def test_what_counts_when_it_is_complete_reaches_further(workspace: Workspace, use_case: UseCase) -> None:
+    """Complete at the start of the third day, so within three days of the fifth; sent in parts, of the fourth."""
+    days = synthetic.days(use_case, 6)
+    for day in days:
+        synthetic.publish(workspace, use_case, day)
+    synthetic.arrive(workspace, days[0])
+    ingestion.ingest(StageRun(workspace, use_case, days[0]))
+    source = use_case.sources["deliveries"].model_copy(update={"in_parts": False})
+    once = use_case.model_copy(update={"sources": {**use_case.sources, "deliveries": source}})
+    found = [len(dependents(StageRun(workspace, one, days[0]), "deliveries")) for one in (once, use_case)]
+    assert found == [5, 4]
+
+
 def test_an_unknown_source_is_named(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     with pytest.raises(PermanentError, match="no source 'shipment'; it has shipments"):
         ingestion.replay(StageRun(workspace, use_case, day), "shipment")

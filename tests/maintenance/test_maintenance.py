@@ -14,7 +14,7 @@ import pytest
 from pipelines.errors import PermanentError, TransientError
 from pipelines.maintenance.maintenance import drill_rollback, sweep
 from pipelines.use_case import features_table, labels_table
-from pipelines.workspace import Lake, Registry
+from pipelines.workspace import CommitRecord, Lake, Registry
 from tests import synthetic
 from tests.conftest import World, make_workspace
 
@@ -91,6 +91,17 @@ def test_versions_that_a_model_was_trained_on_survive_the_sweep(one_champion: Wo
     sweep(world.workspace, world.use_case.model_copy(update={"keep_versions_for": timedelta(0)}))
     assert world.workspace.lake.read(table, version=max(read)).equals(before)
     assert world.workspace.lake.delta(table).vacuum(0, dry_run=True, enforce_retention_duration=False, full=True)
+
+
+def test_every_version_of_reference_data_survives_the_sweep(published: World) -> None:
+    """Else features of a past partition could not be built again with what was known then."""
+    lake, table = published.workspace.lake, "parcels/carriers"
+    for rating in (1.0, 2.0):
+        staged = lake.stage(table, "snapshot", pa.table({"carrier": ["AA"], "rating": [rating]}))
+        lake.publish(table, "snapshot", [staged], CommitRecord(run="test"))
+    sweep(published.workspace, published.use_case.model_copy(update={"keep_versions_for": timedelta(0)}))
+    assert lake.read(table, version=1)["rating"].to_pylist() == [1.0]
+    assert lake.delta(table).vacuum(0, dry_run=True, enforce_retention_duration=False, full=True)
 
 
 def test_a_table_that_was_never_written_is_no_reason_to_stop(tmp_path: Path, one_champion: World) -> None:

@@ -18,14 +18,20 @@ from spark_jobs import build_features as job
 ZONE = ZoneInfo("America/New_York")
 PLAN: dict[str, Any] = {
     "timezone": "America/New_York",
-    "partition": "2013-04",
     "label": {"source": "outcomes", "column": "delay", "operator": ">=", "threshold": 15, "known_at": "arrived_at"},
+    "joins": [
+        {
+            "table": "weather",
+            "match": {"origin": "origin"},
+            "columns": {"wind": "wind * 2"},
+            "reach": {"2013-04": ["2013-04", "2013-04"]},
+        }
+    ],
+    "expressions": {"wind": "wind", "flights_that_day": "count(*) over (partition by day)"},
     "features": {
         "entity": "schedule",
         "key": "id",
         "date": "day",
-        "joins": [{"table": "weather", "match": {"origin": "origin"}, "columns": {"wind": "wind * 2"}}],
-        "expressions": {"wind": "wind", "flights_that_day": "count(*) over (partition by day)"},
         "history": [{"name": "all", "by": [], "windows": [1, 7]}, {"name": "origin", "by": ["origin"], "windows": [7]}],
         "prior_weight": 5.0,
     },
@@ -48,13 +54,17 @@ def outcomes(rows: list[tuple[str, float | None, datetime | None]]) -> pd.DataFr
 
 
 def build(spark: SparkSession, schedule: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    weather = spark.createDataFrame(pd.DataFrame({"origin": ["EWR", "JFK"], "wind": [1.0, 2.0]}))
+    weather = spark.createDataFrame(pd.DataFrame({"origin": ["EWR", "JFK"], "wind": [1.0, 2.0], job.PARTITION: "2013-04"}))
     known_frame = spark.createDataFrame(known, "id string, delay double, arrived_at timestamp").withColumn(
         job.PARTITION, F.lit("2013-04")
     )
     entities = spark.createDataFrame(schedule, "id string, day date, origin string").withColumn(job.PARTITION, F.lit("2013-04"))
-    weather = job.with_known_day(weather, None, PLAN["timezone"])
-    found = job.build({"weather": weather, "outcomes": known_frame}, entities, entities, PLAN)
+    known = {"column": "arrived_at", "from": {"2013-04": "2013-04-01"}}
+    tables = {
+        "weather": job.with_known_day(weather, None, PLAN["timezone"]),
+        "outcomes": job.with_known_day(known_frame, known, PLAN["timezone"]),
+    }
+    found = job.build(tables, entities, entities, PLAN)
     return found.toPandas().set_index("id").sort_index()
 
 
@@ -120,7 +130,7 @@ def test_a_join_without_a_match_keeps_the_row(spark: SparkSession) -> None:
 
 def test_the_closing_select_is_the_schema(spark: SparkSession) -> None:
     found = build(spark, SCHEDULE, KNOWN).reset_index()
-    assert list(found.columns) == ["id", "day", "wind", "flights_that_day", *SHARES]
+    assert list(found.columns) == ["id", job.PARTITION, "day", "wind", "flights_that_day", *SHARES]
 
 
 def test_windows_end_on_time(spark: SparkSession) -> None:

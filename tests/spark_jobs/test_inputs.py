@@ -20,10 +20,10 @@ from pyspark.sql import SparkSession
 from pipelines import features
 from pipelines.commands import stages
 from pipelines.errors import PermanentError
-from pipelines.features.inputs import chosen_files
+from pipelines.features import inputs
 from pipelines.training import TrainingRun, plan_training
 from pipelines.use_case import Partition, UseCase, feature_definitions, features_table, read_use_case, source_table
-from pipelines.workspace import CommitRecord, StageRun, Workspace
+from pipelines.workspace import CommitRecord, Lake, StageRun, Workspace
 from spark_jobs import build_features as job
 from tests import synthetic
 from tests.conftest import USE_CASES
@@ -103,7 +103,12 @@ def put(workspace: Workspace, use_case: UseCase, source: str, partition: Partiti
     for number, name in enumerate(arrow.column_names):
         if name in kinds:
             arrow = arrow.set_column(number, name, arrow[name].cast(kinds[name]))
-    workspace.lake.publish(table, partition.key, [workspace.lake.stage(table, partition.key, arrow)], CommitRecord(run="test"))
+    record = CommitRecord(run="test", read_at=workspace.clock.now().isoformat())
+    workspace.lake.publish(table, partition.key, [workspace.lake.stage(table, partition.key, arrow)], record)
+
+
+def chosen_files(run: StageRun) -> dict[str, inputs.Files]:
+    return inputs.chosen_files(run, inputs.latest_outcomes(run))
 
 
 def at(number: int, hour: int = 12) -> pd.Timestamp:
@@ -125,13 +130,13 @@ def sent(
 
 
 def build(spark: SparkSession, run: StageRun) -> pd.DataFrame:
-    """Plan, job and publication of one day; its features by parcel."""
+    """Plan, job and publication of a run; its features by parcel."""
     planned = features.plan(run)
     plan = json.loads(Path(planned.uri).read_text())
     tables = job.tables_of(spark, plan)
-    job.run(spark, plan, tables, job.read(spark, plan["inputs"]["shipments"], [run.key]))
+    job.run(spark, plan, tables, job.read(spark, plan["inputs"]["shipments"], list(plan["rows"])))
     features.publish(run, planned)
-    return run.lake.read(features_table(run.use_case), [run.key]).to_pandas().set_index("shipment_id")
+    return run.lake.read(features_table(run.use_case), plan["rows"]).to_pandas().set_index("shipment_id")
 
 
 def shares(workspace: Workspace, use_case: UseCase, spark: SparkSession, number: int) -> tuple[float, float]:
@@ -148,13 +153,43 @@ def test_what_took_long_to_become_known_counts_when_it_did(workspace: Workspace,
     assert shares(workspace, parcels, spark, 6) == (1 / 2, 1 / 4)
 
 
+def when_complete(use_case: UseCase, source: str = "deliveries") -> UseCase:
+    """The use case with a source that is sent once, when it is complete."""
+    told = use_case.model_dump(mode="json")
+    told["sources"][source]["in_parts"] = False
+    return UseCase.model_validate(told)
+
+
+def test_what_is_not_sent_in_parts_counts_when_it_is_complete(
+    workspace: Workspace, parcels: UseCase, spark: SparkSession
+) -> None:
+    """Deliveries of day 3 are there from the start of day 5 on: on day 4 nobody can have counted them, late as it may be."""
+    once = when_complete(parcels)
+    for number, late in ((1, 90.0), (2, 0.0), (3, 90.0), (4, 0.0), (5, 0.0)):
+        sent(workspace, once, number, (f"parcel {number}", late, at(number)))
+    assert sorted(chosen_files(StageRun(workspace, once, day(once, 4)))["deliveries"]) == [day(once, n).key for n in (1, 2)]
+    assert [shares(workspace, once, spark, number) for number in (4, 5)] == [(0.0, 1 / 2), (1.0, 2 / 3)]
+    assert [shares(workspace, parcels, spark, number) for number in (4, 5)] == [(1.0, 2 / 3), (0.0, 1 / 3)]
+
+
+def test_files_are_chosen_by_when_they_were_complete(workspace: Workspace, parcels: UseCase) -> None:
+    """Delivered on day 1, but counted from the start of day 3 on: within three days of day 5, not of day 6."""
+    for number in range(1, 7):
+        sent(workspace, parcels, number, (f"parcel {number}", 0.0, at(number)))
+    oldest = [
+        min(chosen_files(StageRun(workspace, one, day(one, 5)))["deliveries"]) for one in (when_complete(parcels), parcels)
+    ]
+    assert oldest == [day(parcels, 1).key, day(parcels, 2).key]
+    assert min(chosen_files(StageRun(workspace, when_complete(parcels), day(parcels, 6)))["deliveries"]) == day(parcels, 2).key
+
+
 def test_what_became_known_long_ago_is_not_read(workspace: Workspace, parcels: UseCase) -> None:
     """By Delta's own log: history grows for years. A file that does not say is read."""
     for number in range(1, 8):
         sent(workspace, parcels, number, (f"parcel {number}", 0.0, at(number)))
     chosen = chosen_files(StageRun(workspace, parcels, day(parcels, 7)))
     wanted = [day(parcels, n).key for n in (4, 5, 6, 7)]
-    assert sorted(chosen["deliveries"]) == sorted(chosen["shipments"]) == wanted
+    assert (sorted(chosen["deliveries"]), sorted(chosen["shipments"])) == (wanted[:3], wanted)
     sent(workspace, parcels, 1, ("lost", 0.0, None))  # type: ignore[arg-type]
     assert min(chosen_files(StageRun(workspace, parcels, day(parcels, 7)))["deliveries"]) == day(parcels, 1).key
 
@@ -368,14 +403,57 @@ def test_a_gap_stops_the_run_with_its_name(source: str, gap: int, workspace: Wor
 def test_nothing_is_missing_before_the_first_partition_nor_of_outcomes_that_are_not_due(
     workspace: Workspace, parcels: UseCase
 ) -> None:
-    """Outcomes are complete one day after the day's end: those of yesterday are not due this midnight."""
-    for number in (1, 2, 3):
+    """Outcomes are complete one day after the day's end: those of yesterday are not due this midnight, but for a part."""
+    for number in (1, 2, 3, 4):
         sent(workspace, parcels, number, (f"parcel {number}", 0.0, at(number)))
     workspace.lake.delta("parcels/deliveries").delete(f"partition >= '{day(parcels, 2).key}'")
     chosen = chosen_files(StageRun(workspace, parcels, day(parcels, 3)))
     assert list(chosen["deliveries"]) == [day(parcels, 1).key]
-    assert features.plan(StageRun(workspace, parcels, day(parcels, 3)))
-    assert features.plan(StageRun(workspace, parcels, day(parcels, 1)))
+    says = "parcels/deliveries is not published for 2024-03-02, which the features reach back to"
+    assert says in features.missing(StageRun(workspace, parcels, day(parcels, 3)))[0]
+    once = when_complete(parcels)
+    assert features.missing(StageRun(workspace, once, day(once, 3))) == []
+    assert features.missing(StageRun(workspace, once, day(once, 1))) == []
+    assert "for 2024-03-02" in features.missing(StageRun(workspace, once, day(once, 4)))[0]
+
+
+def test_where_no_outcome_was_ever_published_they_are_due_all_the_same(workspace: Workspace, parcels: UseCase) -> None:
+    """Else the first predictions would be made without what the rule says was known, and nobody would be told."""
+    for number in (1, 2):
+        partition = day(parcels, number)
+        rows = [{"shipment_id": "a", "ship_date": partition.start, "depot": "north", "sent_at": at(number)}]
+        put(workspace, parcels, "shipments", partition, rows)
+    assert features.missing(StageRun(workspace, parcels, day(parcels, 1))) == []
+    assert "parcels/deliveries is not published for 2024-03-01" in features.missing(StageRun(workspace, parcels, partition))[0]
+
+
+def read_again(workspace: Workspace, use_case: UseCase, number: int, read_at: pd.Timestamp) -> None:
+    table, key = "parcels/deliveries", day(use_case, number).key
+    staged = [file.uri.removeprefix(f"{workspace.lake.uri(table)}/") for file in workspace.lake.files(table, [key])]
+    workspace.lake.publish(table, key, staged, CommitRecord(run="test", read_at=read_at.isoformat()))
+
+
+@pytest.mark.parametrize(
+    ("read_at", "ready"), [(at(2, 23), False), (at(3, 0), True), (at(9), True)], ids=["before", "at the cut-off", "after"]
+)
+def test_what_is_sent_in_parts_has_to_be_read_since(
+    read_at: pd.Timestamp, ready: bool, workspace: Workspace, parcels: UseCase
+) -> None:
+    for number in (1, 2, 3, 4):
+        sent(workspace, parcels, number, (f"parcel {number}", 0.0, at(number)))
+    read_again(workspace, parcels, 1, at(3, 0))  # complete: what comes after that is a correction
+    read_again(workspace, parcels, 2, read_at)
+    told = features.missing(StageRun(workspace, parcels, day(parcels, 3)))
+    assert told == [] if ready else "parcels/deliveries was read too early for 2024-03-02: what became known" in told[0]
+    assert len(features.missing(StageRun(workspace, parcels, day(parcels, 4)))) == (read_at != at(9))
+    assert features.missing(StageRun(workspace, when_complete(parcels), day(parcels, 3))) == []
+
+
+def test_reference_data_that_never_came_is_missing(workspace: Workspace, use_case: UseCase) -> None:
+    partition = day(use_case, 1)
+    put(workspace, use_case, "shipments", partition, [{"shipment_id": "a", "ship_date": partition.start}])
+    says = ["parcels/carriers was never published; run ingestion for it first"]
+    assert features.missing(StageRun(workspace, use_case, partition)) == says
 
 
 def test_features_need_no_outcome_of_their_own_day(workspace: Workspace, parcels: UseCase, spark: SparkSession) -> None:
@@ -502,6 +580,21 @@ def test_what_was_served_stays_and_is_told(three_days: list[StageRun]) -> None:
     assert len(first.ledger.decisions("parcels")) == 1
 
 
+def test_a_part_that_was_read_again_is_no_correction_of_what_counted_less(
+    three_days: list[StageRun],
+) -> None:
+    """Day 2 counted what was known of day 1 by then; what came in since is for day 3, which has to be built again."""
+    first, second, third = three_days
+    identity = {"ship_date": first.partition.start, "left_at": at(1, 1)}
+    rows = [{**identity, "shipment_id": "parcel 1", "delivered_at": at(1), "delay": 0.0}]
+    rows += [{**identity, "shipment_id": "slow", "delivered_at": at(2, 20), "delay": 90.0}]
+    put(first.workspace, first.use_case, "deliveries", first.partition, rows)
+    assert features.outdated(first) == [third.key]
+    rows[0] |= {"delay": 99.0}
+    put(first.workspace, first.use_case, "deliveries", first.partition, rows)
+    assert features.outdated(first) == [second.key, third.key]
+
+
 def test_a_correction_of_what_is_out_of_reach_changes_nothing(three_days: list[StageRun], spark: SparkSession) -> None:
     first, *_ = three_days
     for number in (4, 5, 6, 7):
@@ -509,6 +602,51 @@ def test_a_correction_of_what_is_out_of_reach_changes_nothing(three_days: list[S
     build(spark, StageRun(first.workspace, first.use_case, day(first.use_case, 7)))
     sent(first.workspace, first.use_case, 1, ("parcel 1", 90.0, at(1)))
     assert day(first.use_case, 7).key not in features.outdated(first)
+
+
+@pytest.mark.parametrize("days", [3, 9])
+def test_the_lake_is_asked_as_often_for_many_later_partitions(
+    days: int, workspace: Workspace, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for one in synthetic.days(use_case, days):
+        synthetic.publish(workspace, use_case, one)
+    first, asked = StageRun(workspace, use_case, day(use_case, 1)), []
+    sent(workspace, use_case, 1, ("a", 0.0, at(1)))
+    for name in ("delta", "commits"):
+        call = getattr(Lake, name)
+        monkeypatch.setattr(Lake, name, lambda *given, call=call, **named: asked.append(given[1]) or call(*given, **named))
+    assert features.outdated(first) == [day(use_case, number).key for number in range(2, min(days, 4) + 1)]
+    assert len(asked) == 10
+
+
+# several partitions --------------------------------------------------------------------------------------------------
+
+
+def test_a_longer_period_is_one_run(workspace: Workspace, parcels: UseCase, spark: SparkSession) -> None:
+    """Equal to its days: tests/spark_jobs/test_bulk.py."""
+    for number in range(1, 11):
+        sent(workspace, parcels, number, (f"parcel {number}", 90.0 * (number % 2), at(number)))
+    week = StageRun(workspace, parcels, parcels.period("2024-W10"))
+    found = build(spark, week)
+    assert found["all_parcels_late_1d"].tolist() == [float(number % 2) for number in range(3, 10)]
+    assert workspace.lake.partitions("parcels/features") == {p.key: 1 for p in week.partitions}
+    (commit,) = {
+        c.version: c for c in workspace.lake.published_each("parcels/features", [p.key for p in week.partitions]).values()
+    }.values()
+    assert commit.record.keys == tuple(p.key for p in week.partitions)
+    assert features.outdated(StageRun(workspace, parcels, day(parcels, 2))) == []
+    sent(workspace, parcels, 2, ("parcel 2", 90.0, at(2)))
+    sent(workspace, parcels, 9, ("parcel 9", 0.0, at(9)))
+    corrected = [StageRun(workspace, parcels, parcels.period(key)) for key in ("2024-03-02", "2024-03-09", "2024-W10")]
+    stale = [[f"2024-03-{number:02d}" for number in numbers] for numbers in ((4, 5), (10,), (10,))]
+    assert [features.outdated(run) for run in corrected] == stale
+
+
+def test_a_part_of_the_period_that_is_missing_is_named(workspace: Workspace, parcels: UseCase) -> None:
+    for number in (4, 5, 6, 7, 8, 10):
+        sent(workspace, parcels, number, (f"parcel {number}", 0.0, at(number)))
+    week = StageRun(workspace, parcels, parcels.period("2024-W10"))
+    assert features.missing(week) == ["parcels/shipments 2024-03-09: not published; run ingestion for it first"]
 
 
 # the job itself ------------------------------------------------------------------------------------------------------

@@ -188,6 +188,48 @@ def test_writers_of_different_partitions_both_succeed(lake: Lake) -> None:
     assert values(lake) == [0, 1, 2, 3]
 
 
+def publish_each(lake: Lake, **values: int) -> int:
+    staged = {key: [lake.stage(TABLE, key, pa.table({"a": [value]}))] for key, value in values.items()}
+    return lake.publish_each(TABLE, staged, CommitRecord(run="bulk", plan="p"))[0].version
+
+
+def test_several_partitions_are_replaced_in_one_commit_and_no_other_is(lake: Lake) -> None:
+    for key, value in (("p1", 1), ("p2", 2), ("p4", 4)):
+        publish(lake, key, a=[value])
+    before = lake.version(TABLE)
+    assert publish_each(lake, p2=20, p3=30) == before + 1
+    assert lake.read(TABLE).to_pydict() == {"a": [1, 20, 30, 4], "partition": ["p1", "p2", "p3", "p4"]}
+    assert {key: c.version for key, c in lake.published_each(TABLE, ["p1", "p2", "p3"]).items()} == {
+        "p1": before - 2, "p2": before + 1, "p3": before + 1,
+    }  # fmt: skip
+    assert [lake.seen(TABLE, key) for key in ("p1", "p2", "p3")] == [1, 2, 1]
+    assert lake.published(TABLE, "p3").record.plan == "p"
+
+
+def test_one_of_several_partitions_that_was_overtaken_stops_all(lake: Lake) -> None:
+    publish(lake, "p1", a=[1])
+    seen = lake.seen_each(TABLE, ["p1", "p2"])
+    publish(lake, "p2", a=[2])
+    staged = {key: [lake.stage(TABLE, key, pa.table({"a": [9]}))] for key in ("p1", "p2")}
+    with pytest.raises(TransientError, match=r"parcels/x p2: another run published it meanwhile"):
+        lake.publish_each(TABLE, staged, CommitRecord(), seen)
+    assert values(lake) == [1, 2]
+
+
+def test_a_partition_that_is_published_again_alone_has_a_commit_of_its_own(lake: Lake) -> None:
+    """Also with the record of the commit that published several, as a publication that is taken back has it."""
+    first = publish_each(lake, p1=1, p2=2)
+    publish(lake, "p1", a=[10])
+    record = lake.published(TABLE, "p2").record
+    lake.put_back(TABLE, "p1", lake.published_files(TABLE, "p1"), record, lake.seen(TABLE, "p1"))
+    assert lake.published(TABLE, "p1").version == first + 2
+    assert lake.published(TABLE, "p2").version == first
+    lake.restore(TABLE, first, CommitRecord(run="test"))
+    assert lake.published(TABLE, "p1").version == first
+    with pytest.raises(TransientError, match="p1"):
+        lake.publish_each(TABLE, {"p1": lake.published_files(TABLE, "p1")}, CommitRecord(), {"p1": 3})
+
+
 def test_rows_are_appended_unless_the_check_says_no(lake: Lake) -> None:
     rows = pa.table({"a": [1]})
     assert lake.append(TABLE, "1", rows, CommitRecord(), lambda: True) is not None
