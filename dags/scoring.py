@@ -1,4 +1,4 @@
-"""Predict the partition's rows with the champion of that time, one row per row and model version.
+"""Predict the partition's rows with the champion of that time. What is predicted first is what was served, and stays.
 
 A partition from before the first champion is skipped, and the ledger says so.
 """
@@ -21,7 +21,7 @@ def scoring(use_case: UseCase) -> DAG:
         from pipelines.scoring import score
 
         scored = step(score, use_case.name)
-        if scored["model_version"] is None:
+        if not scored["model_versions"]:
             raise AirflowSkipException("no model was champion then; the decision is in the ledger")
         return scored
 
