@@ -4,4 +4,5 @@ In: published partitions of the sources. Out: a partition of `<use case>/feature
 """
 
 from pipelines.features.features import FeaturePlan, build, plan, publish, spark_environment
+from pipelines.features.rebuilding import rebuilt
 from pipelines.features.staleness import outdated

@@ -19,6 +19,7 @@ _MADE_BY = {
     Kind.NOT_RETRAINED: "retraining",
     Kind.ROLLED_BACK: "rollback",
     Kind.NOT_SCORED: "scoring",
+    Kind.SKEW: "maintenance",
     Kind.REPLAYED: "quarantine_replay",
     Kind.RESTORED: "restore",
 }

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     QUARANTINED = "quarantined"
     REPLAYED = "replayed"
     STALE = "stale"
+    SKEW = "skew found"
     RESTORED = "restored"
     ASKED = "asked"
     APPROVED = "approved"
