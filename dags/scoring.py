@@ -21,7 +21,7 @@ def scoring(use_case: UseCase) -> DAG:
         from pipelines.scoring import score
 
         scored = step(score, use_case.name)
-        if not scored["model_versions"]:
+        if scored["model_version"] is None:
             raise AirflowSkipException("no model was champion then; the decision is in the ledger")
         return scored
 

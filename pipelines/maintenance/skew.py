@@ -164,9 +164,9 @@ def _threshold_of(served: DataFrame, use_case: UseCase) -> float:
 
 
 def _corrected(run: StageRun, features_version: int, planned: FeaturePlan) -> list[str]:
-    """Tables and partitions of the served features' plan that have another content by now, or should have been there then.
+    """Tables and partitions that have another content than in the served features' plan, or should have been in it.
 
-    Without that plan nobody can tell: then nothing excuses a difference.
+    Without that plan nobody can tell: then nothing excuses a difference. It may be of a longer period, and reach further.
     """
     commit = run.lake.published(features_table(run.use_case), run.key, features_version)
     uri = commit.record.plan if commit else None
@@ -175,8 +175,7 @@ def _corrected(run: StageRun, features_version: int, planned: FeaturePlan) -> li
     found = []
     for table, given in then.items():
         before, after = given.get("contents", {}), now.get(table, {}).get("contents", {})
-        changed = [key for key in before if after.get(key) != before[key]]
-        changed += [key for key in after if key not in before and _was_due(run, table, key)]
+        changed = [k for k in after if after[k] != before.get(k, after[k]) or (k not in before and _was_due(run, table, k))]
         found += [f"{table} of {key}" for key in sorted(changed)]
     return found
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pipelines.errors import PermanentError
 from pipelines.monitoring.observations import Drift, latest
-from pipelines.use_case import UseCase, features_table
+from pipelines.use_case import PARTITION, UseCase, features_table
 from pipelines.workspace import Model, StageRun, feature_rows, served_rows, write_bytes
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def measure_drift(run: StageRun) -> Drift | None:
 
     What was served stays, so it is not measured twice: the monitoring DAG runs again when outcomes come in.
     """
-    served = served_rows(run.workspace, run.use_case, [run.key])
+    served = served_rows(run.workspace, run.use_case, [p.key for p in run.partitions])
     if served.empty:
         return None
     version = int(served["model_version"].iloc[-1])
@@ -34,17 +34,22 @@ def measure_drift(run: StageRun) -> Drift | None:
     if known and known.drift and known.drift.model_version == version:
         return known.drift
     model = run.registry.load(run.use_case.name, version)
-    current = _sample(feature_rows(run.workspace, run.use_case, model, [run.key], _features_version(served)), run.use_case)
+    current = _sample(_served_features(run, model, served[served["model_version"] == version]), run.use_case)
     reference = _reference(run, model)
     current = current.assign(**{PREDICTION: model.predict(current)})
     reference = reference.assign(**{PREDICTION: model.predict(reference)})
     return _compare(run, model, current, reference)
 
 
-def _features_version(served: DataFrame) -> int | None:
-    """The version of the features that was served from; None, for the newest, of rows from before it was written down."""
-    found = served["features_version"].dropna()
-    return None if found.empty else int(found.iloc[0])
+def _served_features(run: StageRun, model: Model, served: DataFrame) -> DataFrame:
+    """The features that were served from: of the version that each row names; the newest where it is from before it did."""
+    import pandas as pd
+
+    found = []
+    for version, keys in served[PARTITION].groupby(served["features_version"].fillna(-1).astype(int)).unique().items():
+        at = None if version == -1 else cast(int, version)
+        found.append(feature_rows(run.workspace, run.use_case, model, keys, at))
+    return pd.concat(found)
 
 
 def _sample(rows: DataFrame, use_case: UseCase) -> DataFrame:

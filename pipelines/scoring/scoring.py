@@ -32,14 +32,14 @@ SAME = 1e-12  # sums in another order differ in the last bits
 
 @dataclass(frozen=True)
 class Scored:
-    """What a run predicted: by `model_versions`, oldest partition first; none where there was no champion then.
+    """What a run predicted; `model_version` is the newest partition's, None where there was no champion then.
 
     `served` and `what_if` are the partitions that were published: for the first time, or beside what was served.
     """
 
     table: str
     partition: str
-    model_versions: tuple[int, ...]
+    model_version: int | None
     version: int | None
     rows: int
     served: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ def score(run: StageRun) -> Scored:
     if skipped := [key for key in keys if key not in champions]:
         _record_no_champion(run, skipped)
     if not champions:
-        return Scored(table=table, partition=run.key, model_versions=(), version=None, rows=0)
+        return Scored(table=table, partition=run.key, model_version=None, version=None, rows=0)
     seen = {key: run.lake.seen(table, key) for key in champions}
     before = _by_partition(predicted_rows(run.workspace, run.use_case, champions))
     found = _by_partition(_predictions(run, champions))
@@ -71,7 +71,7 @@ def score(run: StageRun) -> Scored:
     return Scored(
         table=table,
         partition=run.key,
-        model_versions=tuple(dict.fromkeys(champions.values())),
+        model_version=list(champions.values())[-1],
         version=run.lake.version(table),
         rows=sum(rows.num_rows for rows in found.values()),
         served=tuple(key for key in news if key not in what_if),

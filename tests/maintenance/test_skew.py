@@ -140,7 +140,7 @@ BEFORE: Inputs = {"shipments": {"2024-03-09": "a"}, "deliveries": {"2024-03-06":
     ("after", "named"),
     [
         ({**BEFORE, "deliveries": {"2024-03-06": "corrected"}}, ("deliveries of 2024-03-06",)),
-        ({**BEFORE, "shipments": {}}, ("shipments of 2024-03-09",)),
+        ({**BEFORE, "shipments": {"2024-03-09": "replayed"}}, ("shipments of 2024-03-09",)),
         ({**BEFORE, "deliveries": {**BEFORE["deliveries"], "2024-03-07": "came late"}}, ("deliveries of 2024-03-07",)),
         ({**BEFORE, "carriers": {"snapshot": "newer"}}, ("carriers of snapshot",)),
     ],
@@ -165,6 +165,14 @@ def test_outcomes_that_were_not_due_then_excuse_nothing(one_champion: World, key
         check(run, built(run, altered(rows, "all_parcels_late_1d", 0.5), after))
 
 
+def test_a_plan_that_was_of_a_longer_period_excuses_nothing(one_champion: World) -> None:
+    """Built in bulk: the plan reached further than the one of the day does."""
+    month = {table: {**contents, "2024-03-20": "later"} for table, contents in BEFORE.items()}
+    run = serve(one_champion, inputs=month)
+    with pytest.raises(PermanentError, match=f"distance of {KEY}"):
+        check(run, built(run, altered(rows_of(run.partition), "distance", 7.25), BEFORE))
+
+
 def test_without_the_plan_of_then_nothing_is_excused(one_champion: World) -> None:
     run = serve(one_champion)
     with pytest.raises(PermanentError, match=f"distance of {KEY}"):
@@ -178,7 +186,7 @@ def test_a_prediction_that_is_wrong_on_the_same_features_is_not_excused_by_corre
     staged = run.lake.stage(TABLE, run.key, pa.Table.from_pandas(frame, rows.schema, preserve_index=False))
     run.lake.publish(TABLE, run.key, [staged], CommitRecord())
     with pytest.raises(PermanentError, match="probability of "):
-        check(run, built(run, rows_of(run.partition), {**BEFORE, "shipments": {}}))
+        check(run, built(run, rows_of(run.partition), {**BEFORE, "shipments": {"2024-03-09": "corrected"}}))
 
 
 # the sample ----------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def test_every_row_of_the_partition_is_predicted_once(one_champion: World) -> No
     assert sorted(rows["shipment_id"]) == sorted(features["shipment_id"])
     assert rows["probability"].between(0, 1).all()
     assert (rows["act"] == (rows["probability"] >= world.use_case.scoring.threshold)).all()
-    assert (done.model_versions, done.rows) == ((1,), len(features))
+    assert (done.model_version, done.rows) == (1, len(features))
     to_json(done)
 
 
@@ -42,10 +42,10 @@ def test_the_threshold_decides_who_is_acted_on(one_champion: World) -> None:
 
 def test_a_past_partition_is_scored_by_the_champion_of_that_time(two_champions: World) -> None:
     world = two_champions
-    assert score(StageRun(world.workspace, world.use_case, world.days[10])).model_versions == (1,)
+    assert score(StageRun(world.workspace, world.use_case, world.days[10])).model_version == 1
     after = synthetic.days(world.use_case, 15)[14]
     synthetic.publish(world.workspace, world.use_case, after)
-    assert score(StageRun(world.workspace, world.use_case, after)).model_versions == (2,)
+    assert score(StageRun(world.workspace, world.use_case, after)).model_version == 2
 
 
 def test_a_run_that_publishes_meanwhile_is_not_overwritten(one_champion: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_without_a_champion_nothing_is_published_and_that_is_recorded_once(publi
     world, day = published, published.days[8]
     for run in ("one", "two"):
         done = score(StageRun(world.at(run), world.use_case, day))
-        assert (done.model_versions, done.version, done.rows) == ((), None, 0)
+        assert (done.model_version, done.version, done.rows) == (None, None, 0)
     assert world.workspace.lake.partitions("parcels/predictions") == {}
     (row,) = world.workspace.ledger.decisions("parcels")
     assert (row.kind, row.partition) == (Kind.NOT_SCORED, day.key)
@@ -79,7 +79,7 @@ def test_without_a_champion_nothing_is_published_and_that_is_recorded_once(publi
 
 
 def test_a_partition_before_the_first_champion_is_not_scored(one_champion: World) -> None:
-    assert score(StageRun(one_champion.workspace, one_champion.use_case, one_champion.days[7])).model_versions == ()
+    assert score(StageRun(one_champion.workspace, one_champion.use_case, one_champion.days[7])).model_version is None
     assert one_champion.workspace.lake.partitions("parcels/predictions") == {}
 
 

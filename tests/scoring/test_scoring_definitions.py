@@ -127,7 +127,7 @@ def test_a_feature_may_come_after_the_champion(one_champion: World, simple_only:
     world, more, day = one_champion, with_more(one_champion.use_case), next_day(one_champion)
     for each in (*world.days, day):
         publish(world, more, each, flip=each.key > world.days[7].key)
-    assert score(StageRun(world.workspace, more, day)).model_versions == (1,)
+    assert score(StageRun(world.workspace, more, day)).model_version == 1
     drift = measure_drift(StageRun(world.workspace, more, day))
     assert drift
     assert drift.not_compared == ("heavy",)
@@ -139,7 +139,7 @@ def test_a_feature_may_come_after_the_champion(one_champion: World, simple_only:
     assert stages.run_training(StageRun(world.at("next"), newest, world.days[13])).decision == Kind.PROMOTED  # type: ignore[attr-defined]
     publish(world, more, day.next, flip=True)
     again = StageRun(world.at("later"), newest, day.next)
-    assert score(again).model_versions == (2,)
+    assert score(again).model_version == 2
     drift = measure_drift(again)
     assert drift
     assert drift.not_compared == ()
@@ -224,7 +224,7 @@ def test_a_model_from_before_is_known_by_the_configuration_of_its_run(
     monkeypatch.setattr(Registry, "load", old)
     day = next_day(world)
     publish(world, world.use_case, day)
-    assert score(StageRun(world.workspace, world.use_case, day)).model_versions == (1,)
+    assert score(StageRun(world.workspace, world.use_case, day)).model_version == 1
     publish(world, miles(world.use_case), day)
     with pytest.raises(PermanentError, match="have distance by another definition"):
         score(StageRun(world.workspace, world.use_case, day))

@@ -109,14 +109,14 @@ def test_features_that_were_built_anew_are_a_what_if_and_what_was_served_stays(o
 def test_another_version_is_a_what_if(two_champions: World) -> None:
     """By the ledger v2 serves from day 13 on; v1 has served it before the move came."""
     world, day = two_champions, two_champions.days[13]
-    assert score(run_of(world, day)).model_versions == (1,)
+    assert score(run_of(world, day)).model_version == 1
     before = served(world, day)
     moves = world.workspace.ledger.champion_moves
     world.workspace.ledger.champion_moves = lambda name: [  # type: ignore[method-assign]
         d if d.model_version == 1 else Decision(**{**vars(d), "effective_from": day.key}) for d in moves(name)
     ]
     for _ in range(2):
-        assert score(run_of(world, day)).model_versions == (2,)
+        assert score(run_of(world, day)).model_version == 2
         assert all_rows(world, day).groupby("model_version")["served"].all().to_dict() == {1: True, 2: False}
         pd.testing.assert_frame_equal(served(world, day), before)
     assert len(all_rows(world, day)) == 2 * synthetic.ROWS
@@ -135,7 +135,7 @@ def test_a_partition_that_is_scored_late_is_served_by_the_champion_of_then(two_c
     """v2 serves already when the gap of day 10 is filled; after a rollback v1's day stays v1's, and v2's day v2's."""
     world, gap, after = two_champions, two_champions.days[10], two_champions.days[13].next
     synthetic.publish(world.workspace, world.use_case, after)
-    assert score(run_of(world, after)).model_versions == (2,)
+    assert score(run_of(world, after)).model_version == 2
     assert score(run_of(world, gap)).served == (gap.key,)
     moved(world, 1, after.next, Kind.ROLLED_BACK)
     assert score(run_of(world, after)).what_if == score(run_of(world, gap)).what_if == ()
@@ -146,7 +146,7 @@ def test_what_a_retired_champion_served_stays_and_nothing_is_scored_after_it(one
     world, day, following = one_champion, one_champion.days[8], one_champion.days[9]
     score(run_of(world, day))
     moved(world, None, following, Kind.RETIRED)
-    assert score(run_of(world, following)).model_versions == ()
+    assert score(run_of(world, following)).model_version is None
     assert score(run_of(world, day)).what_if == ()
     assert set(served(world, day)["model_version"]) == {1}
 
@@ -210,7 +210,7 @@ def test_a_champion_that_moves_meanwhile_stops_the_scoring(one_champion: World, 
     with pytest.raises(TransientError, match=f"parcels {day.key}: a champion moved while it was scored; run it again"):
         score(run_of(world, day))
     assert world.workspace.lake.partitions(TABLE) == {}
-    assert score(run_of(world, day, "retry")).model_versions == ()
+    assert score(run_of(world, day, "retry")).model_version is None
 
 
 def test_a_promotion_that_is_still_faster_leaves_what_was_served_told(
@@ -245,7 +245,7 @@ def test_a_longer_period_is_scored_as_its_days_would_have_been(two_champions: Wo
     rebuilt(world, month[11], distance=300.0)
     before = served(world, month[10], month[11])
     done = score(run_of(world, "2024-03", "bulk"))
-    assert done.model_versions == (1, 2)
+    assert done.model_version == 2
     assert done.rows == 23 * synthetic.ROWS
     assert done.what_if == (month[11].key,)
     assert done.served == tuple(d.key for d in month[8:] if d not in month[10:12])
