@@ -1,4 +1,4 @@
-"""Predict the partition's rows with the champion of that time, one row per row and model version.
+"""Predict the partition's rows with the champion of that time. What is predicted first is what was served, and stays.
 
 A partition from before the first champion is skipped, and the ledger says so.
 """

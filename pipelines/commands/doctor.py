@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Exit, Option
 
-from pipelines.commands.program import UseCaseName, progress, verb
+from pipelines.commands.program import UseCaseName, new_run_name, opened, progress, verb
 
 
 @verb("Look", "doctor", "")
@@ -25,6 +25,24 @@ def doctor() -> None:
     print("\n".join(map(str, found)) or f"all in order: {', '.join(u.name for u in use_cases)}")
     if found or broken:
         raise Exit(1)
+
+
+@verb("Look", "skew", "flight_delay")
+def skew(use_case: UseCaseName) -> None:
+    """Compute the newest served partition, and an older one, again from the sources' tables, and compare row by row."""
+    from pipelines.features import build
+    from pipelines.maintenance import compare, plan_again
+
+    workspace, found = opened(use_case, new_run_name())
+    for which in ("newest", "older"):
+        again = plan_again(workspace, found, which)
+        if again.plan is None:
+            print(again.why)
+            continue
+        with progress(f"computing {found.name} {again.partition} again"):
+            build(workspace, again.plan)
+            compared = compare(workspace, found, again)
+        print(compared)
 
 
 @verb("Models", "retire", 'flight_delay --reason "v2 was deleted in MLflow"')

@@ -7,4 +7,5 @@ from pipelines.features.features import build, publish, spark_environment
 from pipelines.features.inputs import missing
 from pipelines.features.planning import FeaturePlan, plan
 from pipelines.features.readiness import affected, unready
+from pipelines.features.rebuilding import rebuilt
 from pipelines.features.staleness import outdated

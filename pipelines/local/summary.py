@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipelines.errors import PermanentError
 from pipelines.use_case import UseCase, features_table, labels_table, predictions_table, quarantine_table, source_table
-from pipelines.workspace import Kind, Model, Workspace
+from pipelines.workspace import Kind, Model, Workspace, predicted_rows, served_rows
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,9 @@ def months(workspace: Workspace, use_case: UseCase) -> list[Month]:
 def _month(workspace: Workspace, use_case: UseCase, key: str, never: Model) -> Month:
     from pipelines.metrics import scores
 
-    champion = workspace.ledger.champion(use_case.name, as_of=key)
-    assert champion is not None
     column = use_case.features.key
     labels = workspace.lake.read(labels_table(use_case), [key]).to_pandas()[[column, "label"]]
-    predictions = workspace.lake.read(predictions_table(use_case), [key]).to_pandas()
-    served = predictions[predictions["model_version"] == champion.version].merge(labels, on=column, validate="one_to_one")
+    served = served_rows(workspace, use_case, [key]).merge(labels, on=column, validate="one_to_one")
     rows = workspace.lake.read(features_table(use_case), [key]).to_pandas().merge(labels, on=column, validate="one_to_one")
     found, other = scores(served["label"], served["probability"]), scores(rows["label"], never.predict(rows))
     numbers = (found["auc"], found["log_loss"], other["auc"], other["log_loss"])
@@ -62,7 +59,7 @@ def _month(workspace: Workspace, use_case: UseCase, key: str, never: Model) -> M
     auc, log_loss, never_auc, never_log_loss = (float(n) for n in numbers if n is not None)
     return Month(
         partition=key,
-        version=champion.version,
+        version=int(served["model_version"].iloc[-1]),
         labels=len(served),
         auc=auc,
         log_loss=log_loss,
@@ -99,10 +96,17 @@ def problems(workspace: Workspace, use_case: UseCase) -> list[str]:
 
 
 def _prediction_problems(workspace: Workspace, use_case: UseCase, key: str, rows: int) -> list[str]:
+    """What was served is compared with the rows of today, or else of then; what was only tried, with itself."""
     column = use_case.features.key
-    frame = workspace.lake.read(predictions_table(use_case), [key], columns=[column, "model_version"]).to_pandas()
-    found = []
-    for version, part in frame.groupby("model_version"):
-        if part[column].duplicated().any() or len(part) != rows:
-            found.append(f"predictions {key} v{version}: {len(part)} rows, {part[column].nunique()} different, for {rows}")
+    frame = predicted_rows(workspace, use_case, [key]).to_pandas()
+    served = frame[frame["served"]]
+    found = [
+        f"predictions {key} v{version}: rows are there more than once"
+        for version, part in frame[~frame["served"]].groupby("model_version")
+        if part[column].duplicated().any()
+    ]
+    if len(served) not in (rows, 0) and served["features_version"].notna().all():  # rows that came later were not served
+        rows = workspace.lake.partitions(features_table(use_case), int(served["features_version"].iloc[0])).get(key, 0)
+    if served[column].duplicated().any() or len(served) != rows:
+        found.append(f"predictions {key}: {len(served)} rows were served, {served[column].nunique()} different, for {rows}")
     return found

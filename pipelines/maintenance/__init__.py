@@ -1,7 +1,8 @@
-"""Rehearse what nobody hopes to need; sweep away what nobody reads any more.
+"""Rehearse what nobody hopes to need; compute again what was served; sweep away what nobody reads any more.
 
-In: the whole workspace. Out: a checked alias, a drilled rollback, swept tables; what does not agree.
+In: the whole workspace. Out: a checked alias, a drilled rollback, a comparison, swept tables; what does not agree.
 """
 
 from pipelines.maintenance.doctor import Finding, examine
 from pipelines.maintenance.maintenance import alias, drill_rollback, sweep
+from pipelines.maintenance.skew import Again, Compared, compare, plan_again

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pipelines.errors import PermanentError
 from pipelines.monitoring.observations import Drift, latest
-from pipelines.use_case import UseCase, features_table, monitoring_table, predictions_table
-from pipelines.workspace import Model, StageRun, feature_rows, write_bytes
+from pipelines.use_case import PARTITION, UseCase, features_table
+from pipelines.workspace import Model, StageRun, feature_rows, served_rows, write_bytes
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -22,29 +22,34 @@ PREDICTION = "probability"
 
 
 def measure_drift(run: StageRun) -> Drift | None:
-    """Compare the partition's features and predictions with the champion's training rows; None before any scoring.
+    """Compare the partition's features and predictions with the training rows of the version that served; None before any did.
 
-    An unchanged partition is not measured twice: the monitoring DAG runs again when outcomes come in.
+    What was served stays, so it is not measured twice: the monitoring DAG runs again when outcomes come in.
     """
-    champion = run.ledger.champion(run.use_case.name, as_of=run.key)
-    if champion is None or not run.lake.partitions(predictions_table(run.use_case)).get(run.key):
+    served = served_rows(run.workspace, run.use_case, [p.key for p in run.partitions])
+    if served.empty:
         return None
+    version = int(served["model_version"].iloc[-1])
     known = latest(run.workspace, run.use_case).get(run.key)
-    if known and known.drift and known.drift.model_version == champion.version and _is_newer(run):
+    if known and known.drift and known.drift.model_version == version:
         return known.drift
-    model = run.registry.load(run.use_case.name, champion.version)
-    current = _sample(feature_rows(run.workspace, run.use_case, model, [run.key]), run.use_case)
+    model = run.registry.load(run.use_case.name, version)
+    current = _sample(_served_features(run, model, served[served["model_version"] == version]), run.use_case)
     reference = _reference(run, model)
     current = current.assign(**{PREDICTION: model.predict(current)})
     reference = reference.assign(**{PREDICTION: model.predict(reference)})
     return _compare(run, model, current, reference)
 
 
-def _is_newer(run: StageRun) -> bool:
-    """Whether the partition was measured after its predictions were published last."""
-    measured = run.lake.published(monitoring_table(run.use_case), run.key)
-    scored = run.lake.published(predictions_table(run.use_case), run.key)
-    return bool(measured and scored and measured.timestamp > scored.timestamp)
+def _served_features(run: StageRun, model: Model, served: DataFrame) -> DataFrame:
+    """The features that were served from: of the version that each row names; the newest where it is from before it did."""
+    import pandas as pd
+
+    found = []
+    for version, keys in served[PARTITION].groupby(served["features_version"].fillna(-1).astype(int)).unique().items():
+        at = None if version == -1 else cast(int, version)
+        found.append(feature_rows(run.workspace, run.use_case, model, keys, at))
+    return pd.concat(found)
 
 
 def _sample(rows: DataFrame, use_case: UseCase) -> DataFrame:

@@ -6,20 +6,16 @@ from typing import TYPE_CHECKING
 
 from pipelines.metrics import scores
 from pipelines.monitoring.observations import Performance
-from pipelines.use_case import labels_table, money, predictions_table
-from pipelines.workspace import StageRun
+from pipelines.use_case import PARTITION, labels_table, money
+from pipelines.workspace import StageRun, served_rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
 def measure_performance(run: StageRun) -> Performance | None:
-    """Served predictions against outcomes; None until rows of the champion of that time have outcomes."""
-    champion = run.ledger.champion(run.use_case.name, as_of=run.key)
-    tables = (predictions_table(run.use_case), labels_table(run.use_case))
-    if champion is None or not all(run.lake.partitions(t).get(run.key) for t in tables):
-        return None
-    rows = served_with_outcomes(run, champion.version)
+    """Served predictions against outcomes; None until served rows have outcomes."""
+    rows = served_with_outcomes(run)
     labelled = rows[rows["label"].notna()]
     if labelled.empty:
         return None
@@ -27,7 +23,7 @@ def measure_performance(run: StageRun) -> Performance | None:
     found = scores(label, probability)
     worth = money(label, probability, run.use_case.value, run.use_case.scoring.threshold) if run.use_case.value else None
     return Performance(
-        model_version=champion.version,
+        model_version=int(rows["model_version"].iloc[-1]),
         rows=len(rows),
         labels=len(labelled),
         worth=worth,
@@ -39,10 +35,12 @@ def measure_performance(run: StageRun) -> Performance | None:
     )
 
 
-def served_with_outcomes(run: StageRun, version: int) -> DataFrame:
-    """What was served in the partition by one version, with `label` where the outcome is known."""
-    key = run.use_case.features.key
-    predictions = run.lake.read(predictions_table(run.use_case), [run.key]).to_pandas()
-    labels = run.lake.read(labels_table(run.use_case), [run.key]).to_pandas()
-    served = predictions[predictions["model_version"] == version]
-    return served.merge(labels[[key, "label"]], on=key, how="left", validate="one_to_one")
+def served_with_outcomes(run: StageRun) -> DataFrame:
+    """What was served, in order of the partitions, with `label` where the outcome is known."""
+    event = [PARTITION, run.use_case.features.key]
+    keys, table = [p.key for p in run.partitions], labels_table(run.use_case)
+    served = served_rows(run.workspace, run.use_case, keys)
+    if not set(keys) & set(run.lake.partitions(table)):
+        return served.assign(label=None)
+    labels = run.lake.read(table, keys).to_pandas()
+    return served.merge(labels[[*event, "label"]], on=event, how="left", validate="one_to_one")

@@ -21,6 +21,7 @@ _MADE_BY = {
     Kind.LATE: "ingestion",
     Kind.ROLLED_BACK: "rollback",
     Kind.NOT_SCORED: "scoring",
+    Kind.SKEW: "maintenance",
     Kind.REPLAYED: "quarantine_replay",
     Kind.RESTORED: "restore",
 }

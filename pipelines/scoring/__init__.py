@@ -1,6 +1,6 @@
-"""Predictions by the champion of that time, once per row and model version.
+"""Predictions by the champion of that time: the first ones of a partition are served, and stay; later ones are kept beside.
 
-In: a partition of features. Out: a partition of `<use case>/predictions`.
+In: a partition of features, or those of a longer period. Out: partitions of `<use case>/predictions`.
 """
 
 from pipelines.scoring.scoring import predict, rehearse, score

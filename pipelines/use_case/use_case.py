@@ -17,7 +17,7 @@ from pipelines.use_case.monitoring import Monitoring
 from pipelines.use_case.partitions import Grain, Partition
 from pipelines.use_case.retraining import Retraining
 from pipelines.use_case.schedules import Schedules
-from pipelines.use_case.scoring import Scoring
+from pipelines.use_case.scoring import Scoring, stop_at_prediction_column
 from pipelines.use_case.section import PARTITION, Name, Section, nearest, stop_at_same_names
 from pipelines.use_case.sources import Source
 from pipelines.use_case.tables import stop_at_taken
@@ -123,6 +123,7 @@ class UseCase(Section):
     def _names_are_free(self) -> UseCase:
         for source in self.sources:
             stop_at_taken(source)
+        stop_at_prediction_column(self.features.key)
         spec = self.features
         stop_at_same_names([spec.key, spec.date, *spec.names, PARTITION])
         stop_at_same_names([*self.contract[spec.entity].columns, *(alias for join in spec.joins for alias in join.columns)])

@@ -7,7 +7,7 @@ inside the transaction. The registry's `champion` alias follows the ledger, neve
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ class Kind(StrEnum):
     LATE = "late"
     REPLAYED = "replayed"
     STALE = "stale"
+    SKEW = "skew found"
     RESTORED = "restored"
     ASKED = "asked"
     APPROVED = "approved"
@@ -139,9 +140,14 @@ class Ledger:
             at=last.at,
         )
 
+    def champions(self, use_case: str, keys: Iterable[str]) -> dict[str, int]:
+        """By partition, the version that is its champion, by one reading; without those that have none."""
+        moves = self.champion_moves(use_case)
+        found = {key: _last(moves, key) for key in keys}
+        return {key: d.model_version for key, d in found.items() if d and d.model_version is not None}
+
     def _last_move(self, use_case: str, as_of: str | None = None) -> Decision | None:
-        moves = [d for d in self.champion_moves(use_case) if as_of is None or str(d.effective_from) <= as_of]
-        return max(moves, key=lambda d: (str(d.effective_from), d.at), default=None)
+        return _last(self.champion_moves(use_case), as_of)
 
     def _append(self, decision: Decision, allowed: Callable[[], bool]) -> bool:
         import pyarrow as pa
@@ -156,6 +162,11 @@ class Ledger:
 
         record = CommitRecord(decision=decision.id, run=decision.run)
         return self.lake.append(_table(decision.use_case), decision.partition, rows, record, check) is not None
+
+
+def _last(moves: Iterable[Decision], as_of: str | None) -> Decision | None:
+    before = [d for d in moves if as_of is None or str(d.effective_from) <= as_of]
+    return max(before, key=lambda d: (str(d.effective_from), d.at), default=None)
 
 
 def _table(use_case: str) -> str:

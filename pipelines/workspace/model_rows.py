@@ -21,15 +21,17 @@ if TYPE_CHECKING:
 Found = Mapping[str, Definitions | None]
 
 
-def feature_rows(workspace: Workspace, use_case: UseCase, model: Model, keys: Iterable[str]) -> pd.DataFrame:
-    """Published features of these partitions, for this model.
+def feature_rows(
+    workspace: Workspace, use_case: UseCase, model: Model, keys: Iterable[str], version: int | None = None
+) -> pd.DataFrame:
+    """Published features of these partitions, for this model; now, or at a version of their table.
 
     Raises:
         PermanentError: a partition lacks a feature of the model, or has it by another definition.
     """
     keys, table = list(keys), features_table(use_case)
-    rows = workspace.lake.read(table, keys)
-    refuse_other_definitions(workspace.registry, use_case, model, published_definitions(workspace.lake, table, keys))
+    rows = workspace.lake.read(table, keys, version)
+    refuse_other_definitions(workspace.registry, use_case, model, published_definitions(workspace.lake, table, keys, version))
     return rows.to_pandas()
 
 

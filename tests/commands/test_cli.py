@@ -184,6 +184,7 @@ def test_a_stage_is_run_and_its_result_printed_as_json(
     assert main(["run", "scoring", "parcels", day]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "table": "parcels/predictions", "partition": day, "model_version": 1, "version": 1, "rows": 120,
+        "served": [day], "what_if": [],
     }  # fmt: skip
     stages.run_monitoring(StageRun(one_champion.workspace, one_champion.use_case, one_champion.days[8]))
     assert main(["run", "retraining", "parcels", day]) == 0

@@ -17,7 +17,7 @@ from pipelines.monitoring.observations import latest
 from pipelines.results import to_json
 from pipelines.scoring import score
 from pipelines.use_case import Partition
-from pipelines.workspace import CommitRecord, Model, StageRun
+from pipelines.workspace import Decision, Kind, Model, StageRun
 from tests import synthetic
 from tests.conftest import World, changed
 
@@ -122,14 +122,23 @@ def test_the_report_is_a_page_in_the_reports_folder(one_champion: World) -> None
     assert "<html" in page.read_text()[:2000].lower()
 
 
-def test_an_unchanged_partition_is_not_measured_again(one_champion: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_served_is_measured_once_whatever_is_tried_later(one_champion: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world, day = one_champion, scored(one_champion)
     first = stages.run_monitoring(StageRun(world.workspace, world.use_case, day))
+    scored(world, lambda rows: rows.assign(distance=rows.distance + 900))  # built anew: a what-if
     monkeypatch.setattr(drift, "_evidently", lambda *a: pytest.fail("measured again"))
     assert stages.run_monitoring(StageRun(world.workspace, world.use_case, day)) == first
-    score(StageRun(world.at("again"), world.use_case, day))
-    with pytest.raises(pytest.fail.Exception, match="measured again"):
-        measure_drift(StageRun(world.workspace, world.use_case, day))
+
+
+def test_drift_and_performance_are_of_what_was_served(one_champion: World) -> None:
+    """Built anew, far away, before anything was measured."""
+    world, day = one_champion, scored(one_champion)
+    run = StageRun(world.workspace, world.use_case, day)
+    before = measure_drift(run), measure_performance(run)
+    scored(world, lambda rows: rows.assign(distance=rows.distance + 900))
+    assert (measure_drift(run), measure_performance(run)) == before
+    assert before[0] is not None
+    assert before[0].drifted == ()
 
 
 def test_before_any_scoring_there_is_no_drift_and_no_performance(one_champion: World, published: World) -> None:
@@ -164,17 +173,15 @@ def test_performance_counts_the_rows_with_an_outcome(one_champion: World) -> Non
     assert found.worth < 0
 
 
-def test_performance_is_unknown_where_the_champion_of_that_time_did_not_serve(two_champions: World) -> None:
-    """Only another version's predictions are there: nothing is known of this one."""
-    world, day = two_champions, two_champions.days[8]
+def test_performance_is_of_the_version_that_served_though_another_is_champion_by_the_ledger(one_champion: World) -> None:
+    """A promotion that was too late for the partition by a hair."""
+    world, day = one_champion, one_champion.days[8]
     score(StageRun(world.workspace, world.use_case, day))
-    rows = world.workspace.lake.read("parcels/predictions", [day.key]).drop_columns(["partition"]).to_pandas()
-    import pyarrow as pa
-
-    other = pa.Table.from_pandas(rows.assign(model_version=2), preserve_index=False)
-    staged = world.workspace.lake.stage("parcels/predictions", day.key, other)
-    world.workspace.lake.publish("parcels/predictions", day.key, [staged], CommitRecord())
-    assert measure_performance(StageRun(world.workspace, world.use_case, day)) is None
+    late = Decision("late", "parcels", Kind.PROMOTED, day.key, "", "x", "x", model_version=2, effective_from=day.key)
+    world.workspace.ledger.move_champion(late, 1)
+    found = measure_performance(StageRun(world.workspace, world.use_case, day))
+    assert found is not None
+    assert found.model_version == 1
 
 
 def test_a_measure_that_is_not_there_yet_does_not_erase_one_that_is(one_champion: World) -> None:

@@ -40,38 +40,12 @@ def test_the_threshold_decides_who_is_acted_on(one_champion: World) -> None:
     assert predictions(world, 8)["act"].all()
 
 
-def test_scoring_again_replaces_and_nothing_is_doubled(one_champion: World) -> None:
-    world = one_champion
-    score(StageRun(world.workspace, world.use_case, world.days[8]))
-    before = predictions(world, 8)
-    score(StageRun(world.at("again"), world.use_case, world.days[8]))
-    pd.testing.assert_frame_equal(predictions(world, 8), before)
-
-
 def test_a_past_partition_is_scored_by_the_champion_of_that_time(two_champions: World) -> None:
     world = two_champions
     assert score(StageRun(world.workspace, world.use_case, world.days[10])).model_version == 1
     after = synthetic.days(world.use_case, 15)[14]
     synthetic.publish(world.workspace, world.use_case, after)
     assert score(StageRun(world.workspace, world.use_case, after)).model_version == 2
-
-
-def test_rows_of_another_version_are_kept(two_champions: World) -> None:
-    """v1 scored the day; then v2 was made its champion, and scores it again, twice."""
-    world, day = two_champions, two_champions.days[10]
-    after = synthetic.days(world.use_case, 15)[14]
-    synthetic.publish(world.workspace, world.use_case, after)
-    score(StageRun(world.workspace, world.use_case, after))
-    table = world.workspace.lake.read("parcels/predictions", [after.key]).drop_columns(["partition"])
-    as_v1 = table.set_column(1, "model_version", pa.array([1] * table.num_rows, pa.int64()))
-    staged = world.workspace.lake.stage("parcels/predictions", after.key, as_v1)
-    world.workspace.lake.publish("parcels/predictions", after.key, [staged], CommitRecord())
-    for _ in range(2):
-        score(StageRun(world.workspace, world.use_case, after))
-        rows = world.workspace.lake.read("parcels/predictions", [after.key]).to_pandas()
-        assert rows["model_version"].value_counts().to_dict() == {1: table.num_rows, 2: table.num_rows}
-        assert not rows.duplicated(["shipment_id", "model_version"]).any()
-    assert day.key not in world.workspace.lake.partitions("parcels/predictions")
 
 
 def test_a_run_that_publishes_meanwhile_is_not_overwritten(one_champion: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,8 +63,8 @@ def test_a_run_that_publishes_meanwhile_is_not_overwritten(one_champion: World, 
     with pytest.raises(TransientError, match=key):
         score(StageRun(world.workspace, world.use_case, world.days[8]))
     assert set(predictions(world, 8)["model_version"]) == {7}
-    score(StageRun(world.at("again"), world.use_case, world.days[8]))
-    assert set(predictions(world, 8)["model_version"]) == {1, 7}
+    assert score(StageRun(world.at("again"), world.use_case, world.days[8])).what_if == (key,)
+    assert predictions(world, 8).groupby("model_version")["served"].all().to_dict() == {1: False, 7: True}
 
 
 def test_without_a_champion_nothing_is_published_and_that_is_recorded_once(published: World) -> None:
