@@ -59,9 +59,10 @@ def make_workspace(folder: Path, run: str = "test") -> Workspace:
         ),
     )
     lake = Lake(environment.lake.root, environment.lake.options)
-    registry = Registry(environment.registry.tracking_uri, environment.registry.artifacts)
     clock = Clock(f"{folder}/clock")  # the machine's, until a test sets it
-    return Workspace(environment, lake, registry, Ledger(lake, clock), run, clock)
+    ledger = Ledger(lake, clock)
+    registry = Registry(environment.registry.tracking_uri, environment.registry.artifacts, ledger.vouch)
+    return Workspace(environment, lake, registry, ledger, run, clock)
 
 
 @pytest.fixture(autouse=True)

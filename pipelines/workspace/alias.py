@@ -103,6 +103,7 @@ def _record(
 def _accept(workspace: Workspace, use_case: UseCase, champion: Champion, alias: int, found: str) -> bool:
     """Let the version that the alias names serve from the first partition that was not scored yet, if it loads."""
     try:
+        digest = workspace.registry.version(use_case.name, alias).tags.digest
         workspace.registry.load(use_case.name, alias)
     except PermanentError as error:
         _put_back(workspace, use_case, champion, alias, f"{found}, and v{alias} cannot serve ({error}): it was put back.")
@@ -116,7 +117,7 @@ def _accept(workspace: Workspace, use_case: UseCase, champion: Champion, alias: 
         why=f"{found}: accepted, as the use case's setting alias_moved says. No gate has judged this move.",
         actor=_ACTOR,
         run=workspace.run,
-        evidence={"alias": alias, "ledger": champion.version},
+        evidence={"alias": alias, "ledger": champion.version, "digest": digest},
         model_version=alias,
         effective_from=effective,
     )

@@ -139,6 +139,19 @@ class Ledger:
             at=last.at,
         )
 
+    def vouch(self, use_case: str, version: int, digest: str) -> None:
+        """Compare a version's digest with the one that it had when it became champion, if that was written down.
+
+        Raises:
+            PermanentError: it is another: who can write to MLflow can forge a model's file and its tag to agree.
+        """
+        moves = [d for d in self.champion_moves(use_case) if d.model_version == version and d.evidence.get("digest")]
+        if moves and moves[0].evidence["digest"] != digest:
+            raise PermanentError(
+                f"{use_case} v{version}: is not the model that was promoted ({moves[0].id}): its digest in the registry is "
+                "another than the ledger's; do not use it: roll back, and find out who wrote to MLflow"
+            )
+
     def _last_move(self, use_case: str, as_of: str | None = None) -> Decision | None:
         moves = [d for d in self.champion_moves(use_case) if as_of is None or str(d.effective_from) <= as_of]
         return max(reversed(moves), key=lambda d: str(d.effective_from), default=None)  # of equal ones, the newest
