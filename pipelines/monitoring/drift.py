@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
 from pipelines.monitoring.observations import Drift, latest
+from pipelines.monitoring.windows import served
 from pipelines.use_case import UseCase, features_table, monitoring_table, predictions_table
 from pipelines.workspace import Model, StageRun, feature_rows, write_bytes
 
@@ -22,29 +23,30 @@ PREDICTION = "probability"
 
 
 def measure_drift(run: StageRun) -> Drift | None:
-    """Compare the partition's features and predictions with the champion's training rows; None before any scoring.
+    """Compare the window's features and predictions with the champion's training rows; None before all of it is scored.
 
-    An unchanged partition is not measured twice: the monitoring DAG runs again when outcomes come in.
+    An unchanged window is not measured twice: the monitoring DAG runs again when outcomes come in.
     """
-    champion = run.ledger.champion(run.use_case.name, as_of=run.key)
-    if champion is None or not run.lake.partitions(predictions_table(run.use_case)).get(run.key):
+    champion = run.ledger.champion(run.use_case.name, as_of=run.partitions[-1].key)
+    keys = served(run, champion) if champion else []
+    if champion is None or not all(map(run.lake.partitions(predictions_table(run.use_case)).get, keys)):
         return None
     known = latest(run.workspace, run.use_case).get(run.key)
-    if known and known.drift and known.drift.model_version == champion.version and _is_newer(run):
+    if known and known.drift and known.drift.model_version == champion.version and _is_newer(run, keys):
         return known.drift
     model = run.registry.load(run.use_case.name, champion.version)
-    current = _sample(feature_rows(run.workspace, run.use_case, model, [run.key]), run.use_case)
+    current = _sample(feature_rows(run.workspace, run.use_case, model, keys), run.use_case)
     reference = _reference(run, model)
     current = current.assign(**{PREDICTION: model.predict(current)})
     reference = reference.assign(**{PREDICTION: model.predict(reference)})
     return _compare(run, model, current, reference)
 
 
-def _is_newer(run: StageRun) -> bool:
-    """Whether the partition was measured after its predictions were published last."""
+def _is_newer(run: StageRun, keys: list[str]) -> bool:
+    """Whether the window was measured after its predictions were published last."""
     measured = run.lake.published(monitoring_table(run.use_case), run.key)
-    scored = run.lake.published(predictions_table(run.use_case), run.key)
-    return bool(measured and scored and measured.timestamp > scored.timestamp)
+    scored = run.lake.published_each(predictions_table(run.use_case), keys)
+    return bool(measured and len(scored) == len(keys) and all(measured.timestamp > s.timestamp for s in scored.values()))
 
 
 def _sample(rows: DataFrame, use_case: UseCase) -> DataFrame:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pipelines.metrics import scores
 from pipelines.monitoring.observations import Performance
-from pipelines.use_case import labels_table, money, predictions_table
+from pipelines.monitoring.windows import served
+from pipelines.use_case import PARTITION, labels_table, money, predictions_table
 from pipelines.workspace import StageRun
 
 if TYPE_CHECKING:
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
 
 
 def measure_performance(run: StageRun) -> Performance | None:
-    """Served predictions against outcomes; None until rows of the champion of that time have outcomes."""
-    champion = run.ledger.champion(run.use_case.name, as_of=run.key)
+    """Served predictions against outcomes; None until all of the window has them, of the champion of that time."""
+    champion = run.ledger.champion(run.use_case.name, as_of=run.partitions[-1].key)
+    keys = served(run, champion) if champion else []
     tables = (predictions_table(run.use_case), labels_table(run.use_case))
-    if champion is None or not all(run.lake.partitions(t).get(run.key) for t in tables):
+    if champion is None or not all(all(map(run.lake.partitions(t).get, keys)) for t in tables):
         return None
-    rows = served_with_outcomes(run, champion.version)
+    rows = served_with_outcomes(run, champion.version, keys)
     labelled = rows[rows["label"].notna()]
     if labelled.empty:
         return None
@@ -39,10 +41,10 @@ def measure_performance(run: StageRun) -> Performance | None:
     )
 
 
-def served_with_outcomes(run: StageRun, version: int) -> DataFrame:
-    """What was served in the partition by one version, with `label` where the outcome is known."""
-    key = run.use_case.features.key
-    predictions = run.lake.read(predictions_table(run.use_case), [run.key]).to_pandas()
-    labels = run.lake.read(labels_table(run.use_case), [run.key]).to_pandas()
-    served = predictions[predictions["model_version"] == version]
-    return served.merge(labels[[key, "label"]], on=key, how="left", validate="one_to_one")
+def served_with_outcomes(run: StageRun, version: int, partitions: list[str]) -> DataFrame:
+    """What was served in the partitions by one version, with `label` where the outcome is known."""
+    event = [PARTITION, run.use_case.features.key]
+    predictions = run.lake.read(predictions_table(run.use_case), partitions).to_pandas()
+    labels = run.lake.read(labels_table(run.use_case), partitions).to_pandas()
+    found = predictions[predictions["model_version"] == version]
+    return found.merge(labels[[*event, "label"]], on=event, how="left", validate="one_to_one")

@@ -33,7 +33,7 @@ def promote(proposal: Proposal, approver: str | None = None, approval: str = "")
     training, use_case, version = proposal.training, proposal.training.use_case, proposal.version
     if use_case.approval == "required" and not (approver or "").strip():
         raise PermanentError(f"{use_case.name}: approval is required and nobody gave it; the champion stays")
-    following = use_case.partition(training.key).next.key
+    following = use_case.partition_after(training.key)
     decision = decision_on(
         proposal,
         kind=Kind.PROMOTED,

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     KEPT = "kept"
     ROLLED_BACK = "rolled back"
     RETIRED = "retired"
+    FAILED = "training failed"
     RETRAINED = "retrained"
     NOT_RETRAINED = "not retrained"
     NOT_SCORED = "not scored"

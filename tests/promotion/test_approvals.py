@@ -186,7 +186,7 @@ def waiting(one_champion: World, strict: UseCase) -> Proposal:
     from tests.promotion.test_promotion import judged as challenger
     from tests.promotion.test_promotion import proposed
 
-    newest = strict.model_copy(update={"training": strict.training.model_copy(update={"max_partitions": 6})})
+    newest = strict.model_copy(update={"training": strict.training.model_copy(update={"max_history": timedelta(days=6)})})
     environment = one_champion.workspace.environment.model_copy(update={"groups": {"model-approvers": GROUP}})
     world = replace(one_champion, workspace=replace(one_champion.workspace, environment=environment))
     return proposed(challenger(world, newest))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -207,7 +207,7 @@ def test_a_card_is_a_report_and_an_artifact_of_the_run(one_champion: World) -> N
 
 
 def challenger(world: World, use_case: UseCase) -> Judged:
-    training = world.training(13, changed(use_case, "training", max_partitions=6))
+    training = world.training(13, changed(use_case, "training", max_history=timedelta(days=6)))
     return Judged(training, evaluate_candidates(training, [train_candidate(training, "logistic")], AFTER))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tests.conftest import AFTER, World, changed
 
 @pytest.fixture
 def newest(simple_only: UseCase) -> UseCase:
-    return changed(simple_only, "training", max_partitions=6)
+    return changed(simple_only, "training", max_history=timedelta(days=6))
 
 
 def judged(world: World, use_case: UseCase) -> Judged:

@@ -75,9 +75,9 @@ def test_only_partitions_with_features_and_labels_are_planned(published: World) 
 
 def test_too_few_partitions_are_refused_and_too_many_left_out(published: World) -> None:
     world = published
-    with pytest.raises(PermanentError, match=r"4 partitions .* training.min_partitions is 5"):
+    with pytest.raises(PermanentError, match=r"4 days .* training.min_history is 5 days"):
         plan_training(StageRun(world.workspace, world.use_case, world.days[3]))
-    newest = changed(world.use_case, "training", max_partitions=6)
+    newest = changed(world.use_case, "training", max_history=timedelta(days=6))
     plan = plan_training(StageRun(world.workspace, newest, world.days[9]))
     assert plan.partitions == tuple(d.key for d in world.days[4:10])
 
