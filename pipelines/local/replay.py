@@ -102,10 +102,10 @@ class Replay:
         assert decision is not None
         self.report(partition.key, "decision", decision[1], None)
         if decision[0] and not self._is_trained(partition):
-            run_id = f"retraining__{partition.key}"
-            if not any(r.dag_run_id == run_id for r in self.airflow.runs(self._dag("training"))):
-                run_id = f"resumed__{partition.key}__{_stamp()}"
-            self._train(partition, run_id)
+            attempts = [r.dag_run_id for r in self.airflow.runs(self._dag("training")) if r.dag_run_id.startswith(
+                f"retraining__{partition.key}__"
+            )]  # fmt: skip
+            self._train(partition, attempts[0] if attempts else f"resumed__{partition.key}__{_stamp()}")
 
     def _train(self, partition: Partition, run_id: str) -> None:
         if not run_id.startswith("retraining__"):

@@ -130,7 +130,7 @@ def test_without_a_champion_no_is_recorded_with_its_reason(published: World) -> 
 
 def _watch(world: World, seen: Monitored) -> None:
     monitoring.publish(
-        StageRun(world.workspace, world.use_case, world.use_case.partition(seen.partition)), seen.drift, seen.performance
+        StageRun(world.workspace, world.use_case, world.use_case.period(seen.partition)), seen.drift, seen.performance
     )
 
 
@@ -224,6 +224,18 @@ def test_a_monthly_cron_over_days_asks_about_all_that_is_undecided(one_champion:
     world.workspace.clock.set(monthly.ends_at("UTC"))
     found = decide(StageRun(world.workspace, world.use_case, monthly))
     assert (found.partition, found.train_on, found.retrain) == (monthly.key, world.days[13].key, True)
+
+
+def test_a_window_longer_than_a_partition_is_decided_as_one(one_champion: World) -> None:
+    """What was measured by days before the window was declared is not judged by its limits."""
+    weekly = changed(one_champion.use_case, "monitoring", window=Grain.WEEK)
+    world = replace(one_champion, use_case=weekly)
+    _watch(world, Monitored(world.days[9].key, 1, drift(0.0), performance(auc=0.5)))
+    assert _decided_in(world, "Sunday", 10).cause == "unknown"
+    _watch(world, Monitored("2024-W10", 1, drift(0.0), performance(auc=0.6)))
+    assert _decided_in(world, "before it ended", 8).cause == "unknown"
+    found = _decided_in(world, "after it", 11)
+    assert (found.retrain, found.evidence["windows"]) == (True, ["2024-W10"])
 
 
 def world_month(world: World) -> Partition:
