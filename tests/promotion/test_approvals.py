@@ -276,6 +276,7 @@ def test_what_was_approved_is_what_was_shown(waiting: Proposal) -> None:
         replace(waiting, training=replace(waiting.training, plan=replace(waiting.training.plan, champion=None))),
         replace(waiting, evaluation=replace(waiting.evaluation, worth=1e9)),
         replace(waiting, registered=replace(waiting.registered, refitted=not waiting.registered.refitted)),
+        replace(waiting, registered=replace(waiting.registered, digest="0" * 64)),
     ]
     for other in edited:
         assert promote_approved(other, said("Approve v2")) is None
