@@ -74,7 +74,7 @@ def read_state(run: StageRun, champion: Champion | None, decisions: Sequence[Dec
     return State(
         champion=champion,
         champion_auc=tags.holdout_auc,
-        windows=tuple(w for w in _windows(run, champion.version) if (w.partition, fingerprint(w)) not in known),
+        windows=tuple(w for w in _windows(run, champion) if (w.partition, fingerprint(w)) not in known),
         served=max(until - run.use_case.period(champion.effective_from).start, timedelta(0)),
         age_decided=(f"age at {run.key}", champion.decision) in known,
         new_labels=sum(rows for p, rows in labels.items() if p.start >= trained_until),
@@ -88,11 +88,12 @@ def _partitions(run: StageRun, table: str) -> dict[Partition, int]:
     return {run.use_case.partition(key): rows for key, rows in run.lake.partitions(table).items()}
 
 
-def _windows(run: StageRun, version: int) -> list[Monitored]:
-    """What a version served and is monitored with outcomes, by windows as they are declared now, oldest first."""
-    found = []
+def _windows(run: StageRun, champion: Champion) -> list[Monitored]:
+    """What the champion served since it came and is monitored with outcomes, by windows as declared now, oldest first."""
+    since, found = run.use_case.period(champion.effective_from).start, []
     for key, seen in latest(run.workspace, run.use_case).items():
         window, measured = run.use_case.period(key), seen.performance
-        if window.grain is run.use_case.window and window.end <= run.partition.end and measured and measured.labels:
-            found += [seen] if measured.model_version == version else []
+        in_time = window.grain is run.use_case.window and since < window.end <= run.partition.end
+        if in_time and measured and measured.labels and measured.model_version == champion.version:
+            found.append(seen)
     return found

@@ -204,6 +204,8 @@ def test_what_another_version_served_says_nothing_of_this_one(one_champion: Worl
     _watch(world, Monitored(world.days[10].key, 2, drift(0.9), performance(auc=0.5, version=2)))
     _watch(world, Monitored(world.days[9].key, 1, drift(0.9), None))
     _watch(world, Monitored(world.days[11].key, 1, drift(0.9), performance(auc=None, labels=0)))
+    before = Monitored(world.days[7].key, 1, drift(0.9), performance(auc=0.5))
+    _watch(world, before)  # it served then too, and came back by a rollback
     assert _decided_in(world, "one", 12).cause == "unknown"
 
 
