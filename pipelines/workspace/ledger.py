@@ -149,7 +149,7 @@ class Ledger:
         moves = [d for d in self.champion_moves(use_case) if d.model_version == version and d.evidence.get("digest")]
         if moves and moves[0].evidence["digest"] != digest:
             raise PermanentError(
-                f"{use_case} v{version}: is not the model that was promoted ({moves[0].id}): its digest in the registry is "
+                f"{use_case} v{version}: is not the model that was promoted ({moves[0].id}): its SHA-256 in the registry is "
                 "another than the ledger's; do not use it: roll back, and find out who wrote to MLflow"
             )
 
