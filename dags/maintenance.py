@@ -42,7 +42,7 @@ def maintenance(use_case: UseCase) -> DAG:
         def plan() -> Any:
             from pipelines.maintenance import plan_again
 
-            again = step(plan_again, use_case.name, which, partition=False)
+            again = step(plan_again, use_case.name, which, partition=None)
             if again["plan"] is None:
                 raise AirflowSkipException(again["why"])
             return again
@@ -52,7 +52,7 @@ def maintenance(use_case: UseCase) -> DAG:
             from pipelines.maintenance import Again, compare
             from pipelines.results import from_json
 
-            return step(compare, use_case.name, from_json(Again, again), partition=False)
+            return step(compare, use_case.name, from_json(Again, again), partition=None)
 
         uri = f"{{{{ ti.xcom_pull('plan_{which}')['plan']['uri'] }}}}"
         planned = plan()

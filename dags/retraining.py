@@ -1,6 +1,8 @@
 """Decide whether the model must be retrained, record why or why not, and start a training when it must.
 
-The decision looks at state (drift, loss, age, new labels), never at counts of events, and is recorded even when it is no.
+The decision looks at state (drift, loss, age, new labels) of the monitored windows that were not decided yet, never at counts
+of events, and is recorded even when it is no. A yes is recorded once the training was started. One that failed, or died,
+is tried again at the next decision, in a run of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from wiring import USE_CASES, keyed, stage_dag, step
 
 from pipelines.use_case import UseCase
 
-_PARTITION = "{{ ti.xcom_pull(task_ids='decide')['partition'] }}"
+_DECISION = "ti.xcom_pull(task_ids='decide')"
 
 
 def retraining(use_case: UseCase) -> DAG:
@@ -27,15 +29,25 @@ def retraining(use_case: UseCase) -> DAG:
     def is_needed(decision: dict[str, Any]) -> bool:
         return bool(decision["retrain"])
 
-    with stage_dag(use_case, "retraining", keyed(use_case, use_case.schedules.retraining), __doc__) as dag:
+    @task(trigger_rule="none_failed")
+    def record_start(decision: dict[str, Any]) -> Any:
+        """Also after a start that was skipped, as the run was there already: the task before died after it had started it."""
+        from pipelines.results import from_json
+        from pipelines.retraining import RetrainingDecision, record_start
+
+        return step(record_start, use_case.name, from_json(RetrainingDecision, decision))
+
+    schedule = keyed(use_case, use_case.schedules.retraining, use_case.window)
+    with stage_dag(use_case, "retraining", schedule, __doc__) as dag:
         start = TriggerDagRunOperator(
             task_id="start_training",
             trigger_dag_id=f"{use_case.name}.training",
-            trigger_run_id=f"retraining__{_PARTITION}",
-            conf={"partition": _PARTITION},
+            trigger_run_id=f"{{{{ {_DECISION}['training_run'] }}}}",
+            conf={"partition": f"{{{{ {_DECISION}['train_on'] }}}}"},
             skip_when_already_exists=True,
         )
-        is_needed(decide()) >> start
+        decision = decide()
+        is_needed(decision) >> start >> record_start(decision)
     return dag
 
 

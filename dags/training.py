@@ -109,6 +109,15 @@ def decline(planned: Json, evaluation: Json | None, registered: Json | None, ans
     return done or _skip("it was approved")
 
 
+@task(task_display_name="record a failure", trigger_rule="one_failed")
+def record_failure(use_case: str) -> None:
+    """Runs where no verdict was reached, and fails too, so that the run shows it: the next decision may start another."""
+    from pipelines.retraining import record_failure
+
+    step(record_failure, use_case)
+    raise AirflowFailException("the training failed, see the task before; the ledger says so")
+
+
 def training(use_case: UseCase) -> DAG:
     with stage_dag(use_case, "training", None, __doc__, params=partition_param(use_case)) as dag:
         planned = plan(use_case.name)
@@ -124,10 +133,13 @@ def training(use_case: UseCase) -> DAG:
         if use_case.approval == "required":
             question = _question(use_case)
             registered >> question
-            promote_approved.override(task_id="promote", outlets=outlets)(*proposal, question.output)
-            decline(*proposal, question.output)
+            ends = [
+                promote_approved.override(task_id="promote", outlets=outlets)(*proposal, question.output),
+                decline(*proposal, question.output),
+            ]
         else:
-            promote.override(outlets=outlets)(*proposal)
+            ends = [promote.override(outlets=outlets)(*proposal)]
+        [kept, *ends] >> record_failure(use_case.name)
     return dag
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,10 @@ def make_workspace(folder: Path, run: str = "test") -> Workspace:
         ),
     )
     lake = Lake(environment.lake.root, environment.lake.options)
-    registry = Registry(environment.registry.tracking_uri, environment.registry.artifacts)
     clock = Clock(f"{folder}/clock")  # the machine's, until a test sets it
-    return Workspace(environment, lake, registry, Ledger(lake, clock), run, clock)
+    ledger = Ledger(lake, clock)
+    registry = Registry(environment.registry.tracking_uri, environment.registry.artifacts, ledger.vouch)
+    return Workspace(environment, lake, registry, ledger, run, clock)
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +140,7 @@ def _one_champion(_published: Path, tmp_path_factory: pytest.TempPathFactory, us
 def _two_champions(_one_champion: Path, tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Path:
     folder = _copied(_one_champion, tmp_path_factory.mktemp("two"))
     day = synthetic.days(use_case, 14)[SECOND_TRAINING]
-    newest = changed(_simple_only(use_case), "training", max_partitions=6)
+    newest = changed(_simple_only(use_case), "training", max_history=timedelta(days=6))
     assert stages.run_training(StageRun(make_workspace(folder, "second"), newest, day)).decision == "promoted"
     return folder
 

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -86,10 +86,11 @@ def run_scoring(run: StageRun) -> object:
 
 def run_monitoring(run: StageRun) -> object:
     from pipelines import monitoring
+    from pipelines.results import to_json
 
-    drift = monitoring.measure_drift(run)
-    performance = monitoring.measure_performance(run)
-    return monitoring.publish(run, drift, performance)
+    drifts: Any = to_json(monitoring.per_window(monitoring.measure_drift)(run))
+    performances: Any = to_json(monitoring.per_window(monitoring.measure_performance)(run))
+    return monitoring.publish_windows(run, drifts, performances)
 
 
 def run_retraining(run: StageRun) -> object:

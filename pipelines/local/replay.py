@@ -141,10 +141,9 @@ class Replay:
         assert decision is not None
         self.report(partition.key, "decision", decision[1], None)
         if decision[0] and not self.state.is_trained(partition):
-            run_id = f"retraining__{partition.key}"
-            if not any(r.dag_run_id == run_id for r in self.airflow.runs(self._dag("training"))):
-                run_id = f"resumed__{partition.key}__{_stamp()}"
-            self._train(partition, run_id)
+            prefix = f"retraining__{partition.key}__"
+            attempts = [r.dag_run_id for r in self.airflow.runs(self._dag("training")) if r.dag_run_id.startswith(prefix)]
+            self._train(partition, attempts[0] if attempts else f"resumed__{partition.key}__{_stamp()}")
 
     def _train(self, partition: Partition, run_id: str) -> None:
         if not run_id.startswith("retraining__"):

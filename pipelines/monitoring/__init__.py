@@ -1,8 +1,9 @@
 """Has the data drifted, have the predictions, and, once outcomes are in, what were they worth?
 
-In: predictions, labels, the rows that the champion was trained on. Out: a partition of `<use case>/monitoring`.
+In: predictions, labels, the rows that the champion was trained on. Out: a partition of `<use case>/monitoring` per window.
 """
 
 from pipelines.monitoring.drift import measure_drift, rehearse
 from pipelines.monitoring.observations import Drift, Monitored, Performance, latest, publish, publish_measured
 from pipelines.monitoring.performance import measure_performance
+from pipelines.monitoring.windows import per_window, publish_windows

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, cast
 
 from pipelines.errors import PermanentError
 from pipelines.monitoring.observations import Drift, latest
-from pipelines.use_case import PARTITION, UseCase, features_table
-from pipelines.workspace import Model, StageRun, feature_rows, served_rows, write_bytes
+from pipelines.monitoring.windows import served
+from pipelines.use_case import PARTITION, UseCase, features_table, monitoring_table, predictions_table
+from pipelines.workspace import Model, StageRun, feature_rows, write_bytes
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -22,19 +23,19 @@ PREDICTION = "probability"
 
 
 def measure_drift(run: StageRun) -> Drift | None:
-    """Compare the partition's features and predictions with the training rows of the version that served; None before any did.
+    """Compare what was served in the window with the training rows of the version that served; None while it is not over.
 
-    What was served stays, so it is not measured twice: the monitoring DAG runs again when outcomes come in.
+    An unchanged window is not measured twice: the monitoring DAG runs again when outcomes come in.
     """
-    served = served_rows(run.workspace, run.use_case, [p.key for p in run.partitions])
-    if served.empty:
+    rows = served(run)
+    if rows is None:
         return None
-    version = int(served["model_version"].iloc[-1])
+    version = int(rows["model_version"].iloc[-1])
     known = latest(run.workspace, run.use_case).get(run.key)
-    if known and known.drift and known.drift.model_version == version:
+    if known and known.drift and known.drift.model_version == version and _is_newer(run, rows):
         return known.drift
     model = run.registry.load(run.use_case.name, version)
-    current = _sample(_served_features(run, model, served[served["model_version"] == version]), run.use_case)
+    current = _sample(_served_features(run, model, rows), run.use_case)
     reference = _reference(run, model)
     current = current.assign(**{PREDICTION: model.predict(current)})
     reference = reference.assign(**{PREDICTION: model.predict(reference)})
@@ -50,6 +51,13 @@ def _served_features(run: StageRun, model: Model, served: DataFrame) -> DataFram
         at = None if version == -1 else cast(int, version)
         found.append(feature_rows(run.workspace, run.use_case, model, keys, at))
     return pd.concat(found)
+
+
+def _is_newer(run: StageRun, served: DataFrame) -> bool:
+    """Whether the window was measured after its predictions were published last."""
+    measured = run.lake.published(monitoring_table(run.use_case), run.key)
+    scored = run.lake.published_each(predictions_table(run.use_case), served[PARTITION].unique())
+    return bool(measured and all(measured.timestamp > each.timestamp for each in scored.values()))
 
 
 def _sample(rows: DataFrame, use_case: UseCase) -> DataFrame:

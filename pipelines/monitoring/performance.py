@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING
 
 from pipelines.metrics import scores
 from pipelines.monitoring.observations import Performance
+from pipelines.monitoring.windows import served
 from pipelines.use_case import PARTITION, labels_table, money
-from pipelines.workspace import StageRun, served_rows
+from pipelines.workspace import StageRun
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
 def measure_performance(run: StageRun) -> Performance | None:
-    """Served predictions against outcomes; None until served rows have outcomes."""
+    """Served predictions against outcomes; None until the window is over and all that was served in it has outcomes."""
     rows = served_with_outcomes(run)
+    if rows is None:
+        return None
     labelled = rows[rows["label"].notna()]
     if labelled.empty:
         return None
@@ -35,12 +38,10 @@ def measure_performance(run: StageRun) -> Performance | None:
     )
 
 
-def served_with_outcomes(run: StageRun) -> DataFrame:
-    """What was served, in order of the partitions, with `label` where the outcome is known."""
-    event = [PARTITION, run.use_case.features.key]
-    keys, table = [p.key for p in run.partitions], labels_table(run.use_case)
-    served = served_rows(run.workspace, run.use_case, keys)
-    if not set(keys) & set(run.lake.partitions(table)):
-        return served.assign(label=None)
-    labels = run.lake.read(table, keys).to_pandas()
-    return served.merge(labels[[*event, "label"]], on=event, how="left", validate="one_to_one")
+def served_with_outcomes(run: StageRun) -> DataFrame | None:
+    """What was served in the window, with `label` where the outcome is known; None before the partitions have labels."""
+    event, rows, table = [PARTITION, run.use_case.features.key], served(run), labels_table(run.use_case)
+    if rows is None or not set(rows[PARTITION]) <= set(run.lake.partitions(table)):
+        return None
+    labels = run.lake.read(table, rows[PARTITION].unique()).to_pandas()
+    return rows.merge(labels[[*event, "label"]], on=event, how="left", validate="one_to_one")

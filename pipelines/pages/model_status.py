@@ -22,11 +22,12 @@ class Registration:
     made_at: str
     approval: str
     approvers: str
+    moves_then: int | None = None  # how often the champion had moved; not with versions from before it was written
 
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """In a word, in a sentence, and decision by decision, oldest first. `approved`: who and when, or why nobody."""
+    """In a word, in a sentence, and decision by decision, in the ledger's order. `approved`: who and when, or why nobody."""
 
     word: str
     sentence: str
@@ -36,7 +37,7 @@ class VersionStatus:
 
 def version_status(record: Mapping[str, object], decisions: Sequence[Decision]) -> VersionStatus:
     registered = from_json(Registration, record)
-    moves = sorted((d for d in decisions if d.kind in _MOVES), key=lambda d: (str(d.effective_from), d.at))
+    moves = sorted((d for d in decisions if d.kind in _MOVES), key=lambda d: str(d.effective_from))
     word, sentence = _now(registered, moves, decisions)
     return VersionStatus(
         word=word,
@@ -68,13 +69,19 @@ def _never(registered: Registration, moves: Sequence[Decision], decisions: Seque
         return "not promoted", f"It was not promoted; decided on {moment(last.at)} by {last.actor}."
     if last and last.kind == Kind.APPROVED:
         return "approved", f"It was approved on {moment(last.at)} by {last.actor}, and is not promoted yet."
-    if moves and moves[-1].at > registered.made_at:
+    if moves and _moved_since(registered, moves):
         serves = "no model" if moves[-1].model_version is None else f"v{moves[-1].model_version}"
         return "never promoted", f"It was never promoted; {serves} serves."
     if registered.approval == "required":
         waits = f"It waits for an approval by the group {registered.approvers}; until then it does not serve."
         return "awaiting approval", waits
     return "registered", "It is registered and not promoted yet."
+
+
+def _moved_since(registered: Registration, moves: Sequence[Decision]) -> bool:
+    if registered.moves_then is None:
+        return moves[-1].at > registered.made_at
+    return len(moves) > registered.moves_then
 
 
 def _approved(registered: Registration, decisions: Sequence[Decision]) -> str:
@@ -92,7 +99,8 @@ def _approved(registered: Registration, decisions: Sequence[Decision]) -> str:
 def _last_answer(version: int, decisions: Sequence[Decision]) -> Decision | None:
     """The newest of its questions, approvals and refusals."""
     asked = [d for d in decisions if d.kind in _ANSWERS and d.model_version == version]
-    return max([*asked, *_refusals(version, decisions)], key=lambda d: d.at, default=None)
+    answers = {d.id for d in [*asked, *_refusals(version, decisions)]}
+    return next((d for d in reversed(decisions) if d.id in answers), None)
 
 
 def _refusals(version: int, decisions: Sequence[Decision]) -> list[Decision]:

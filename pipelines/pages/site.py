@@ -63,6 +63,7 @@ def headline(made: Decision) -> str:
         Kind.KEPT: f"Kept {version}" if version else "Kept: still no champion",
         Kind.ROLLED_BACK: f"Rolled back to {version}",
         Kind.RETIRED: "Retired: no champion",
+        Kind.FAILED: "The training failed",
         Kind.RETRAINED: "Retrained: yes",
         Kind.NOT_RETRAINED: "Retrained: no",
     }

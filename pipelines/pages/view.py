@@ -16,6 +16,7 @@ _MADE_BY = {
     Kind.APPROVED: "training",
     Kind.PROMOTED: "training",
     Kind.KEPT: "training",
+    Kind.FAILED: "training",
     Kind.RETRAINED: "retraining",
     Kind.NOT_RETRAINED: "retraining",
     Kind.LATE: "ingestion",
@@ -87,7 +88,8 @@ def lifecycle(workspace: Workspace, use_case: UseCase, decisions: int = 20) -> L
 def decisions_of_run(workspace: Workspace, use_case: UseCase, stage: str, run: str) -> list[Decision]:
     """What one run of the stage's DAG decided, newest first."""
     made_by = {str(kind): name for kind, name in _MADE_BY.items()}
-    made = [d for d in workspace.ledger.decisions(use_case.name) if d.run == run and made_by.get(d.kind, stage) == stage]
+    decisions = workspace.ledger.decisions(use_case.name)
+    made = [d for d in decisions if d.evidence.get("asked_by", d.run) == run and made_by.get(d.kind, stage) == stage]
     return made[::-1]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipelines.gates import Evaluation
@@ -69,7 +68,8 @@ def _about(proposal: Proposal) -> dict[str, Any]:
         "confidence": CONFIDENCE,
         "min_slice_rows": use_case.gates.min_slice_rows,
         "min_gain_over_simple": use_case.gates.min_gain_over_simple,
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "moves_then": len(training.ledger.champion_moves(use_case.name)),
+        "made_at": training.workspace.clock.now().isoformat(timespec="seconds"),
         "made_by": training.workspace.run,
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pipelines.errors import PermanentError
 from pipelines.promotion.outcome import Promotion, decision_on, keep_because
 from pipelines.promotion.proposal import Proposal
@@ -31,7 +33,7 @@ def promote(proposal: Proposal, approver: str | None = None, approval: str = "")
     training, use_case, version = proposal.training, proposal.training.use_case, proposal.version
     if use_case.approval == "required" and not (approver or "").strip():
         raise PermanentError(f"{use_case.name}: approval is required and nobody gave it; the champion stays")
-    following = use_case.partition(training.key).next.key
+    following = use_case.partition_after(training.key)
     decision = decision_on(
         proposal,
         kind=Kind.PROMOTED,
@@ -41,6 +43,7 @@ def promote(proposal: Proposal, approver: str | None = None, approval: str = "")
         suffix=f"/v{version}",
         effective=max(following, first_unscored(training.workspace, use_case, following)),
     )
+    decision = replace(decision, evidence=decision.evidence | {"digest": proposal.registered.digest})
     try:
         training.ledger.move_champion(decision, training.plan.champion)
         _refuse_outdated(proposal)

@@ -14,6 +14,7 @@ class Registered:
     version: int
     model_uri: str
     refitted: bool
+    digest: str | None = None  # of the model when it was registered: the ledger gets it with the promotion
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def evidence_text(proposal: Proposal) -> str:
 
 def _candidate(proposal: Proposal) -> str:
     training, plan = proposal.training, proposal.training.plan
-    serves = training.use_case.partition(plan.partition).next.key
+    serves = training.use_case.partition_after(plan.partition)
     now = f"v{plan.champion} serves until then." if plan.champion else "No model serves yet."
     return (
         f"**{plain(proposal.evaluation.chosen.candidate)}**, registered as **v{proposal.version}**, would serve from {serves} "

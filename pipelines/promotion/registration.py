@@ -44,7 +44,8 @@ def register(judged: Judged) -> Registered:
     )
     version = training.registry.register(training.use_case.name, uri, tags)
     training.registry.set_alias(training.use_case.name, CHALLENGER, version)
-    registered = Registered(version=version, model_uri=uri, refitted=refitted)
+    digest = training.registry.version(training.use_case.name, version).tags.digest
+    registered = Registered(version=version, model_uri=uri, refitted=refitted, digest=digest)
     model_card.write(Proposal(training, evaluation, registered))
     return registered
 

@@ -1,26 +1,40 @@
-"""The retraining decision of a partition: gather the state, ask the policy, write the answer into the ledger."""
+"""The retraining decision: gather the state, ask the policy, write a no into the ledger.
+
+A yes is written once its training was started.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 from pipelines.errors import PermanentError
-from pipelines.monitoring import latest
-from pipelines.retraining.policy import RetrainingDecision, State, judge
-from pipelines.use_case import labels_table, span
-from pipelines.workspace import Decision, Kind, StageRun
+from pipelines.monitoring import Monitored, latest
+from pipelines.retraining.attempts import decided, next_run, under_way
+from pipelines.retraining.policy import RetrainingDecision, State, fingerprint, judge
+from pipelines.use_case import Partition, features_table, labels_table
+from pipelines.workspace import Champion, Decision, Kind, StageRun
 
 
 def decide(run: StageRun) -> RetrainingDecision:
-    """Decide for one partition and record it. Asked again for the same state, it says the same."""
-    decision = judge(run.use_case, run.partition, read_state(run))
-    kind = Kind.RETRAINED if decision.retrain else Kind.NOT_RETRAINED
-    champion = run.ledger.champion(run.use_case.name)
+    """Decide on what is monitored up to a partition, or period, and not decided yet. A no is recorded here.
+
+    A cron asks within a period that has not ended: it is about the one before. Asked again for the same state, it says the
+    same; a yes names the run of the training, so that `record_start` is told of the very run that was started.
+    """
+    run = replace(run, partition=_ended(run))
+    decisions, champion = run.ledger.decisions(run.use_case.name), run.ledger.champion(run.use_case.name)
+    decision = judge(run.use_case, run.partition, read_state(run, champion, decisions))
+    if decision.retrain:
+        return replace(decision, training_run=next_run(decisions, run.key))
     run.ledger.record(
         Decision(
-            id=f"{kind}/{run.key}/{champion.decision if champion else 'none'}/{_digest(decision.why)}",
+            id=f"{Kind.NOT_RETRAINED}/{run.key}/{champion.decision if champion else 'none'}/{_digest(decision)}",
             use_case=run.use_case.name,
-            kind=kind,
+            kind=Kind.NOT_RETRAINED,
             partition=run.key,
             why=decision.why,
             actor="retraining policy",
@@ -32,27 +46,54 @@ def decide(run: StageRun) -> RetrainingDecision:
     return decision
 
 
-def _digest(why: str) -> str:
+def _ended(run: StageRun) -> Partition:
+    now, zone = run.workspace.clock.now(), run.use_case.timezone
+    if run.partition.ends_at(zone) <= now:
+        return run.partition
+    return Partition.of(now.astimezone(ZoneInfo(zone)).date(), run.partition.grain).previous
+
+
+def _digest(decision: RetrainingDecision) -> str:
     """Short enough for an id: the same state gives the same words, and another state is another decision."""
-    return hashlib.sha256(why.encode()).hexdigest()[:8]
+    return hashlib.sha256(f"{decision.why}{decision.evidence['decided']}".encode()).hexdigest()[:8]
 
 
-def read_state(run: StageRun) -> State:
-    champion = run.ledger.champion(run.use_case.name)
+def read_state(run: StageRun, champion: Champion | None, decisions: Sequence[Decision]) -> State:
     if champion is None:
-        return State(champion=None, champion_auc=None, monitored=None, partitions_served=0, new_labels=0)
+        return State()
     tags = run.registry.version(run.use_case.name, champion.version).tags
     if tags.partition is None:
         raise PermanentError(
             f"{run.use_case.name} v{champion.version}: has no tag 'partition', so nobody knows what is new since its training; "
             "it was not registered by the training, or the tag was taken away: train a new model"
         )
-    first = run.use_case.partition(champion.effective_from)
-    labels = run.lake.partitions(labels_table(run.use_case))
+    until, trained_until = run.partition.end, run.use_case.period(tags.partition).end
+    labels = {p: rows for p, rows in _partitions(run, labels_table(run.use_case)).items() if p.end <= until}
+    ready = [p for p in _partitions(run, features_table(run.use_case)) if p in labels]
+    known = decided(decisions, run.key)
     return State(
         champion=champion,
         champion_auc=tags.holdout_auc,
-        monitored=latest(run.workspace, run.use_case).get(run.key),
-        partitions_served=len(span(first, run.partition)) if first.start <= run.partition.start else 0,
-        new_labels=sum(rows for key, rows in labels.items() if tags.partition < key <= run.key),
+        windows=tuple(w for w in _windows(run, champion) if (w.partition, fingerprint(w)) not in known),
+        served=max(until - run.use_case.period(champion.effective_from).start, timedelta(0)),
+        age_decided=(f"age at {run.key}", champion.decision) in known,
+        new_labels=sum(rows for p, rows in labels.items() if p.start >= trained_until),
+        trained_until=trained_until,
+        train_on=(run.partition if ready[-1].key == run.partitions[-1].key else ready[-1]) if ready else None,
+        under_way=under_way(run.use_case, decisions, run.workspace.clock.now()),
     )
+
+
+def _partitions(run: StageRun, table: str) -> dict[Partition, int]:
+    return {run.use_case.partition(key): rows for key, rows in run.lake.partitions(table).items()}
+
+
+def _windows(run: StageRun, champion: Champion) -> list[Monitored]:
+    """What the champion served since it came and is monitored with outcomes, by windows as declared now, oldest first."""
+    since, found = run.use_case.period(champion.effective_from).start, []
+    for key, seen in latest(run.workspace, run.use_case).items():
+        window, measured = run.use_case.period(key), seen.performance
+        in_time = window.grain is run.use_case.window and since < window.end <= run.partition.end
+        if in_time and measured and measured.labels and measured.model_version == champion.version:
+            found.append(seen)
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -105,12 +105,13 @@ def plan_training(run: StageRun) -> TrainingPlan:
     """Choose and pin the rows.
 
     Raises:
-        PermanentError: the partition itself is not ready, there are fewer partitions than `training.min_partitions`, or
+        PermanentError: the partition itself is not ready, there is less than `training.min_history`, or
             features of some were built by another definition than today's.
     """
     features, labels, settings = features_table(run.use_case), labels_table(run.use_case), run.use_case.training
     labelled = run.lake.partitions(labels)
-    chosen = _chosen(run, [k for k in run.lake.partitions(features) if k in labelled and k <= run.key])
+    newest = run.partitions[-1].key
+    chosen = _chosen(run, [k for k in run.lake.partitions(features) if k in labelled and k <= newest])
     versions = {table: run.lake.version(table) for table in (features, labels)}
     built = published_definitions(run.lake, features, chosen, versions[features])
     champion = run.ledger.champion(run.use_case.name)
@@ -129,14 +130,16 @@ def plan_training(run: StageRun) -> TrainingPlan:
 
 
 def _chosen(run: StageRun, ready: list[str]) -> list[str]:
-    """The newest partitions that are ready, as many as the settings allow; fewer than they ask for is an error."""
+    """The newest partitions that are ready, as far back as the settings allow; less than they ask for is an error."""
     settings = run.use_case.training
-    if run.key not in ready:
+    if run.partitions[-1].key not in ready:
         raise PermanentError(f"{run}: no features and labels; run ingestion, features, labels for it")
-    chosen = ready[-(settings.max_partitions or len(ready)) :]
-    if len(chosen) < settings.min_partitions:
+    since = run.partition.end - settings.max_history if settings.max_history else date.min
+    chosen = [partition for partition in map(run.use_case.partition, ready) if partition.start >= since]
+    history = sum((partition.end - partition.start for partition in chosen), timedelta(0))
+    if history < settings.min_history:
         raise PermanentError(
-            f"{run}: {len(chosen)} partitions with features and labels "
-            f"({', '.join(chosen)}), but training.min_partitions is {settings.min_partitions}"
+            f"{run}: {history.days} days with features and labels "
+            f"({', '.join(p.key for p in chosen)}), but training.min_history is {settings.min_history.days} days"
         )
-    return chosen
+    return [partition.key for partition in chosen]

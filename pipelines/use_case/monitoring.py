@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from pipelines.use_case.partitions import Grain
 from pipelines.use_case.section import Section
 
 
 class Monitoring(Section):
+    window: Grain | None = Field(None, description="the period that is judged at a time; without it, the grain")
     sample_rows: int = Field(5000, ge=100)
     max_drift_distance: float = Field(0.1, gt=0, description="Wasserstein (normed) or Jensen-Shannon, per column")
     max_drifted_share: float = Field(0.3, gt=0, le=1)

@@ -18,7 +18,7 @@ class Grain(StrEnum):
 
 
 # Which longer periods are made of whole partitions.
-_LONGER = {Grain.DAY: (Grain.WEEK, Grain.MONTH), Grain.WEEK: (), Grain.MONTH: ()}
+LONGER = {Grain.DAY: (Grain.WEEK, Grain.MONTH), Grain.WEEK: (), Grain.MONTH: ()}
 _FORM = {
     Grain.DAY: (r"\d{4}-\d{2}-\d{2}", "2013-04-08"),
     Grain.WEEK: (r"\d{4}-W\d{2}", "2013-W15"),
@@ -63,7 +63,7 @@ class Partition:
             if end <= start:
                 raise PermanentError(f"'{key}' ends before it begins: write the earlier one first")
             return cls(start, end, key, grain)
-        for longer in _LONGER[grain]:
+        for longer in LONGER[grain]:
             if re.fullmatch(_FORM[longer][0], key):
                 return cls.parse(key, longer)
         return cls.parse(key, grain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -65,8 +66,8 @@ class Candidate(Section):
 
 class Training(Section):
     candidates: dict[Name, Candidate] = Field(min_length=1)
-    min_partitions: int = Field(3, ge=1)
-    max_partitions: int | None = Field(None, ge=1, description="train on the last n partitions only")
+    min_history: timedelta = Field(timedelta(days=89), gt=timedelta(0), description="the least; P89D is any three months")
+    max_history: timedelta | None = Field(None, gt=timedelta(0), description="train on what is no older than this only")
     holdout_days: int = Field(14, ge=1, description="the newest days: judged on, never searched on")
     folds: int = Field(3, ge=2)
     trials: int = Field(6, ge=1)

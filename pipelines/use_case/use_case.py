@@ -14,9 +14,9 @@ from pipelines.use_case.features import Features
 from pipelines.use_case.gates import Gates
 from pipelines.use_case.label import Label
 from pipelines.use_case.monitoring import Monitoring
-from pipelines.use_case.partitions import Grain, Partition
+from pipelines.use_case.partitions import LONGER, Grain, Partition
 from pipelines.use_case.retraining import Retraining
-from pipelines.use_case.schedules import Schedules
+from pipelines.use_case.schedules import Schedules, stop_at_bad_cron
 from pipelines.use_case.scoring import Scoring, stop_at_prediction_column
 from pipelines.use_case.section import PARTITION, Name, Section, nearest, stop_at_same_names
 from pipelines.use_case.sources import Source
@@ -159,6 +159,16 @@ class UseCase(Section):
         return self
 
     @model_validator(mode="after")
+    def _time_fits_the_grain(self) -> UseCase:
+        if self.window not in (self.grain, *LONGER[self.grain]):
+            raise ValueError(
+                f"monitoring.window: a {self.window} is not made of whole partitions, which are a {self.grain} each"
+            )
+        for stage, cron in self.schedules:
+            stop_at_bad_cron(f"schedules.{stage}", cron, self.grain if stage == "retraining" else None)
+        return self
+
+    @model_validator(mode="after")
     def _nobody_goes_around_the_approvers(self) -> UseCase:
         if self.approval == "required" and self.alias_moved == "accept":
             raise ValueError("alias_moved: 'accept' would let who moves the alias go around 'approval: required'; use put_back")
@@ -176,6 +186,15 @@ class UseCase(Section):
 
     def partition(self, key: str) -> Partition:
         return Partition.parse(key, self.grain)
+
+    def partition_after(self, key: str) -> str:
+        """The first partition after a partition, or after a longer period."""
+        return Partition.of(self.period(key).end, self.grain).key
+
+    @property
+    def window(self) -> Grain:
+        """The period that monitoring judges at a time."""
+        return self.monitoring.window or self.grain
 
     def period(self, key: str) -> Partition:
         """A partition, or a longer period that a run may be about; `StageRun.partitions` are its parts."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from pipelines.errors import PermanentError
 from pipelines.use_case import Partition, UseCase, predictions_table
 from pipelines.workspace.ledger import Champion, Decision, Kind
@@ -9,6 +11,7 @@ from pipelines.workspace.registry import CHAMPION
 from pipelines.workspace.workspace import Workspace
 
 _ACTOR = "alias check"
+_LOOKS, _PAUSE = 5, 0.3  # how long a move may take between its row and its alias, before it counts as broken off
 
 
 def check_alias(workspace: Workspace, use_case: UseCase) -> bool:
@@ -17,30 +20,47 @@ def check_alias(workspace: Workspace, use_case: UseCase) -> bool:
     The ledger row comes first in a promotion and the alias second, so a crash between the two ends here as well, and is
     put back under either policy: the alias still names the champion before.
     """
-    champion = workspace.ledger.champion(use_case.name)
-    alias = workspace.registry.alias(use_case.name, CHAMPION)
+    champion, alias, left_behind = _view(workspace, use_case)
     if champion is None:
         return _taken_away(workspace, use_case, alias)
     if alias == champion.version:
         return False
     named = "nothing" if alias is None else f"v{alias}"
     found = f"The alias '{CHAMPION}' named {named}, but the ledger has v{champion.version}"
-    if use_case.alias_moved == "accept" and alias is not None and not _left_by_a_crash(workspace, use_case, champion, alias):
+    if use_case.alias_moved == "accept" and alias is not None and not left_behind:
         return _accept(workspace, use_case, champion, alias, found)
     _put_back(workspace, use_case, champion, alias, f"{found} ({champion.decision}): it was put back.")
     return True
 
 
-def _left_by_a_crash(workspace: Workspace, use_case: UseCase, champion: Champion, alias: int) -> bool:
-    """Whether the alias is where the last move of the champion found it."""
-    moved = [d.model_version for d in workspace.ledger.champion_moves(use_case.name) if d.id != champion.decision]
-    return bool(moved) and moved[-1] == alias
+def _view(workspace: Workspace, use_case: UseCase) -> tuple[Champion | None, int | None, bool]:
+    """Champion and alias of one moment, and whether the alias is where the last move of the champion found it.
+
+    A move between the two reads shows in the ledger, which is read again; one that has its row and not its alias yet gets
+    the time to set it.
+    """
+    for look in range(_LOOKS):
+        champion = workspace.ledger.champion(use_case.name)
+        alias = workspace.registry.alias(use_case.name, CHAMPION)
+        if alias == (champion.version if champion else None):
+            return champion, alias, False
+        moves = workspace.ledger.champion_moves(use_case.name)
+        moved = workspace.ledger.champion(use_case.name) != champion
+        left_behind = bool(moves) and alias == (moves[-2].model_version if moves[1:] else None)
+        if not moved and not left_behind:
+            break
+        if look < _LOOKS - 1:
+            time.sleep(_PAUSE)
+    return champion, alias, left_behind
 
 
 def _put_back(workspace: Workspace, use_case: UseCase, champion: Champion, alias: int | None, why: str) -> None:
     """Raises PermanentError where the champion is gone from the registry: nothing was done, so nothing is written down."""
     try:
         workspace.registry.set_alias(use_case.name, CHAMPION, champion.version)
+        now = workspace.ledger.champion(use_case.name)
+        if now and now.version != champion.version:  # moved meanwhile: its alias may have been set just before ours
+            workspace.registry.set_alias(use_case.name, CHAMPION, now.version)
     except PermanentError as error:
         raise PermanentError(
             f"{use_case.name}: the champion, v{champion.version}, is not in the registry any more ({error}). Restore it from "
@@ -83,6 +103,7 @@ def _record(
 def _accept(workspace: Workspace, use_case: UseCase, champion: Champion, alias: int, found: str) -> bool:
     """Let the version that the alias names serve from the first partition that was not scored yet, if it loads."""
     try:
+        digest = workspace.registry.version(use_case.name, alias).tags.digest
         workspace.registry.load(use_case.name, alias)
     except PermanentError as error:
         _put_back(workspace, use_case, champion, alias, f"{found}, and v{alias} cannot serve ({error}): it was put back.")
@@ -96,7 +117,7 @@ def _accept(workspace: Workspace, use_case: UseCase, champion: Champion, alias: 
         why=f"{found}: accepted, as the use case's setting alias_moved says. No gate has judged this move.",
         actor=_ACTOR,
         run=workspace.run,
-        evidence={"alias": alias, "ledger": champion.version},
+        evidence={"alias": alias, "ledger": champion.version, "digest": digest},
         model_version=alias,
         effective_from=effective,
     )

@@ -106,14 +106,22 @@ class LakePublishing(LakeReading):
         return [TableSlice(table=table, partition=key, version=version, rows=rows) for key, (_, _, rows) in parts.items()]
 
     @classified
-    def append(self, table: str, partition: str, rows: pa.Table, record: CommitRecord, check: Callable[[], bool]) -> int | None:
-        """Add rows in one transaction, unless `check()`, asked against the latest version each time, says no."""
-        actions, schema, _ = self._adds(table, partition, [self.stage(table, partition, rows)])
+    def append(
+        self, table: str, partition: str, rows: Callable[[int], pa.Table], record: CommitRecord, check: Callable[[], bool]
+    ) -> int | None:
+        """Add rows in one transaction, unless `check()`, asked against the latest version each time, says no.
+
+        `rows` are told the version that their commit makes.
+        """
+        import pyarrow as pa
+
+        schema = rows(0).schema.append(pa.field(PARTITION, pa.string()))
 
         def commit(delta: DeltaTable) -> bool:
             allowed = check()
             if allowed:
-                self._commit(delta, actions, "append", record.metadata(), {})
+                staged = self.stage(table, partition, rows(delta.version() + 1))
+                self._commit(delta, self._adds(table, partition, [staged])[0], "append", record.metadata(), {})
             return allowed
 
         return self._transact(table, schema, commit)

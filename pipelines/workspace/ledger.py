@@ -37,6 +37,7 @@ class Kind(StrEnum):
     KEPT = "kept"
     ROLLED_BACK = "rolled back"
     RETIRED = "retired"
+    FAILED = "training failed"
     RETRAINED = "retrained"
     NOT_RETRAINED = "not retrained"
     NOT_SCORED = "not scored"
@@ -64,6 +65,7 @@ class Decision:
     effect: float | None = None
     effect_unit: str | None = None
     at: str = ""  # by the workspace's clock, when it is appended
+    position: int | None = None  # version of the ledger's table that it made: rows are in the order of their commits
 
 
 @dataclass(frozen=True)
@@ -112,16 +114,16 @@ class Ledger:
         return self._append(decision, still_expected)
 
     def decisions(self, use_case: str) -> list[Decision]:
-        """Every decision, oldest first."""
+        """Every decision, in the order of the commits, which no clock can change; rows from before these were kept go first."""
         if not self.lake.partitions(_table(use_case)):
             return []
         names = [f.name for f in fields(Decision)]
-        rows = self.lake.read(_table(use_case)).select(names).to_pylist()
-        found = [Decision(**{**r, "evidence": json.loads(r["evidence"])}) for r in rows]
-        return sorted(found, key=lambda d: (d.at, d.id))
+        rows = self.lake.read(_table(use_case)).to_pylist()
+        found = [Decision(**{n: r[n] for n in names if n in r} | {"evidence": json.loads(r["evidence"])}) for r in rows]
+        return sorted(found, key=lambda d: (d.position or -1, d.at, d.id))
 
     def champion_moves(self, use_case: str) -> list[Decision]:
-        """Every promotion, rollback, retirement and accepted alias, oldest first."""
+        """Every promotion, rollback, retirement and accepted alias, in order."""
         return [d for d in self.decisions(use_case) if d.kind in _MOVES_CHAMPION]
 
     def champion(self, use_case: str, as_of: str | None = None) -> Champion | None:
@@ -146,6 +148,19 @@ class Ledger:
         found = {key: _last(moves, key) for key in keys}
         return {key: d.model_version for key, d in found.items() if d and d.model_version is not None}
 
+    def vouch(self, use_case: str, version: int, digest: str) -> None:
+        """Compare a version's digest with the one that it had when it became champion, if that was written down.
+
+        Raises:
+            PermanentError: it is another: who can write to MLflow can forge a model's file and its tag to agree.
+        """
+        moves = [d for d in self.champion_moves(use_case) if d.model_version == version and d.evidence.get("digest")]
+        if moves and moves[0].evidence["digest"] != digest:
+            raise PermanentError(
+                f"{use_case} v{version}: is not the model that was promoted ({moves[0].id}): its SHA-256 in the registry is "
+                "another than the ledger's; do not use it: roll back, and find out who wrote to MLflow"
+            )
+
     def _last_move(self, use_case: str, as_of: str | None = None) -> Decision | None:
         return _last(self.champion_moves(use_case), as_of)
 
@@ -155,7 +170,10 @@ class Ledger:
         evidence = to_json(json.loads(json.dumps(decision.evidence, allow_nan=False)))
         at = decision.at or self.clock.now().isoformat(timespec="microseconds")
         row = {**asdict(decision), "at": at, "why": redact(decision.why), "evidence": json.dumps(evidence, sort_keys=True)}
-        rows = pa.Table.from_pylist([{k: v for k, v in row.items() if k != "partition"}], schema=_schema())
+
+        def rows(version: int) -> pa.Table:
+            made = {k: v for k, v in row.items() if k != "partition"} | {"position": version}
+            return pa.Table.from_pylist([made], schema=_schema())
 
         def check() -> bool:
             return decision.id not in {d.id for d in self.decisions(decision.use_case)} and allowed()
@@ -166,7 +184,7 @@ class Ledger:
 
 def _last(moves: Iterable[Decision], as_of: str | None) -> Decision | None:
     before = [d for d in moves if as_of is None or str(d.effective_from) <= as_of]
-    return max(before, key=lambda d: (str(d.effective_from), d.at), default=None)
+    return max(reversed(before), key=lambda d: str(d.effective_from), default=None)  # of equal ones, the newest
 
 
 def _table(use_case: str) -> str:
@@ -180,5 +198,5 @@ def _v(version: int | None) -> str:
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
-    kinds = {"model_version": pa.int64(), "effect": pa.float64()}
+    kinds = {"model_version": pa.int64(), "effect": pa.float64(), "position": pa.int64()}
     return pa.schema([(f.name, kinds.get(f.name, pa.string())) for f in fields(Decision) if f.name != "partition"])

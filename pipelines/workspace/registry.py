@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -35,11 +35,10 @@ CONFIGURATION_FILE = "use_case.json"  # what a training run keeps of its use cas
 
 
 class Registry:
-    """MLflow behind a few verbs. One registered model per use case, of the same name."""
+    """MLflow behind a few verbs. One registered model per use case, of the same name; `vouch` is `Ledger.vouch`."""
 
-    def __init__(self, tracking_uri: str, artifacts: str) -> None:
-        self.tracking_uri = tracking_uri
-        self.artifacts = artifacts
+    def __init__(self, tracking_uri: str, artifacts: str, vouch: Callable[[str, int, str], None] = lambda *_: None) -> None:
+        self.tracking_uri, self.artifacts, self.vouch = tracking_uri, artifacts, vouch
         self._opened = False
 
     @property
@@ -193,7 +192,7 @@ class Registry:
         """Load a version, once its digest and the types inside it are known to be good.
 
         Raises:
-            PermanentError: the file is not the one that was registered, or holds a type outside the allow-list.
+            PermanentError: the file is not the one that was registered, or promoted, or holds a type outside the allow-list.
         """
         digest = self.version(use_case, version).tags.digest
         if digest is None:
@@ -201,8 +200,9 @@ class Registry:
                 f"{use_case} v{version}: has no tag {DIGEST_TAG}, so its file cannot be checked; it was not registered "
                 "by the training, or the tag was taken away: train a new model, or roll back to another version"
             )
-        where = f"{use_case} v{version}"
-        return load_model(self._download(f"models:/{use_case}/{version}", where), use_case, version, digest)
+        self.vouch(use_case, version, digest)
+        folder = self._download(f"models:/{use_case}/{version}", f"{use_case} v{version}")
+        return load_model(folder, use_case, version, digest)
 
     def load_uri(self, use_case: str, model_uri: str) -> Model:
         """Load a logged model that is not registered yet, or `models:/<use case>/<version>`; checked like `load`."""

@@ -30,7 +30,7 @@ def open_workspace(run: str = "cli") -> Workspace:
     """The lake, the registry and the ledger of this environment. `run` names who is at work, in commits and decisions."""
     environment = load_environment()
     lake = Lake(environment.lake.root, environment.lake.options)
-    registry = Registry(environment.registry.tracking_uri, environment.registry.artifacts)
     clock = Clock(environment.clock)
     ledger = Ledger(lake, clock)
+    registry = Registry(environment.registry.tracking_uri, environment.registry.artifacts, ledger.vouch)
     return Workspace(environment=environment, lake=lake, registry=registry, ledger=ledger, run=run, clock=clock)

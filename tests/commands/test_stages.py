@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -53,7 +54,10 @@ def test_a_registry_that_does_not_answer_is_no_crash_of_a_candidate(
         return log(self, pipeline, *rest)
 
     monkeypatch.setattr(Registry, "log_model", away)
-    before, newest = world.workspace.ledger.decisions("parcels"), changed(world.use_case, "training", max_partitions=6)
+    before, newest = (
+        world.workspace.ledger.decisions("parcels"),
+        changed(world.use_case, "training", max_history=timedelta(days=6)),
+    )
     with pytest.raises(TransientError, match="connection refused"):
         stages.run_training(StageRun(world.workspace, newest, world.days[13]))
     assert world.workspace.ledger.decisions("parcels") == before
@@ -61,7 +65,10 @@ def test_a_registry_that_does_not_answer_is_no_crash_of_a_candidate(
 
 def test_when_all_candidates_crash_the_champion_stays(one_champion: World) -> None:
     world = one_champion
-    before, newest = world.workspace.ledger.decisions("parcels"), changed(world.use_case, "training", max_partitions=6)
+    before, newest = (
+        world.workspace.ledger.decisions("parcels"),
+        changed(world.use_case, "training", max_history=timedelta(days=6)),
+    )
     with pytest.raises(PermanentError, match=r"every candidate crashed \(boosting, logistic\)"):
         stages.run_training(StageRun(world.workspace, crashing(newest, "logistic", "boosting"), world.days[13]))
     assert world.workspace.ledger.decisions("parcels") == before

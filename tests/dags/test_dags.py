@@ -120,6 +120,18 @@ def test_dataproc_is_chosen_by_the_environment_file(monkeypatch: pytest.MonkeyPa
     assert getattr(task, "batch_id", None) is None, "a fixed id would re-attach every retry to the batch that failed"
 
 
+def test_a_training_is_started_once_per_decision_and_attempt_and_then_written_down(bag: Any) -> None:
+    for use_case in load_use_cases()[0]:
+        dag = bag.dags[f"{use_case.name}.retraining"]
+        start, written = dag.get_task("start_training"), dag.get_task("record_start")
+        assert (start.upstream_task_ids, start.skip_when_already_exists) == ({"is_needed"}, True)
+        assert start.trigger_run_id == "{{ ti.xcom_pull(task_ids='decide')['training_run'] }}"
+        assert start.conf == {"partition": "{{ ti.xcom_pull(task_ids='decide')['train_on'] }}"}
+        assert written.upstream_task_ids == {"start_training", "decide"}
+        assert written.trigger_rule == "none_failed", "also where a task that died had started it already"
+        assert dag.get_task("is_needed").ignore_downstream_trigger_rules, "a no skips what writes a yes down"
+
+
 def test_the_stages_are_linked_by_keyed_assets(bag: Any) -> None:
     from airflow.sdk import PartitionedAssetTimetable
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -114,6 +115,27 @@ def test_a_no_is_concluded_whatever_became_of_the_question(asking: Any) -> None:
 def test_only_a_promotion_announces_a_model(dags: Any, asking: Any) -> None:
     for dag in (asking, *(dags[f"{use_case.name}.training"] for use_case in load_use_cases()[0])):
         assert [t.task_id for t in dag.tasks if t.outlets] == ["promote"]
+
+
+def test_a_training_that_failed_is_written_down_and_stays_failed(
+    dags: Any, asking: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import wiring
+
+    from pipelines.workspace import open_workspace
+
+    for dag in (asking, *(dags[f"{use_case.name}.training"] for use_case in load_use_cases()[0])):
+        ends = {task.task_id for task in dag.tasks if task.task_id in ("keep", "promote", "decline")}
+        task = dag.get_task("record_failure")
+        assert (task.upstream_task_ids, task.trigger_rule) == (ends, "one_failed")
+        assert {leaf.task_id for leaf in dag.leaves} == {"record_failure"}
+    monkeypatch.setenv("TRAINYARD_STATE", str(tmp_path))
+    context = {"run_id": "retraining__2013-05__1", "dag_run": SimpleNamespace(partition_key=None)}
+    monkeypatch.setattr(wiring, "get_current_context", lambda: context | {"params": {"partition": "2013-05"}})
+    with pytest.raises(AirflowFailException, match="the training failed"):
+        task.python_callable("flight_delay")
+    (row,) = open_workspace().ledger.decisions("flight_delay")
+    assert (row.kind, row.run, row.partition) == ("training failed", "retraining__2013-05__1", "2013-05")
 
 
 def test_without_approval_nobody_is_asked(dags: Any) -> None:

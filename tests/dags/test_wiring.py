@@ -68,6 +68,15 @@ def test_a_result_that_is_not_finite_is_refused(context: dict[str, Any]) -> None
         wiring.step(lambda *_: {"auc": float("nan")}, "flight_delay")
 
 
+@pytest.mark.parametrize(("grain", "key"), [(Grain.DAY, "2013-12-02"), (Grain.WEEK, "2013-W49"), (Grain.MONTH, "2013-12")])
+def test_a_cron_that_decides_has_the_key_of_the_window_that_it_comes_in(grain: Grain, key: str) -> None:
+    """Not the one of the tick before, which is a month back where partitions are days; the decision takes what has ended."""
+    timetable = decode_timetable(encode_timetable(wiring.keyed(load_use_case("flight_delay"), "0 6 2 * *", grain)))
+    since = TimeRestriction(earliest=pendulum.datetime(2013, 11, 6), latest=None, catchup=True)
+    found = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=since)
+    assert (found.run_after, found.partition_key) == (pendulum.datetime(2013, 12, 2, 11), key)
+
+
 def test_a_cron_is_in_the_use_cases_time_zone() -> None:
     """Half past four in New York, not in Greenwich, where it is still the day before: the day asked for has ended."""
     by_day = load_use_case("flight_delay").model_copy(update={"grain": Grain.DAY})

@@ -52,7 +52,7 @@ def cut(folder: Path) -> None:
     document = yaml.safe_load((ROOT / "conf" / "use_cases" / "flight_delay.yaml").read_text())
     document["grain"] = "week"
     document["schedules"] = {"ingestion": None, "retraining": None, "maintenance": None}
-    document["training"] |= {"min_partitions": 2, "holdout_days": 4, "trials": 1, "folds": 2, "search_rows": 5000}
+    document["training"] |= {"min_history": "P14D", "holdout_days": 4, "trials": 1, "folds": 2, "search_rows": 5000}
     candidates = document["training"]["candidates"]
     candidates.pop("forest")
     candidates["logistic"] = {**candidates["logistic"], "params": {"max_iter": 300, "C": 0.01}, "search": {}}
@@ -75,7 +75,7 @@ def cut(folder: Path) -> None:
         "unseen",
     ]
     document["assessment"] = {"warn": mild}
-    document["retraining"] = {"cooldown_partitions": 0, "min_new_labels": 100}
+    document["retraining"] = {"cooldown": "PT0S", "min_new_labels": 100}
     folder.mkdir()
     (folder / "flight_delay.yaml").write_text(yaml.safe_dump(document))
 

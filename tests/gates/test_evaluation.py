@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def failed(evaluated: Evaluation) -> list[str]:
 
 
 def test_a_better_model_passes_and_the_evaluation_travels_as_json(one_champion: World, simple_only: UseCase) -> None:
-    newest = changed(simple_only, "training", max_partitions=6)
+    newest = changed(simple_only, "training", max_history=timedelta(days=6))
     training, found = judged(one_champion, newest, 13)
     assert found.passed
     assert failed(found) == []
@@ -113,7 +114,7 @@ def test_a_worse_model_is_not_passed(one_champion: World, simple_only: UseCase) 
 
 
 def test_a_champion_that_the_ledger_names_and_nobody_can_load_fails_the_gate(one_champion: World, simple_only: UseCase) -> None:
-    _, found = judged(one_champion, changed(simple_only, "training", max_partitions=6), 13, champion=77)
+    _, found = judged(one_champion, changed(simple_only, "training", max_history=timedelta(days=6)), 13, champion=77)
     assert failed(found) == ["beats_champion"]
     assert "v77 failed: PermanentError: parcels: no model v77" in found.why
 
@@ -134,7 +135,7 @@ def test_a_champion_from_just_before_the_holdout_is_compared(one_champion: World
 
 def test_the_champion_does_not_beat_itself(one_champion: World, simple_only: UseCase) -> None:
     world = one_champion
-    training = world.training(10, changed(simple_only, "training", max_partitions=6))
+    training = world.training(10, changed(simple_only, "training", max_history=timedelta(days=6)))
     uri = world.workspace.registry.version("parcels", 1).tags.model_uri
     itself = replace(trained("logistic", 0.5), model_uri=uri)
     evidence = gather(training, itself, itself, scorer(training), AFTER)
@@ -182,7 +183,9 @@ def test_nan_scores_are_kept_out_with_a_decision_that_can_be_recorded(
 
     world = one_champion
     monkeypatch.setattr(Model, "predict", broken)
-    kept = stages.run_training(StageRun(world.workspace, changed(simple_only, "training", max_partitions=6), world.days[13]))
+    kept = stages.run_training(
+        StageRun(world.workspace, changed(simple_only, "training", max_history=timedelta(days=6)), world.days[13])
+    )
     assert (kept.decision, kept.champion) == ("kept", 1)
     assert world.workspace.ledger.decisions("parcels")[-1].kind == Kind.KEPT
 

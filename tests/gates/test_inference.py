@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,9 @@ def test_nulls_do_not_make_a_signature_unfit() -> None:
 
 def test_a_refitted_model_that_would_not_serve_is_not_registered(one_champion: World, use_case: UseCase) -> None:
     """What the gates judged serves well; what was fitted anew is (said to be) too slow."""
-    newest = changed(use_case, "training", max_partitions=6, candidates={"logistic": use_case.training.candidates["logistic"]})
+    newest = changed(
+        use_case, "training", max_history=timedelta(days=6), candidates={"logistic": use_case.training.candidates["logistic"]}
+    )
     training = one_champion.training(13, newest)
     evaluated = evaluate_candidates(training, [train_candidate(training, "logistic")], AFTER)
     assert evaluated.passed

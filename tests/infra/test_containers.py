@@ -51,7 +51,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def train_on_two_months(file: Path) -> None:
-    text, changed = re.subn(r"min_partitions: \d+", "min_partitions: 2", file.read_text())
+    text, changed = re.subn(r"min_history: P\d+D", "min_history: P59D", file.read_text())
     assert changed == 1
     file.write_text(text)
 

@@ -186,7 +186,7 @@ def waiting(one_champion: World, strict: UseCase) -> Proposal:
     from tests.promotion.test_promotion import judged as challenger
     from tests.promotion.test_promotion import proposed
 
-    newest = strict.model_copy(update={"training": strict.training.model_copy(update={"max_partitions": 6})})
+    newest = strict.model_copy(update={"training": strict.training.model_copy(update={"max_history": timedelta(days=6)})})
     environment = one_champion.workspace.environment.model_copy(update={"groups": {"model-approvers": GROUP}})
     world = replace(one_champion, workspace=replace(one_champion.workspace, environment=environment))
     return proposed(challenger(world, newest))
@@ -276,6 +276,7 @@ def test_what_was_approved_is_what_was_shown(waiting: Proposal) -> None:
         replace(waiting, training=replace(waiting.training, plan=replace(waiting.training.plan, champion=None))),
         replace(waiting, evaluation=replace(waiting.evaluation, worth=1e9)),
         replace(waiting, registered=replace(waiting.registered, refitted=not waiting.registered.refitted)),
+        replace(waiting, registered=replace(waiting.registered, digest="0" * 64)),
     ]
     for other in edited:
         assert promote_approved(other, said("Approve v2")) is None

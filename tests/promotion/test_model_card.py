@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,6 +25,7 @@ from pipelines.promotion import Proposal, approvals, keep, model_card, outcome, 
 from pipelines.promotion.model_card_figures import intervals
 from pipelines.promotion.model_card_record import _about as about
 from pipelines.promotion.proposal import Registered
+from pipelines.results import Verdict
 from pipelines.training import Rows, TrainingPlan, TrainingRun, fit, train_candidate
 from pipelines.use_case import UseCase
 from pipelines.workspace import Decision, Kind
@@ -205,7 +207,7 @@ def test_a_card_is_a_report_and_an_artifact_of_the_run(one_champion: World) -> N
 
 
 def challenger(world: World, use_case: UseCase) -> Judged:
-    training = world.training(13, changed(use_case, "training", max_partitions=6))
+    training = world.training(13, changed(use_case, "training", max_history=timedelta(days=6)))
     return Judged(training, evaluate_candidates(training, [train_candidate(training, "logistic")], AFTER))
 
 
@@ -253,6 +255,22 @@ def test_after_a_rollback_both_cards_say_so(two_champions: World) -> None:
         assert "late parcels are missed" in page_of(world, version)
     assert "rolled back on" in page_of(world, 2)
     assert "champion again" in page_of(world, 1)
+
+
+def test_a_clock_that_is_behind_changes_no_card(two_champions: World, simple_only: UseCase) -> None:
+    """Planted: who rolls back, registers and answers lives years before who promoted. The ledger's order tells."""
+    world = two_champions
+    world.workspace.clock.set(datetime(2001, 1, 1, tzinfo=UTC))
+    rollback(world.workspace, world.use_case, None, "late parcels are missed", "ada")
+    assert (status(world, 1)[0], status(world, 2)[0]) == ("champion", "rolled back")
+    judged = challenger(world, simple_only.model_copy(update={"approval": "required"}))
+    judged = replace(judged, evaluation=replace(judged.evaluation, passed=True, verdicts=(Verdict("q", True, "good"),)))
+    proposal = Proposal(judged.training, judged.evaluation, register(judged))
+    assert status(world, 3)[0] == "awaiting approval"
+    approvals.ask(proposal)
+    world.workspace.clock.set(datetime(2000, 1, 1, tzinfo=UTC))
+    outcome.keep_because(proposal, "v3 was not promoted: rejected by ada: too soon.", "ada", 3)
+    assert status(world, 3)[0] == "not promoted"
 
 
 def test_the_page_that_is_served_knows_what_was_decided_elsewhere(two_champions: World) -> None:

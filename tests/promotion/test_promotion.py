@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import skops.io
 
 from pipelines.errors import PermanentError
 from pipelines.gates import Evaluation, Judged, evaluate_candidates
@@ -14,14 +17,16 @@ from pipelines.results import Verdict
 from pipelines.scoring import score
 from pipelines.training import train_candidate
 from pipelines.use_case import UseCase
-from pipelines.workspace import CHALLENGER, CHAMPION, Kind, StageRun
+from pipelines.workspace import CHALLENGER, CHAMPION, Decision, Kind, StageRun, open_workspace
+from pipelines.workspace.model import MODEL_FILE, digest_of_model
+from pipelines.workspace.tags import DIGEST_TAG
 from tests import synthetic
 from tests.conftest import AFTER, World, changed
 
 
 @pytest.fixture
 def newest(simple_only: UseCase) -> UseCase:
-    return changed(simple_only, "training", max_partitions=6)
+    return changed(simple_only, "training", max_history=timedelta(days=6))
 
 
 def judged(world: World, use_case: UseCase) -> Judged:
@@ -255,3 +260,54 @@ def test_a_retired_champion_serves_what_it_served_and_nothing_after(two_champion
     assert ledger.champion("parcels", as_of=world.days[13].next.key) is None
     with pytest.raises(PermanentError, match="no champion to retire"):
         retire(world.workspace, world.use_case, "again", "ada")
+
+
+def forge(world: World, version: int) -> None:
+    """Planted: who can write to MLflow puts another model in a version's place, and its digest beside it."""
+    registry = world.workspace.registry
+    file = Path(registry.mlflow.artifacts.download_artifacts(f"models:/parcels/{version}")) / MODEL_FILE
+    pipeline = registry.load("parcels", version).pipeline
+    pipeline.steps[-1][1].coef_ *= -1
+    skops.io.dump(pipeline, file)
+    registry.client.set_model_version_tag("parcels", str(version), DIGEST_TAG, digest_of_model(file.parent))
+
+
+def test_a_champion_that_was_forged_in_file_and_tag_serves_nobody(two_champions: World) -> None:
+    world, day = two_champions, two_champions.days[13].next
+    synthetic.publish(world.workspace, world.use_case, day, flip=True)
+    forge(world, 2)
+    with pytest.raises(PermanentError, match=r"parcels v2: is not the model that was promoted \(promoted/2024-03-14/second"):
+        score(StageRun(world.workspace, world.use_case, day))
+    assert not world.workspace.lake.partitions("parcels/predictions")
+    rollback(world.workspace, world.use_case, 1, "v2 was forged", "ada")
+    assert score(StageRun(world.workspace, world.use_case, day)).model_version == 1
+    with pytest.raises(PermanentError, match="parcels v2: is not the model that was promoted"):
+        rollback(world.workspace, world.use_case, 2, "back again", "eve")
+
+
+def test_what_was_forged_after_it_was_registered_does_not_become_the_digest(one_champion: World, newest: UseCase) -> None:
+    """The ledger gets the digest of what the gates saw and the approvers were asked about."""
+    world, day = one_champion, one_champion.days[13].next
+    proposal = proposed(judged(world, newest))
+    forge(world, 2)
+    promote(proposal)
+    with pytest.raises(PermanentError, match="parcels v2: is not the model that was promoted"):
+        score(StageRun(world.workspace, newest, day))
+
+
+def test_a_promotion_from_before_digests_were_kept_loads(one_champion: World) -> None:
+    world = one_champion
+    first = world.workspace.ledger.champion_moves("parcels")[0]
+    assert first.evidence["digest"] == world.workspace.registry.version("parcels", 1).tags.digest
+    world.workspace.ledger.vouch("parcels", 1, str(first.evidence["digest"]))
+    with pytest.raises(PermanentError, match="is not the model that was promoted"):
+        world.workspace.ledger.vouch("parcels", 1, "0" * 64)
+    old = Decision("promoted/old", "letters", Kind.PROMOTED, "2024-03-01", "better", "gates", "r", {}, 1, "2024-03-02")
+    world.workspace.ledger.move_champion(old, None)
+    world.workspace.ledger.vouch("letters", 1, "0" * 64)
+
+
+def test_the_workspace_of_the_commands_and_tasks_asks_the_ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TRAINYARD_STATE", str(tmp_path))
+    workspace = open_workspace()
+    assert workspace.registry.vouch == workspace.ledger.vouch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def test_a_rollback_and_its_drill_ask_the_same(two_champions: World) -> None:
 def test_a_challenger_of_another_definition_is_not_compared_until_the_champion_is_retired(
     one_champion: World, simple_only: UseCase
 ) -> None:
-    world, other = one_champion, miles(changed(simple_only, "training", max_partitions=6))
+    world, other = one_champion, miles(changed(simple_only, "training", max_history=timedelta(days=6)))
     for day in world.days[8:]:
         publish(world, other, day, flip=True)
     training = world.training(13, other)
@@ -135,7 +136,7 @@ def test_a_feature_may_come_after_the_champion(one_champion: World, simple_only:
     stages.run_monitoring(StageRun(world.workspace, more, day))
     found = latest(world.workspace, more)[day.key].drift
     assert found == drift
-    newest = with_more(changed(simple_only, "training", max_partitions=6))
+    newest = with_more(changed(simple_only, "training", max_history=timedelta(days=6)))
     assert stages.run_training(StageRun(world.at("next"), newest, world.days[13])).decision == Kind.PROMOTED  # type: ignore[attr-defined]
     publish(world, more, day.next, flip=True)
     again = StageRun(world.at("later"), newest, day.next)

@@ -75,11 +75,21 @@ def test_only_partitions_with_features_and_labels_are_planned(published: World) 
 
 def test_too_few_partitions_are_refused_and_too_many_left_out(published: World) -> None:
     world = published
-    with pytest.raises(PermanentError, match=r"4 partitions .* training.min_partitions is 5"):
+    with pytest.raises(PermanentError, match=r"4 days .* training.min_history is 5 days"):
         plan_training(StageRun(world.workspace, world.use_case, world.days[3]))
-    newest = changed(world.use_case, "training", max_partitions=6)
+    newest = changed(world.use_case, "training", max_history=timedelta(days=6))
     plan = plan_training(StageRun(world.workspace, newest, world.days[9]))
     assert plan.partitions == tuple(d.key for d in world.days[4:10])
+
+
+def test_a_training_may_be_about_a_longer_period(published: World) -> None:
+    """The first week has all its days; the second one is not over."""
+    world = published
+    plan = plan_training(StageRun(world.workspace, world.use_case, world.use_case.period("2024-W10")))
+    assert plan.partitions == tuple(d.key for d in world.days[:10])
+    assert (plan.trained_through, plan.holdout_from) == (world.days[9].key, world.days[7].key)
+    with pytest.raises(PermanentError, match="2024-W11: no features and labels"):
+        plan_training(StageRun(world.workspace, world.use_case, world.use_case.period("2024-W11")))
 
 
 def test_the_newest_days_are_the_holdout_and_no_row_is_on_both_sides(published: World) -> None:

@@ -49,6 +49,10 @@ DEFECTS = [
     ("owner", None, "owner: this key is required"),
     ("grain", "hour", r"grain: .*'day', 'week' or 'month'.*'hour'"),
     ("timezone", "America/NewYork", "unknown time zone 'America/NewYork'"),
+    ("monitoring.window", "hour", r"monitoring\.window: .*'day', 'week' or 'month'"),
+    ("schedules.retraining", "0 6 2", r"schedules\.retraining: '0 6 2' is no cron expression that ever comes true"),
+    ("schedules.maintenance", "0 6 30 2 *", r"schedules\.maintenance: '0 6 30 2 \*' is no cron expression"),
+    ("schedules.retraining", "0 6,18 * * *", r"schedules\.retraining: '0 6,18 \* \* \*' comes twice in one day, at 2024-01-01"),
     ("training.folds", 1, r"training\.folds: .*greater than or equal to 2"),
     ("gates.max_log_loss", float("nan"), r"gates\.max_log_loss: .*finite number"),
     ("contract.shipments.columns.weight.min", float("nan"), r"columns\.weight\.min\.float: .*finite number"),
@@ -79,6 +83,38 @@ def test_a_defect_is_named_with_the_file_and_the_mend(folder: Path, path: str, v
     with pytest.raises(PermanentError, match=message) as refused:
         read_use_case(written(folder, path, value))
     assert str(refused.value).startswith("parcels.yaml: ")
+
+
+@pytest.mark.parametrize(
+    ("grain", "cron", "fits"),
+    [
+        ("day", "0 6 * * *", True), ("day", "0 6 2 * *", True), ("day", "0 * * * *", False),
+        ("week", "0 6 * * 1", True), ("week", "0 6 2 * *", True), ("week", "0 6 * * 1,5", False),
+        ("month", "0 6 2 * *", True), ("month", "0 6 2 */3 *", True), ("month", "0 6 * * 1", False),
+    ],
+)  # fmt: skip
+def test_a_cron_asks_at_most_once_per_partition(folder: Path, grain: str, cron: str, fits: bool) -> None:
+    """More rarely is well: it asks about all that is undecided."""
+    file = written(folder, "schedules.retraining", cron)
+    file.write_text(file.read_text().replace("grain: day", f"grain: {grain}"))
+    if fits:
+        assert read_use_case(file).schedules.retraining == cron
+        return
+    with pytest.raises(PermanentError, match=rf"parcels\.yaml: schedules\.retraining: .* comes twice in one {grain}"):
+        read_use_case(file)
+
+
+@pytest.mark.parametrize(
+    ("grain", "window", "fits"), [("day", "month", True), ("week", "month", False), ("month", "day", False)]
+)
+def test_a_window_is_made_of_whole_partitions(folder: Path, grain: str, window: str, fits: bool) -> None:
+    file = written(folder, "monitoring.window", window)
+    file.write_text(file.read_text().replace("grain: day", f"grain: {grain}"))
+    if fits:
+        assert read_use_case(file).window == window
+        return
+    with pytest.raises(PermanentError, match=rf"parcels\.yaml: monitoring\.window: a {window} is not made of whole partitions"):
+        read_use_case(file)
 
 
 def test_nobody_goes_around_the_approvers_by_moving_the_alias(folder: Path) -> None:

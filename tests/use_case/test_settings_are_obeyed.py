@@ -41,9 +41,9 @@ def test_a_key_that_is_ignored_turns_its_test_red(key: str) -> None:
     assert done.returncode == 1, f"{key} is obeyed by nobody that {OBEYED[key]} knows: {done.stdout[-2000:]}"
 
 
-@pytest.mark.parametrize(("key", "status"), [("Retraining.max_age_partitions", 1), ("Retraining.min_new_labels", 0)])
+@pytest.mark.parametrize(("key", "status"), [("Retraining.max_age", 1), ("Retraining.min_new_labels", 0)])
 def test_a_test_notices_its_own_key_only(key: str, status: int) -> None:
-    done = ignored(key, OBEYED["Retraining.max_age_partitions"])
+    done = ignored(key, OBEYED["Retraining.max_age"])
     assert done.returncode == status, done.stdout[-2000:]
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pipelines.promotion import rollback
 from pipelines.scoring import score
 from pipelines.workspace import StageRun
 from pipelines.workspace.alias import check_alias
@@ -80,6 +86,60 @@ def test_by_policy_a_moved_alias_is_accepted_for_what_is_not_scored_yet(two_cham
     assert champion.effective_from > world.days[8].key
     assert world.workspace.registry.alias("parcels", CHAMPION) == 3
     assert not check_alias(world.workspace, accepting)
+
+
+def _while_reading(world: World, monkeypatch: pytest.MonkeyPatch, *steps: Callable[[], Any]) -> None:
+    """Planted: what another process does, step by step, each before one reading of the alias."""
+    left, read = list(steps), world.workspace.registry.alias
+
+    def alias(*asked: str) -> int | None:
+        if left:
+            left.pop(0)()
+        return read(*asked)
+
+    monkeypatch.setattr(world.workspace.registry, "alias", alias)
+    monkeypatch.setattr("pipelines.workspace.alias._PAUSE", 0.0)
+
+
+@pytest.mark.parametrize("policy", ["put_back", "accept"])
+def test_a_move_between_ledger_and_alias_is_no_tampering(
+    policy: str, two_champions: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, use_case = two_champions, two_champions.use_case.model_copy(update={"alias_moved": policy})
+    _while_reading(world, monkeypatch, lambda: rollback(world.at("other"), use_case, 1, "complaints", "ada"))
+    assert not check_alias(world.workspace, use_case)
+    champion = world.workspace.ledger.champion("parcels")
+    assert champion
+    assert (champion.version, champion.decision.partition("/")[0]) == (1, Kind.ROLLED_BACK)
+    assert world.workspace.registry.alias("parcels", CHAMPION) == 1
+    assert _moves(world) == []
+
+
+def test_a_move_that_has_not_come_to_its_alias_yet_is_waited_for(two_champions: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row of v2 is there, and its alias is set while somebody looks: nobody left it behind."""
+    world, registry = two_champions, two_champions.workspace.registry
+    registry.set_alias("parcels", CHAMPION, 1)
+    _while_reading(world, monkeypatch, lambda: None, lambda: registry.set_alias("parcels", CHAMPION, 2))
+    assert not check_alias(world.workspace, world.use_case)
+    assert _moves(world) == []
+
+
+def test_an_alias_is_not_put_back_over_a_move_that_came_meanwhile(
+    two_champions: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: v2's alias was taken away; while it is put back, v2 gives way to v1."""
+    world, registry = two_champions, two_champions.workspace.registry
+    registry.delete_alias("parcels", CHAMPION)
+    put = registry.set_alias
+
+    def set_alias(*asked: Any) -> None:
+        monkeypatch.setattr(registry, "set_alias", put)
+        rollback(world.at("other"), world.use_case, 1, "complaints", "ada")
+        put(*asked)
+
+    monkeypatch.setattr(registry, "set_alias", set_alias)
+    assert check_alias(world.workspace, world.use_case)
+    assert registry.alias("parcels", CHAMPION) == 1
 
 
 def test_a_version_that_cannot_serve_is_put_back_under_either_policy(two_champions: World) -> None:

@@ -232,8 +232,8 @@ def test_a_partition_that_is_published_again_alone_has_a_commit_of_its_own(lake:
 
 def test_rows_are_appended_unless_the_check_says_no(lake: Lake) -> None:
     rows = pa.table({"a": [1]})
-    assert lake.append(TABLE, "1", rows, CommitRecord(), lambda: True) is not None
-    assert lake.append(TABLE, "1", rows, CommitRecord(), lambda: False) is None
+    assert lake.append(TABLE, "1", lambda _: rows, CommitRecord(), lambda: True) is not None
+    assert lake.append(TABLE, "1", lambda _: rows, CommitRecord(), lambda: False) is None
     assert values(lake) == [1]
 
 
@@ -243,7 +243,7 @@ def test_the_check_of_an_append_is_asked_again_after_a_lost_commit(lake: Lake) -
 
     def append(number: int) -> int | None:
         rows = pa.table({"a": [number]})
-        return lake.append(TABLE, "1", rows, CommitRecord(), lambda: sum(lake.partitions(TABLE).values()) < 2)
+        return lake.append(TABLE, "1", lambda _: rows, CommitRecord(), lambda: sum(lake.partitions(TABLE).values()) < 2)
 
     found = at_once(*(partial(append, n) for n in range(3)))
     assert len([f for f in found if f is not None]) == 1

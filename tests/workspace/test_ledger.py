@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from threading import Barrier
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipelines.errors import PermanentError
+from pipelines.workspace.commits import CommitRecord
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.ledger import Decision, Kind, Ledger
 from pipelines.workspace.workspace import Workspace
@@ -35,7 +38,7 @@ def test_a_decision_is_read_back_as_it_was_written(workspace: Workspace) -> None
     assert workspace.ledger.decisions("parcels") == []
     workspace.ledger.record(PROMOTION)
     found = workspace.ledger.decisions("parcels")
-    assert found == [replace(PROMOTION, at=found[0].at)]
+    assert found == [replace(PROMOTION, at=found[0].at, position=1)]
 
 
 def test_a_decision_is_recorded_once_however_often_its_task_runs(workspace: Workspace) -> None:
@@ -126,6 +129,38 @@ def test_a_rollback_from_the_same_day_on_stands_over_the_promotion(workspace: Wo
     champion = workspace.ledger.champion("parcels", as_of="2024-03-05")
     assert champion
     assert champion.version == 1
+
+
+def test_a_clock_that_is_behind_changes_no_order(workspace: Workspace) -> None:
+    """Planted: the machine that rolls back is two days behind the one that promoted."""
+    ledger, now = workspace.ledger, datetime(2024, 3, 6, tzinfo=UTC)
+    moves = [promotion(1, "2024-03-02"), promotion(2, "2024-03-05"), promotion(1, "2024-03-05", Kind.ROLLED_BACK)]
+    for move, expected, days in zip(moves, (None, 1, 2), (0, 0, -2), strict=True):
+        workspace.clock.set(now + timedelta(days=days))
+        ledger.move_champion(move, expected)
+    found = ledger.decisions("parcels")
+    assert found[2].at < found[0].at
+    assert [d.id for d in found] == [d.id for d in ledger.champion_moves("parcels")] == [d.id for d in moves]
+    for champion in (ledger.champion("parcels"), ledger.champion("parcels", as_of="2024-03-05")):
+        assert champion
+        assert (champion.version, champion.decision) == (1, moves[2].id)
+    workspace.clock.set(now)
+    ledger.move_champion(promotion(3, "2024-03-05"), expected=1)
+    assert ledger.champion("parcels").version == 3  # type: ignore[union-attr]
+
+
+def test_rows_from_before_positions_were_kept_go_first(workspace: Workspace) -> None:
+    """State made by the version before: its rows have no position, and are in the order of their clocks."""
+    ledger = workspace.ledger
+    for number in (2, 1):
+        row = {**asdict(note(number)), "at": f"2030-01-0{number}", "evidence": "{}"}
+        del row["partition"], row["position"]
+        empty = pa.schema([("model_version", pa.int64()), ("effective_from", pa.string()), ("effect", pa.float64())])
+        rows = pa.Table.from_pylist([row], schema=pa.schema([*[(k, pa.string()) for k in row if k not in empty.names], *empty]))
+        ledger.lake.append("parcels/decisions", "2024-03-01", lambda _, rows=rows: rows, CommitRecord(), lambda: True)  # type: ignore[misc]
+    assert [d.id for d in ledger.decisions("parcels")] == ["kept/1", "kept/2"]
+    ledger.record(note(3))
+    assert [d.id for d in ledger.decisions("parcels")] == ["kept/1", "kept/2", "kept/3"]
 
 
 def test_use_cases_do_not_see_each_others_champions(workspace: Workspace) -> None:

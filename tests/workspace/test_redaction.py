@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_nothing_that_is_kept_or_shown_has_a_planted_secret(
         return load(self, use_case, version)
 
     monkeypatch.setattr(Registry, "load", failing)
-    newest = changed(simple_only, "training", max_partitions=6)
+    newest = changed(simple_only, "training", max_history=timedelta(days=6))
     kept = stages.run_training(StageRun(one_champion.workspace, newest, one_champion.days[13]))
     assert kept.decision == Kind.KEPT  # type: ignore[attr-defined]
     monkeypatch.setattr(Registry, "load", load)

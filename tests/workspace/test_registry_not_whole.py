@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def delete_version(world: World, version: int) -> None:
 
 
 def test_the_only_champion_deleted_there_is_a_way_on(one_champion: World, simple_only: UseCase) -> None:
-    world, newest = one_champion, changed(simple_only, "training", max_partitions=6)
+    world, newest = one_champion, changed(simple_only, "training", max_history=timedelta(days=6))
     delete_version(world, 1)
     with pytest.raises(PermanentError, match=r"v1, is not in the registry any more.*python -m pipelines retire parcels"):
         score(StageRun(world.workspace, world.use_case, world.days[9]))
@@ -243,7 +244,7 @@ def test_a_registry_that_is_down_for_a_minute_is_no_verdict(
 ) -> None:
     """It answers while the candidate is trained, and not when the champion is asked for."""
     world, load = one_champion, Registry.load
-    training = world.training(13, changed(simple_only, "training", max_partitions=6))
+    training = world.training(13, changed(simple_only, "training", max_history=timedelta(days=6)))
     one = train_candidate(training, "logistic")
 
     def away(self: Registry, use_case: str, version: int) -> Any:
@@ -389,7 +390,7 @@ def test_the_server_goes_down_in_the_middle_and_the_training_is_run_again(
     """At the registration, after all gates: nothing is decided, and the second attempt promotes."""
     from mlflow.exceptions import MlflowException
 
-    world, newest = one_champion, changed(simple_only, "training", max_partitions=6)
+    world, newest = one_champion, changed(simple_only, "training", max_history=timedelta(days=6))
 
     def away(*_: Any, **__: Any) -> None:
         raise MlflowException("API request failed: connection refused")

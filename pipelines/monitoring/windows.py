@@ -1,0 +1,53 @@
+"""Windows: what is judged at a time, `monitoring.window`, a partition or a longer period that is made of whole ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from pipelines.monitoring.observations import Monitored, publish_measured
+from pipelines.use_case import PARTITION
+from pipelines.workspace import StageRun, served_rows
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_Measure = TypeVar("_Measure")
+
+
+def windows(run: StageRun) -> list[StageRun]:
+    """The run, about each window that its partition lies in, or its period is made of."""
+    return [replace(run, partition=window) for window in run.partition.within(run.use_case.window)]
+
+
+def served(window: StageRun) -> DataFrame | None:
+    """What the newest version served in a window, as each version is judged by its own; None while the window is not over.
+
+    It is over once its partitions are all there, or it has ended: what was never served keeps it from no judgement.
+    """
+    keys = [p.key for p in window.partitions]
+    rows = served_rows(window.workspace, window.use_case, keys)
+    ended = window.partition.ends_at(window.use_case.timezone) <= window.workspace.clock.now()
+    if rows.empty or not (ended or set(keys) <= set(rows[PARTITION])):
+        return None
+    return rows[rows["model_version"] == rows["model_version"].iloc[-1]]
+
+
+def per_window(measure: Callable[[StageRun], _Measure | None]) -> Callable[[StageRun], dict[str, _Measure | None]]:
+    """A measure of a run, by key of its windows; None where a window's partitions are not all there yet."""
+
+    def measured(run: StageRun) -> dict[str, _Measure | None]:
+        return {window.key: measure(window) for window in windows(run)}
+
+    return measured
+
+
+def publish_windows(
+    run: StageRun,
+    drifts: Mapping[str, Mapping[str, object] | None],
+    performances: Mapping[str, Mapping[str, object] | None],
+) -> list[Monitored]:
+    """`publish_measured` for each of the run's windows; nothing is said of a longer one that is not complete."""
+    measured = [(w, drifts[w.key], performances[w.key]) for w in windows(run)]
+    return [publish_measured(w, drift, seen) for w, drift, seen in measured if drift or seen or w.key == run.key]

@@ -1,0 +1,72 @@
+"""Windows of monitoring: what is judged at a time may be longer than a partition, and has its own key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipelines.commands import stages
+from pipelines.monitoring import latest, measure_drift, measure_performance, per_window
+from pipelines.scoring import score
+from pipelines.use_case import Grain, UseCase
+from pipelines.workspace import StageRun
+from tests import synthetic
+from tests.conftest import World, changed
+
+
+@pytest.fixture
+def by_week(one_champion: World) -> World:
+    """The champion serves from the Saturday of 2024-W10 on; each week is judged as one."""
+    weekly = changed(one_champion.use_case, "monitoring", window=Grain.WEEK)
+    return replace(one_champion, use_case=weekly)
+
+
+def at(world: World, key: str, use_case: UseCase | None = None) -> StageRun:
+    use_case = use_case or world.use_case
+    return StageRun(world.workspace, use_case, use_case.period(key))
+
+
+def test_a_window_of_several_partitions_is_measured_once_they_are_all_there(by_week: World) -> None:
+    world = by_week
+    saturday, sunday = world.days[8:10]
+    score(at(world, saturday.key))
+    assert stages.run_monitoring(at(world, saturday.key)) == []
+    assert latest(world.workspace, world.use_case) == {}
+    score(at(world, sunday.key))
+    stages.run_monitoring(at(world, sunday.key))
+    ((key, found),) = latest(world.workspace, world.use_case).items()
+    assert key == "2024-W10"
+    assert found.drift
+    assert found.performance
+    labels = world.workspace.lake.partitions("parcels/labels")
+    assert found.performance.rows == 2 * synthetic.ROWS
+    assert found.performance.labels == labels[saturday.key] + labels[sunday.key]
+    again = stages.run_monitoring(at(world, saturday.key))
+    assert again == [found], "measured anew, to the same"
+
+
+def test_performance_waits_for_the_last_outcomes_of_its_window(by_week: World) -> None:
+    """Planted: the labels of Wednesday are late. Drift does not wait for them."""
+    world, days = by_week, synthetic.days(by_week.use_case, 17)
+    for day in days[10:]:
+        shipments, _ = synthetic.parcels(day)
+        synthetic.publish_features(world.workspace, world.use_case, day, synthetic.features(day, shipments))
+        score(at(world, day.key))
+        assert (measure_drift(at(world, "2024-W11")) is None) is (day != days[16])
+    for day in (days[16], days[14], days[15]):
+        assert measure_performance(at(world, "2024-W11")) is None
+        synthetic.publish_labels(world.workspace, world.use_case, day)
+    found = measure_performance(at(world, "2024-W11"))
+    assert found
+    assert found.rows == 7 * synthetic.ROWS
+
+
+def test_a_longer_run_measures_each_of_its_windows(by_week: World, one_champion: World) -> None:
+    world = by_week
+    for day in world.days[8:10]:
+        score(at(world, day.key))
+    measured = per_window(measure_performance)
+    assert list(measured(at(world, "2024-03"))) == ["2024-W09", "2024-W10", "2024-W11", "2024-W12", "2024-W13"]
+    found = measured(at(world, "2024-W10", one_champion.use_case))
+    assert [key for key, seen in found.items() if seen] == [d.key for d in world.days[8:10]]
