@@ -23,12 +23,12 @@ _log = logging.getLogger(__name__)
 
 def run_ingestion(run: StageRun, source: str = "") -> object:
     """Every source, or with `ingestion.<source>` one."""
-    from pipelines.features import affected
+    from pipelines.features import outdated
     from pipelines.ingestion import ingest, ingest_all
 
     published = ingest(run, source) if source else ingest_all(run)
-    for key in affected(run):
-        _log.warning("features of %s wait for %s, or stand on what it was before: run features for it", key, run)
+    for key in outdated(run):
+        _log.warning("features of %s stand on what %s was before: run features for it again", key, run)
     return published
 
 

@@ -50,27 +50,20 @@ def publish_labels(run: StageRun, keys: Sequence[str] | None = None) -> Labelled
     for part in parts:
         if (why := _why_not(part)) is not None:
             raise why
-    done = [_publish(part) for part in parts]
-    numbers = {name: sum(getattr(each, name) for each in done) for name in ("expected", "rows", "labels", "positive")}
-    return Labelled(table=done[-1].table, partition=run.key, version=done[-1].version, **numbers)
-
-
-def _publish(run: StageRun) -> Labelled:
-    outcomes = run.lake.read(_outcomes(run), [run.key]).to_pandas()
-    labels = to_labels(outcomes, run.use_case)
-    table = labels_table(run.use_case)
-    staged = run.lake.stage(table, run.key, _arrow(labels))
-    expected = run.lake.partitions(source_table(run.use_case, run.use_case.features.entity)).get(run.key, len(outcomes))
-    record = CommitRecord(run=run.id, rows_in=expected, made_from=_content(run))
-    published = run.lake.publish(table, run.key, [staged], record)
+    table, keys = labels_table(run.use_case), [part.key for part in parts]
+    expected = run.lake.partitions(source_table(run.use_case, run.use_case.features.entity))
+    outcomes = {key: run.lake.read(_outcomes(run), [key]).to_pandas() for key in keys}
+    labels = {key: to_labels(rows, run.use_case) for key, rows in outcomes.items()}
+    staged = {key: [run.lake.stage(table, key, _arrow(rows))] for key, rows in labels.items()}
+    record = CommitRecord(run=run.id, made_from={part.key: _content(part) for part in parts})
     return Labelled(
         table=table,
         partition=run.key,
-        version=published.version,
-        expected=expected,
-        rows=len(outcomes),
-        labels=len(labels),
-        positive=int(labels["label"].sum()),
+        version=run.lake.publish_each(table, staged, record)[-1].version,
+        expected=sum(expected.get(key, len(outcomes[key])) for key in keys),
+        rows=sum(map(len, outcomes.values())),
+        labels=sum(map(len, labels.values())),
+        positive=sum(int(rows["label"].sum()) for rows in labels.values()),
     )
 
 
@@ -83,14 +76,14 @@ def _published(run: StageRun) -> list[str]:
     return [partition.key for partition in run.partitions if partition.key in published]
 
 
-def _content(run: StageRun) -> str | None:
+def _content(run: StageRun) -> str:
     commit = run.lake.published(_outcomes(run), run.key)
-    return commit.record.content if commit else None
+    return commit.record.content if commit else ""
 
 
 def _is_current(run: StageRun) -> bool:
     commit = run.lake.published(labels_table(run.use_case), run.key)
-    return commit is not None and commit.record.made_from == _content(run)
+    return commit is not None and (commit.record.made_from or {}).get(run.key) == _content(run)
 
 
 def _why_not(run: StageRun) -> PermanentError | TransientError | None:

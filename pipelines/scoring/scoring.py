@@ -162,12 +162,12 @@ def _same(one: Table, other: Table, key: str) -> bool:
 
 
 def _publish(run: StageRun, news: dict[str, Table], seen: dict[str, int]) -> None:
-    """The partitions' rows, one transaction each."""
+    """The partitions' rows, in one transaction."""
     table = predictions_table(run.use_case)
-    for key, rows in news.items():
-        staged = run.lake.stage(table, key, rows.drop_columns([PARTITION]))
-        record = CommitRecord(run=run.id, model=rows["model_version"][-1].as_py())
-        run.lake.publish(table, key, [staged], record, seen[key])
+    staged = {key: [run.lake.stage(table, key, rows.drop_columns([PARTITION]))] for key, rows in news.items()}
+    if staged:
+        newest = news[max(news)]["model_version"][-1].as_py()
+        run.lake.publish_each(table, staged, CommitRecord(run=run.id, model=newest), seen)
 
 
 def _record_no_champion(run: StageRun, keys: list[str]) -> None:

@@ -29,7 +29,7 @@ class CommitRecord:
     rows_quarantined: int | None = None
     warnings: str | None = None
     unmatched: str | None = None  # per join of the features: rows that found no partner
-    made_from: str | None = None  # labels: which content of the outcomes
+    made_from: dict[str, str] | None = None  # labels: by partition, which content of the outcomes
     plan: str | None = None  # address of the plan that a Spark job worked by
     model: int | None = None  # version that predicted
     replayed: int | None = None  # rows that came out of quarantine
@@ -72,8 +72,7 @@ class CommitRecord:
         found: dict[str, object] = {f.name: metadata[prefix + f.name] for f in fields(cls) if prefix + f.name in metadata}
         for name in {"changed", "partitions"} & set(found):
             found[name] = tuple(filter(None, str(found[name]).split(",")))
-        if "definitions" in found:
-            found["definitions"] = json.loads(str(found["definitions"]))
+        found |= {name: json.loads(str(found[name])) for name in ("definitions", "made_from") if name in found}
         return from_json(cls, found)
 
 

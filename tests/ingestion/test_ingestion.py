@@ -93,14 +93,6 @@ def test_nothing_is_seen_before_it_is_published_and_steps_talk_in_json(
     assert workspace.lake.partitions(TABLE) == {day.key: ROWS - 1}
 
 
-def test_one_bad_source_stops_all_sources(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
-    synthetic.arrive(workspace, day, rows=ROWS)
-    synthetic.put(workspace, "deliveries", day, "")
-    with pytest.raises(PermanentError, match=r"parcels/deliveries 2024-03-01: .*is empty"):
-        ingestion.ingest_all(StageRun(workspace, use_case, day))
-    assert_nothing_is_published(workspace)
-
-
 # rows that break the contract ----------------------------------------------------------------------------------------
 
 DEFECTS = [

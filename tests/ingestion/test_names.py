@@ -109,8 +109,8 @@ def test_a_column_that_differs_by_capitals_is_refused_before_anything_is_publish
     synthetic.arrive(workspace, day)
     synthetic.put(workspace, "shipments", day, lines(day, header=f",{name}", more=",x"))
     with pytest.raises(PermanentError, match=r"has the column .* twice, as capitals are not told apart"):
-        ingestion.ingest_all(StageRun(workspace, use_case, day))
-    assert not workspace.lake.exists("parcels/deliveries")
+        ingestion.ingest(StageRun(workspace, use_case, day), "shipments")
+    assert not workspace.lake.exists("parcels/shipments")
 
 
 def test_a_column_that_was_renamed_by_capitals_is_refused_before_anything_is_published(

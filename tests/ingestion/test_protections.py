@@ -104,7 +104,7 @@ EMERGENCIES: dict[str, Emergency] = {
         lambda f: f.assign(weight=None), "the share of 'null' in weight",
         {"invariants": [{**SHARE, "measure": "null_share", "column": "weight"}]}, True,
     ),
-    "Invariant.partitions": Emergency(
+    "Invariant.over": Emergency(
         lambda f: f.head(10), "where 40 are usual", {"invariants": [{**VOLUME, "over": "P1D"}]}, True
     ),
     "Invariant.max_ratio": Emergency(lambda f: f.head(20), "beyond a factor of 1.5", {"invariants": [VOLUME]}, True),

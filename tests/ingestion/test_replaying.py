@@ -308,7 +308,7 @@ def test_what_counts_when_it_is_complete_reaches_further(workspace: Workspace, u
     for day in days:
         synthetic.publish(workspace, use_case, day)
     synthetic.arrive(workspace, days[0])
-    ingestion.ingest(StageRun(workspace, use_case, days[0]))
+    ingestion.ingest_all(StageRun(workspace, use_case, days[0]))
     source = use_case.sources["deliveries"].model_copy(update={"in_parts": False})
     once = use_case.model_copy(update={"sources": {**use_case.sources, "deliveries": source}})
     found = [len(dependents(StageRun(workspace, one, days[0]), "deliveries")) for one in (once, use_case)]
