@@ -129,9 +129,13 @@ def _audit(rows: Table, use_case: UseCase, where: str, expected: int) -> None:
                 f"division in features.expressions.{name}, such as by nullif"
             )
     # A window of history may be empty: nothing became known on a day without work, or before the first partition.
-    empty = [name for name in use_case.features.expressions if numbers[name][0] == rows.num_rows]
+    declared = [name for name in use_case.features.expressions if name not in use_case.features.sparse]
+    empty = [name for name in declared if numbers[name][0] == rows.num_rows]
     if empty:
-        raise PermanentError(f"{where}: no value at all in {', '.join(empty)}; look at its source and its join")
+        raise PermanentError(
+            f"{where}: no value at all in {', '.join(empty)}; look at its source and its join, "
+            "or name it in features.sparse if that may be"
+        )
 
 
 def _nothing(values: ChunkedArray) -> tuple[int, list[int]]:

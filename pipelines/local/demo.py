@@ -14,7 +14,7 @@ from pipelines.errors import PermanentError
 from pipelines.local import services, summary
 from pipelines.local.feeds import USE_CASE
 from pipelines.local.replay import CHAIN, Replay
-from pipelines.use_case import Grain, Partition, load_use_case, span
+from pipelines.use_case import Grain, Partition, UseCase, load_use_case, span
 from pipelines.workspace import Kind, Workspace, open_workspace, state_folder
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def run_demo(until: str | None = None) -> int:
                 replay.bulk(period)
             if days:
                 replay.live(days)
-    return summarise(console, workspace, time.monotonic() - started)
+                replay.decide(Partition.of(days[-1].start, use_case.window))
+    return summarise(console, workspace, days, time.monotonic() - started)
 
 
 def _bar(console: Console) -> Progress:
@@ -77,10 +78,12 @@ def _bar(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def summarise(console: Console, workspace: Workspace, seconds: float) -> int:
+def summarise(console: Console, workspace: Workspace, days: list[Partition], seconds: float) -> int:
     use_case = load_use_case(USE_CASE)
     for table in (_counts_table(workspace), _champions_table(workspace), _months_table(workspace)):
         console.print(table)
+    if days:
+        _tell_of_live(console, workspace, use_case, days)
     found = summary.problems(workspace, use_case)
     for problem in found:
         console.print(f"does not reconcile: {problem}", markup=False)
@@ -90,6 +93,16 @@ def summarise(console: Console, workspace: Workspace, seconds: float) -> int:
     console.print(f"Decisions:    .venv/bin/python -m pipelines decisions {USE_CASE}")
     console.print("Reconciled: rows in = published + quarantined, each flight once per model version." if not found else "")
     return 1 if found else 0
+
+
+def _tell_of_live(console: Console, workspace: Workspace, use_case: UseCase, days: list[Partition]) -> None:
+    ahead, rows = summary.published_ahead(workspace, use_case, days)
+    console.print(
+        f"Live, {days[0].key} to {days[-1].key}: {ahead:,} of {rows:,} predictions were published before any outcome of"
+    )
+    console.print("their day was. Computing them again in bulk ...")
+    same = summary.live_in_bulk(workspace, use_case, days)
+    console.print(f"In bulk all {same:,} rows have the same features, probability and action.")
 
 
 def _counts_table(workspace: Workspace) -> Table:

@@ -36,18 +36,18 @@ class Progress:
         return all(self._holds(table(self.use_case), period) for table in (features_table, labels_table))
 
     def is_monitored(self, period: Partition) -> bool:
-        """Scored, and its drift and quality measured after that."""
-        seen = latest(self.workspace, self.use_case).get(period.key)
-        scored = self._holds(predictions_table(self.use_case), period)
-        return bool(scored and seen and seen.drift and seen.performance)
+        """Scored and labelled, and the drift and quality of it measured where it is a window that is judged."""
+        judged = period.grain is self.use_case.window
+        seen = latest(self.workspace, self.use_case).get(period.key) if judged else None
+        there = all(self._holds(table(self.use_case), period) for table in (predictions_table, labels_table))
+        return there and (not judged or bool(seen and seen.drift and seen.performance))
 
     def is_lived(self, day: Partition, days: list[Partition], now: datetime) -> bool:
-        """Whether all is done that can be done by then: served up to this day, and judged as far as outcomes are complete."""
+        """Whether all is done that can be done by then: served up to this day, and labelled as far as outcomes are complete."""
         complete = self.use_case.sources[self.use_case.label.source].complete_at
-        judged = [p for p in days if complete(p, self.use_case.timezone) <= now]
-        return all(self._holds(predictions_table(self.use_case), p) for p in days if p <= day) and all(
-            self.is_monitored(p) for p in judged
-        )
+        ended = [p for p in days if complete(p, self.use_case.timezone) <= now]
+        served = all(self._holds(predictions_table(self.use_case), p) for p in days if p <= day)
+        return served and all(self._holds(labels_table(self.use_case), p) for p in ended)
 
     def decision(self, partition: Partition) -> tuple[bool, str] | None:
         for decision in reversed(self.workspace.ledger.decisions(self.use_case.name)):
@@ -60,5 +60,6 @@ class Progress:
         return any(d.partition == partition.key and d.kind in made for d in self.workspace.ledger.decisions(self.use_case.name))
 
     def is_decided(self, partition: Partition) -> bool:
-        decision = self.decision(partition)
-        return self.is_monitored(partition) and decision is not None and (not decision[0] or self.is_trained(partition))
+        decision, judged = self.decision(partition), partition.grain is self.use_case.window
+        settled = decision is not None and (not decision[0] or self.is_trained(partition))
+        return self.is_monitored(partition) and (settled or not judged)

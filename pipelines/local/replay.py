@@ -71,13 +71,14 @@ class Replay:
             self._train(period, f"first__{period.key}__{_stamp()}")
 
     def bulk(self, period: Partition) -> None:
-        """Take a period in at once, serve it as of then, and decide whether to train anew."""
+        """Take a period in at once, serve it as of then, and, where it is one that is judged, decide whether to train anew."""
         if self.state.is_decided(period):
             self.report(period.key, "period", "complete already", None)
             return
         if not self.state.is_monitored(period):
             self._bulk(period)
-        self._decide(period)
+        if period.grain is self.use_case.window:
+            self.decide(period)
 
     def live(self, days: list[Partition]) -> None:
         """Partition after partition by the clock: its plan comes, it is predicted, and later its outcomes come, in parts."""
@@ -126,7 +127,8 @@ class Replay:
     def _ingestions(self, sources: Iterable[str]) -> list[str]:
         return [f"ingestion.{source}" for source in sources]
 
-    def _decide(self, partition: Partition) -> None:
+    def decide(self, partition: Partition) -> None:
+        """Ask the policy about a window, and train when it says so."""
         since = datetime.now(UTC)
         if self.state.decision(partition) is None:
             self.airflow.trigger(self._dag("retraining"), f"replay__{partition.key}__{_stamp()}", partition.key)

@@ -79,6 +79,7 @@ class Features(Section):
     expressions: dict[Name, str]
     history: tuple[History, ...] = ()
     max_missing_share: float = Field(0.0, ge=0, le=1, description="of the partitions within reach; more stop the run")
+    sparse: tuple[str, ...] = Field((), description="expressions that may have no value in a whole partition; others stop it")
     prior_weight: float = 5.0
     categorical: tuple[str, ...] = ()
     segments: tuple[str, ...] = ()

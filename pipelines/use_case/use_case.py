@@ -85,10 +85,10 @@ class UseCase(Section):
 
     @model_validator(mode="after")
     def _columns_exist(self) -> UseCase:
-        for column in (*self.features.categorical, *self.features.segments):
+        for column in (*self.features.categorical, *self.features.segments, *self.features.sparse):
             if column not in self.features.names:
                 hint = nearest(column, self.features.names)
-                raise ValueError(f"features.categorical/segments: no feature '{column}'{hint}")
+                raise ValueError(f"features.categorical/segments/sparse: no feature '{column}'{hint}")
         uses = [("label", self.label.source, c) for c in (self.label.column, self.label.known_at, self.features.key)]
         uses += [("features", self.features.entity, c) for c in (self.features.key, self.features.date)]
         uses += [(f"sources.{n}.time_column", n, s.time_column) for n, s in self.sources.items() if s.time_column]

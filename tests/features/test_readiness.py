@@ -1,0 +1,116 @@
+"""An input came: is there anything to build now? Asked of the tables; a run that was started too early ends with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from pipelines import features, ingestion
+from pipelines.use_case import Partition, UseCase, features_table
+from pipelines.workspace import CommitRecord, StageRun, Workspace
+from tests import synthetic
+
+
+@pytest.fixture
+def days(use_case: UseCase) -> list[Partition]:
+    return synthetic.days(use_case, 4)
+
+
+def take(workspace: Workspace, use_case: UseCase, day: Partition, *sources: str) -> StageRun:
+    """Ingest what these sources sent, shortly after the day that follows began."""
+    run = StageRun(workspace, use_case, day)
+    for source in sources:
+        ingestion.ingest(run, source)
+    return run
+
+
+def built(run: StageRun) -> None:
+    """Features as if the job had been run by today's plan."""
+    plan = features.plan(run)
+    table = features_table(run.use_case)
+    for part in run.partitions:
+        shipments, _ = synthetic.parcels(part)
+        synthetic.publish_features(run.workspace, run.use_case, part, synthetic.features(part, shipments))
+        commit = run.lake.published(table, part.key)
+        assert commit
+        record = replace(commit.record, plan=plan.uri)
+        run.lake.publish(table, part.key, run.lake.published_files(table, part.key), record)
+
+
+@pytest.fixture
+def two_days(workspace: Workspace, use_case: UseCase, days: list[Partition]) -> list[StageRun]:
+    """All sources of the first day, which is built; plan and reference data of the second."""
+    for day in days:
+        synthetic.arrive(workspace, day)
+    workspace.clock.set(days[1].starts_at("UTC") + timedelta(minutes=5))
+    first = take(workspace, use_case, days[0], "shipments", "carriers", "deliveries")
+    built(first)
+    return [first, take(workspace, use_case, days[1], "shipments")]
+
+
+def test_each_missing_input_is_named_and_the_last_one_makes_it_ready(
+    workspace: Workspace, use_case: UseCase, days: list[Partition]
+) -> None:
+    for day in days:
+        synthetic.arrive(workspace, day)
+    workspace.clock.set(days[1].starts_at("UTC") + timedelta(minutes=5))
+    run = take(workspace, use_case, days[0], "deliveries")
+    assert "parcels/shipments 2024-03-01: not published" in str(features.unready(run))
+    take(workspace, use_case, days[0], "shipments")
+    assert "parcels/carriers was never published" in str(features.unready(run))
+    take(workspace, use_case, days[0], "carriers")
+    assert features.unready(run) is None
+
+
+def test_what_is_built_from_these_very_inputs_is_not_built_again(two_days: list[StageRun]) -> None:
+    first, _ = two_days
+    assert str(features.unready(first)).endswith("they are built from these very inputs already")
+    corrected = synthetic.parcels(first.partition)[0].assign(pieces=3)
+    synthetic.put(first.workspace, "shipments", first.partition, corrected)
+    ingestion.ingest(first, "shipments")
+    assert features.unready(first) is None, "its own plan was corrected"
+
+
+def test_the_plan_of_a_day_comes_before_the_outcomes_of_the_day_before(two_days: list[StageRun]) -> None:
+    """Outcomes of day 1 were read after it ended, so day 2 is ready; day 3 waits for those of day 2, whose coming names it."""
+    first, second = two_days
+    assert features.unready(second) is None
+    assert features.affected(first) == [second.key], "it waited for the outcomes of the day before"
+    built(second)
+    assert features.affected(first) == []
+    third = take(first.workspace, first.use_case, second.partition.next, "shipments")
+    assert "parcels/deliveries is not published for 2024-03-02" in str(features.unready(third))
+    third.workspace.clock.set(third.partition.starts_at("UTC") + timedelta(minutes=5))
+    take(first.workspace, first.use_case, second.partition, "deliveries")
+    assert "was read too early for 2024-03-01" in str(features.unready(third)), "it was a part, and is complete by now"
+    take(first.workspace, first.use_case, first.partition, "deliveries")
+    assert features.affected(first) == [third.key]
+
+
+def test_outcomes_that_are_read_again_once_complete_make_nothing_stale(two_days: list[StageRun]) -> None:
+    """What became known after the cut-off was not counted, so it is no correction of what was built."""
+    first, second = two_days
+    built(second)
+    first.workspace.clock.set(first.partition.ends_at("UTC") + timedelta(days=1))
+    ingestion.ingest(first, "deliveries")
+    assert features.affected(first) == []
+    assert features.unready(second) is not None
+
+
+def test_outcomes_that_were_corrected_name_the_later_day_that_stands_on_them(two_days: list[StageRun]) -> None:
+    first, second = two_days
+    built(second)
+    deliveries = synthetic.parcels(first.partition)[1]
+    synthetic.put(first.workspace, "deliveries", first.partition, deliveries.assign(delay=deliveries.delay + 90))
+    ingestion.ingest(first, "deliveries")
+    assert features.affected(first) == [second.key]
+    assert features.unready(second) is None
+
+
+def test_features_of_which_nobody_knows_what_they_stand_on_are_built_again(two_days: list[StageRun]) -> None:
+    first, _ = two_days
+    table = features_table(first.use_case)
+    first.lake.publish(table, first.key, first.lake.published_files(table, first.key), CommitRecord(run="before"))
+    assert features.unready(first) is None
