@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # The package's weather ends on 30 December. The day between the last period and the first live one is caught up with it, as
 # after an outage: its outcomes are complete a day later than the period's.
-HISTORY, MONTHS, REST, DAYS = "2013-01..2013-03", ("2013-04", "2013-11"), "2013-12-01..2013-12-24", ("2013-12-26", "2013-12-30")
+HISTORY, MONTHS, REST, DAYS = "2013-01--2013-03", ("2013-04", "2013-11"), "2013-12-01--2013-12-24", ("2013-12-26", "2013-12-30")
 STAGES = (*CHAIN, "training", "retraining", "rollback")
 
 

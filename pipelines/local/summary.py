@@ -103,7 +103,7 @@ def live_in_bulk(workspace: Workspace, use_case: UseCase, days: list[Partition])
     Raises:
         PermanentError: a feature, a probability or an action differs.
     """
-    run = StageRun(workspace, use_case, use_case.period(f"{days[0].key}..{days[-1].key}"))
+    run = StageRun(workspace, use_case, use_case.period(f"{days[0].key}--{days[-1].key}"))
     planned = features.plan(run)
     features.build(workspace, planned)
     return sum(compare(workspace, use_case, Again(day.key, planned, "")).rows for day in days)

@@ -52,13 +52,13 @@ class Partition:
 
     @classmethod
     def parse_period(cls, key: str, grain: Grain) -> Partition:
-        """A partition, or a longer period of whole ones: `2013-04` where the grain is a day, or `2013-12-01..2013-12-26`.
+        """A partition, or a longer period of whole ones: `2013-04` where the grain is a day, or `2013-12-01--2013-12-26`.
 
         Raises:
             PermanentError: it is neither, or ends before it begins.
         """
-        first, several, last = key.partition("..")
-        if several and ".." not in last:
+        first, several, last = key.partition("--")
+        if several and "--" not in last:
             start, end = cls.parse_period(first, grain).start, cls.parse_period(last, grain).end
             if end <= start:
                 raise PermanentError(f"'{key}' ends before it begins: write the earlier one first")

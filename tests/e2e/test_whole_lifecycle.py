@@ -1,4 +1,7 @@
-"""The whole lifecycle in real Airflow, real Spark and real MLflow, on four weeks of the real flights."""
+"""The whole lifecycle in real Airflow, real Spark and real MLflow, on three weeks of the real flights, by days.
+
+Two weeks of history in bulk, a week served in bulk, and two days live, by the clock.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,23 @@ from pipelines.local import processes, services, summary
 from pipelines.local.api import Airflow
 from pipelines.local.demo import STAGES
 from pipelines.local.replay import Replay
-from pipelines.use_case import UseCase, features_table, load_use_case, predictions_table, source_table
-from pipelines.workspace import Kind, Workspace, open_workspace
+from pipelines.use_case import (
+    Partition,
+    UseCase,
+    features_table,
+    labels_table,
+    load_use_case,
+    predictions_table,
+    source_table,
+    span,
+)
+from pipelines.workspace import Kind, Workspace, open_workspace, served_rows
 from tests.e2e import decisions
 from tests.e2e.people import Person
 
 ROOT = Path(__file__).resolve().parents[2]
-HISTORY, LIVE, BAD = ("2013-W44", "2013-W45"), "2013-W46", "2013-W47"
+HISTORY, TRAINED, WEEK, BAD = "2013-10-28--2013-11-10", "2013-11-10", "2013-W46", "2013-11-25"
+DAYS = ("2013-11-19", "2013-11-20")  # the 18th is caught up: its outcomes are complete a day after the week's
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
@@ -48,9 +61,9 @@ class Lived:
 
 
 def cut(folder: Path) -> None:
-    """The reference use case by weeks, with two candidates: the same code on less data."""
+    """The reference use case judged by weeks, with two candidates: the same code on less data."""
     document = yaml.safe_load((ROOT / "conf" / "use_cases" / "flight_delay.yaml").read_text())
-    document["grain"] = "week"
+    document["monitoring"] |= {"window": "week"}
     document["schedules"] = {"ingestion": None, "retraining": None, "maintenance": None}
     document["training"] |= {"min_history": "P14D", "holdout_days": 4, "trials": 1, "folds": 2, "search_rows": 5000}
     candidates = document["training"]["candidates"]
@@ -97,24 +110,69 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
             use_case = load_use_case("flight_delay")
             replay = Replay(open_workspace("e2e"), use_case, airflow, lambda p, s, t, _: reports.append((p, s, t)))
             replay.prepare(STAGES)
-            replay.history(*HISTORY)
-            replay.live(LIVE, LIVE)
+            replay.history(use_case.period(HISTORY))
+            replay.bulk(use_case.period(WEEK))
+            replay.live(span(*(use_case.partition(day) for day in DAYS)))
             yield Lived(replay.workspace, use_case, addresses, airflow, replay, reports)
 
 
+def days_of(lived: Lived, period: str) -> list[Partition]:
+    return lived.use_case.period(period).within(lived.use_case.grain)
+
+
 def test_a_champion_came_through_the_gates(lived: Lived) -> None:
-    champion = lived.workspace.ledger.champion("flight_delay", as_of=LIVE)
+    first = days_of(lived, WEEK)[0].key
+    champion = lived.workspace.ledger.champion("flight_delay", as_of=first)
     assert champion is not None
-    assert champion.effective_from == LIVE
+    assert champion.effective_from == first
     assert lived.workspace.registry.alias("flight_delay", "champion") is not None
 
 
 def test_the_week_was_served_once_per_flight(lived: Lived) -> None:
-    flights = lived.workspace.lake.partitions(source_table(lived.use_case, "schedule"))[LIVE]
-    served = lived.workspace.lake.read(predictions_table(lived.use_case), [LIVE]).to_pandas()
-    assert len(served) == flights
+    days = [day.key for day in days_of(lived, WEEK)]
+    flights = lived.workspace.lake.partitions(source_table(lived.use_case, "schedule"))
+    served = served_rows(lived.workspace, lived.use_case, days)
+    assert len(served) == sum(flights[day] for day in days)
     assert served.flight_id.is_unique
     assert served.probability.between(0, 1).all()
+
+
+def test_live_every_prediction_was_published_before_any_of_its_outcomes(lived: Lived) -> None:
+    """By the logs of both tables: the commit of the served row, and the first one that holds the flight's outcome."""
+    lake, ahead = lived.workspace.lake, 0
+    outcomes, predictions = source_table(lived.use_case, "outcomes"), predictions_table(lived.use_case)
+    for day in days_of(lived, "--".join(DAYS)):
+        flights = set(served_rows(lived.workspace, lived.use_case, [day.key]).flight_id)
+        (served_at,) = {c.timestamp for c in lake.commits(predictions) if day.key in c.record.keys}
+        for commit in (c for c in lake.commits(outcomes) if day.key in c.record.keys):
+            held = set(lake.read(outcomes, [day.key], commit.version, ["flight_id"])["flight_id"].to_pylist())
+            assert served_at < commit.timestamp or not flights & held
+        ahead += len(flights)
+    assert ahead == sum(lake.partitions(source_table(lived.use_case, "schedule"))[day] for day in DAYS)
+    assert summary.published_ahead(lived.workspace, lived.use_case, days_of(lived, "--".join(DAYS))) == (ahead, ahead)
+
+
+def test_outcomes_came_in_parts_and_labels_of_the_complete_ones_only(lived: Lived) -> None:
+    lake, table = lived.workspace.lake, source_table(lived.use_case, "outcomes")
+    for day in days_of(lived, "--".join(DAYS)):
+        counts = [c.record.rows_in or 0 for c in lake.commits(table) if day.key in c.record.keys][::-1]
+        assert len(counts) == 2
+        assert counts[0] < counts[1], "by midnight some had not landed"
+        (labelled,) = [c for c in lake.commits(labels_table(lived.use_case)) if day.key in c.record.keys]
+        complete = lake.published(table, day.key)
+        assert complete
+        assert labelled.timestamp > complete.timestamp
+
+
+def test_what_was_served_live_comes_out_of_one_bulk_run(lived: Lived) -> None:
+    days = days_of(lived, "--".join(DAYS))
+    assert summary.live_in_bulk(lived.workspace, lived.use_case, days) == len(
+        served_rows(lived.workspace, lived.use_case, [day.key for day in days])
+    )
+
+
+def test_the_day_in_between_was_caught_up(lived: Lived) -> None:
+    assert "2013-11-18" in lived.workspace.lake.partitions(predictions_table(lived.use_case))
 
 
 def test_everything_reconciles(lived: Lived) -> None:
@@ -125,7 +183,7 @@ def test_everything_reconciles(lived: Lived) -> None:
 
 def test_the_retraining_decision_is_recorded_with_its_reason(lived: Lived) -> None:
     kinds = (Kind.RETRAINED, Kind.NOT_RETRAINED)
-    made = [d for d in lived.workspace.ledger.decisions("flight_delay") if d.kind in kinds and d.partition == LIVE]
+    made = [d for d in lived.workspace.ledger.decisions("flight_delay") if d.kind in kinds and d.partition == WEEK]
     assert len(made) == 1
     assert len(made[0].why) > 20
 
@@ -138,21 +196,21 @@ def test_spark_ran_through_the_operator(lived: Lived) -> None:
 
 
 def test_the_command_line_gives_the_same_features_as_the_dag(lived: Lived) -> None:
-    table = features_table(lived.use_case)
-    before = lived.workspace.lake.read(table, [LIVE]).to_pandas()
-    command = [sys.executable, "-m", "pipelines", "run", "features", "flight_delay", LIVE]
+    table, keys = features_table(lived.use_case), [day.key for day in days_of(lived, WEEK)]
+    before = lived.workspace.lake.read(table, keys).to_pandas()
+    command = [sys.executable, "-m", "pipelines", "run", "features", "flight_delay", WEEK]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    after = lived.workspace.lake.read(table, [LIVE]).to_pandas()
+    after = lived.workspace.lake.read(table, keys).to_pandas()
     key = lived.use_case.features.key
     assert before.sort_values(key, ignore_index=True).equals(after.sort_values(key, ignore_index=True))
 
 
 def test_a_complete_week_is_not_run_again(lived: Lived) -> None:
     versions = lived.workspace.lake.version(predictions_table(lived.use_case))
-    lived.replay.live(LIVE, LIVE)
+    lived.replay.bulk(lived.use_case.period(WEEK))
     assert lived.workspace.lake.version(predictions_table(lived.use_case)) == versions
-    assert lived.reports[-1] == (LIVE, "month", "complete already")
+    assert lived.reports[-1] == (WEEK, "period", "complete already")
 
 
 def test_bad_data_turns_the_task_red_and_goes_no_further(lived: Lived) -> None:
@@ -170,8 +228,8 @@ def test_bad_data_turns_the_task_red_and_goes_no_further(lived: Lived) -> None:
     assert b"origin" not in gzip.decompress(file.read_bytes()).splitlines()[0]
     since = datetime.now(UTC)
     lived.airflow.trigger("flight_delay.ingestion.schedule", "bad", conf={"partition": BAD})
-    with pytest.raises(PermanentError, match=r"ingestion\.schedule failed for 2013-W47 at ingest"):
-        lived.replay._watch(partition, ("ingestion.schedule",), since, lambda _: True)
+    with pytest.raises(PermanentError, match=r"ingestion\.schedule failed for 2013-11-25 at ingest"):
+        lived.replay._watch(partition, ("ingestion.schedule",), since, lambda run: run.dag_run_id == "bad", lambda: True)
     assert BAD not in lived.workspace.lake.partitions(source_table(lived.use_case, "schedule"))
     assert not [r for r in lived.airflow.runs("flight_delay.features") if r.partition_key == BAD]
 
@@ -183,7 +241,7 @@ def decided(lived: Lived) -> decisions.Decided:
     admin = Person(at.airflow, at.user, at.password)
     viewer = Person(at.airflow, "viewer", at.viewer_password)
     use_cases = Path(os.environ["TRAINYARD_USE_CASES"])
-    return decisions.decide(lived.workspace, lived.use_case, use_cases, admin, viewer, HISTORY[-1], LIVE, BAD)
+    return decisions.decide(lived.workspace, lived.use_case, use_cases, admin, viewer, TRAINED, WEEK, BAD)
 
 
 def test_a_worse_candidate_changes_nothing_and_the_run_says_why(lived: Lived, decided: decisions.Decided) -> None:
@@ -286,7 +344,7 @@ def test_a_viewer_may_look_and_not_touch(lived: Lived) -> None:
     viewer = Airflow(lived.addresses.airflow, "viewer", lived.addresses.viewer_password)
     assert "flight_delay.scoring" in viewer.dags()
     with pytest.raises(PermanentError, match="403"):
-        viewer.trigger("flight_delay.ingestion.schedule", "not-allowed", conf={"partition": LIVE})
+        viewer.trigger("flight_delay.ingestion.schedule", "not-allowed", conf={"partition": WEEK})
 
 
 def test_nobody_gets_in_without_signing_in(lived: Lived) -> None:

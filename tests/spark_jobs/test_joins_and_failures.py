@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,13 @@ def test_infinity_is_named_with_feature_and_row(run: StageRun, spark: SparkSessi
 def test_a_feature_without_any_value_is_named(nothing: str, run: StageRun, spark: SparkSession) -> None:
     with pytest.raises(PermanentError, match="no value at all in extra; look at its source and its join"):
         publish(with_feature(run, f"cast({nothing} as double)"), spark)
+
+
+def test_a_feature_that_may_have_no_value_in_a_whole_partition_stops_nothing(run: StageRun, spark: SparkSession) -> None:
+    empty = with_feature(run, "cast(null as double)")
+    spec = empty.use_case.features.model_copy(update={"sparse": ("extra",)})
+    publish(replace(empty, use_case=empty.use_case.model_copy(update={"features": spec})), spark)
+    assert run.lake.read(features_table(run.use_case))["extra"].null_count > 0
 
 
 def test_a_finite_feature_passes(run: StageRun, spark: SparkSession) -> None:

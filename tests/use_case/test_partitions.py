@@ -69,9 +69,9 @@ def test_back_to_reaches_as_many_days_as_asked_and_no_partition_more() -> None:
         ("2013-04-08", Grain.DAY, 1, "2013-04-08", "2013-04-08"),
         ("2013-W15", Grain.WEEK, 1, "2013-W15", "2013-W15"),
         ("2013-04", Grain.MONTH, 1, "2013-04", "2013-04"),
-        ("2013-12-01..2013-12-26", Grain.DAY, 26, "2013-12-01", "2013-12-26"),
-        ("2013-01..2013-03", Grain.DAY, 90, "2013-01-01", "2013-03-31"),
-        ("2013-01..2013-03", Grain.MONTH, 3, "2013-01", "2013-03"),
+        ("2013-12-01--2013-12-26", Grain.DAY, 26, "2013-12-01", "2013-12-26"),
+        ("2013-01--2013-03", Grain.DAY, 90, "2013-01-01", "2013-03-31"),
+        ("2013-01--2013-03", Grain.MONTH, 3, "2013-01", "2013-03"),
     ],
 )
 def test_a_period_is_made_of_whole_partitions(key: str, grain: Grain, count: int, first: str, last: str) -> None:
@@ -82,8 +82,8 @@ def test_a_period_is_made_of_whole_partitions(key: str, grain: Grain, count: int
 
 
 @pytest.mark.parametrize(("key", "grain"), [
-    ("2013-04", Grain.WEEK), ("2013-04-08", Grain.MONTH), ("2013", Grain.DAY), ("2013-04..", Grain.MONTH),
-    ("2013-04..2013-05..2013-06", Grain.MONTH),
+    ("2013-04", Grain.WEEK), ("2013-04-08", Grain.MONTH), ("2013", Grain.DAY), ("2013-04--", Grain.MONTH),
+    ("2013-04--2013-05--2013-06", Grain.MONTH),
 ])  # fmt: skip
 def test_what_is_not_made_of_whole_partitions_is_no_period(key: str, grain: Grain) -> None:
     with pytest.raises(PermanentError, match="write it like"):
@@ -91,5 +91,5 @@ def test_what_is_not_made_of_whole_partitions_is_no_period(key: str, grain: Grai
 
 
 def test_a_period_begins_before_it_ends() -> None:
-    with pytest.raises(PermanentError, match=r"'2013-05\.\.2013-04' ends before it begins"):
-        Partition.parse_period("2013-05..2013-04", Grain.MONTH)
+    with pytest.raises(PermanentError, match=r"'2013-05--2013-04' ends before it begins"):
+        Partition.parse_period("2013-05--2013-04", Grain.MONTH)
