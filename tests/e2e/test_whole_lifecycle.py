@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -195,15 +196,25 @@ def test_spark_ran_through_the_operator(lived: Lived) -> None:
     assert "build_features.py" in text
 
 
-def test_the_command_line_gives_the_same_features_as_the_dag(lived: Lived) -> None:
-    table, keys = features_table(lived.use_case), [day.key for day in days_of(lived, WEEK)]
-    before = lived.workspace.lake.read(table, keys).to_pandas()
-    command = [sys.executable, "-m", "pipelines", "run", "features", "flight_delay", WEEK]
+def test_a_backfill_gives_what_the_dags_gave_and_what_was_served_and_starts_nothing(lived: Lived) -> None:
+    """By one command, without Airflow; the features are built anew, equal to the last bit."""
+    lake, use_case, days = lived.workspace.lake, lived.use_case, [day.key for day in days_of(lived, WEEK)]
+
+    def state() -> tuple[Any, ...]:
+        built = lake.read(features_table(use_case), days).to_pandas().sort_values(use_case.features.key, ignore_index=True)
+        served = served_rows(lived.workspace, use_case, days)
+        made = [d.id for d in lived.workspace.ledger.decisions("flight_delay")]
+        return built, served, made, len(lived.airflow.runs("flight_delay.training"))
+
+    built, served, made, trainings = state()
+    command = [sys.executable, "-m", "pipelines", "backfill", "flight_delay", days[0], days[-1]]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    after = lived.workspace.lake.read(table, keys).to_pandas()
-    key = lived.use_case.features.key
-    assert before.sort_values(key, ignore_index=True).equals(after.sort_values(key, ignore_index=True))
+    assert f"{days[0]}--{days[-1]}: monitoring is done" in done.stdout
+    again = state()
+    assert again[0].equals(built)
+    assert again[1].equals(served)
+    assert again[2:] == (made, trainings)
 
 
 def test_a_complete_week_is_not_run_again(lived: Lived) -> None:
