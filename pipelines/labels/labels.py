@@ -36,7 +36,12 @@ class Labelled:
 
 def unlabelled(run: StageRun) -> list[str]:
     """Partitions of the run whose outcomes are complete, and whose labels are of other outcomes, or not there."""
-    return [part.key for part in map(run.part, _published(run)) if _why_not(part) is None and not _is_current(part)]
+    keys = [partition.key for partition in run.partitions]
+    outcomes = run.lake.published_each(_outcomes(run), keys)
+    labels = run.lake.published_each(labels_table(run.use_case), keys)
+    made_from = {key: (commit.record.made_from or {}).get(key) for key, commit in labels.items()}
+    changed = [key for key, commit in outcomes.items() if made_from.get(key) != commit.record.content]
+    return sorted(key for key in changed if _why_not(run.part(key), outcomes[key]) is None)
 
 
 def publish_labels(run: StageRun, keys: Sequence[str] | None = None) -> Labelled:
@@ -46,16 +51,17 @@ def publish_labels(run: StageRun, keys: Sequence[str] | None = None) -> Labelled
         TransientError: outcomes are not complete yet; says from when on they are.
         PermanentError: what was ingested of them was ingested before that, so that some may be missing.
     """
-    parts = [run.part(key) for key in keys or [partition.key for partition in run.partitions]]
-    for part in parts:
-        if (why := _why_not(part)) is not None:
+    keys = keys or [partition.key for partition in run.partitions]
+    commits = run.lake.published_each(_outcomes(run), keys)
+    for key in keys:
+        if (why := _why_not(run.part(key), commits.get(key))) is not None:
             raise why
-    table, keys = labels_table(run.use_case), [part.key for part in parts]
+    table = labels_table(run.use_case)
     expected = run.lake.partitions(source_table(run.use_case, run.use_case.features.entity))
     outcomes = {key: run.lake.read(_outcomes(run), [key]).to_pandas() for key in keys}
     labels = {key: to_labels(rows, run.use_case) for key, rows in outcomes.items()}
     staged = {key: [run.lake.stage(table, key, _arrow(rows))] for key, rows in labels.items()}
-    record = CommitRecord(run=run.id, made_from={part.key: _content(part) for part in parts})
+    record = CommitRecord(run=run.id, made_from={key: commit.record.content for key, commit in commits.items()})
     return Labelled(
         table=table,
         partition=run.key,
@@ -71,27 +77,11 @@ def _outcomes(run: StageRun) -> str:
     return source_table(run.use_case, run.use_case.label.source)
 
 
-def _published(run: StageRun) -> list[str]:
-    published = run.lake.partitions(_outcomes(run))
-    return [partition.key for partition in run.partitions if partition.key in published]
-
-
-def _content(run: StageRun) -> str:
-    commit = run.lake.published(_outcomes(run), run.key)
-    return commit.record.content if commit else ""
-
-
-def _is_current(run: StageRun) -> bool:
-    commit = run.lake.published(labels_table(run.use_case), run.key)
-    return commit is not None and (commit.record.made_from or {}).get(run.key) == _content(run)
-
-
-def _why_not(run: StageRun) -> PermanentError | TransientError | None:
+def _why_not(run: StageRun, commit: Commit | None) -> PermanentError | TransientError | None:
     """Why there can be no labels yet. Those of the ten parcels that had arrived when the file was read would stand for all."""
     ready = run.use_case.sources[run.use_case.label.source].complete_at(run.partition, run.use_case.timezone)
     if run.workspace.clock.now() < ready:
         return TransientError(f"{run}: outcomes are complete from {ready.isoformat()} on; run again then")
-    commit = _ingested(run)
     if commit is None or (at := _read_at(commit)) >= ready:
         return None
     return PermanentError(
@@ -100,16 +90,8 @@ def _why_not(run: StageRun) -> PermanentError | TransientError | None:
     )
 
 
-def _ingested(run: StageRun) -> Commit | None:
-    """The commit that brought the rows: what a replay added to them says nothing of how many there were."""
-    commit = run.lake.published(_outcomes(run), run.key)
-    while commit and commit.record.replayed is not None and commit.version:
-        commit = run.lake.published(_outcomes(run), run.key, commit.version - 1)
-    return commit
-
-
 def _read_at(commit: Commit) -> datetime:
-    """Tables of before have the commit's own time."""
+    """When its file was read, which a replay of its quarantine does not change; tables of before have the commit's own time."""
     at = commit.record.read_at
     return datetime.fromisoformat(at) if at else datetime.fromtimestamp(commit.timestamp / 1000, UTC)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -99,7 +100,10 @@ def test_tables_of_before_have_the_time_of_their_commit(workspace: Workspace, us
 def test_a_replay_since_then_does_not_make_them_complete(workspace: Workspace, use_case: UseCase, day: Partition) -> None:
     run, ready, table = StageRun(workspace, use_case, day), complete_at(use_case, day), source_table(use_case, "deliveries")
     deliver(workspace, use_case, day, outcomes(20.0), read_at=ready - timedelta(hours=1))
-    again = CommitRecord(replayed=1, read_at=ready.isoformat())
+    workspace.clock.set(ready + timedelta(hours=1))
+    before = workspace.lake.published(table, day.key)
+    assert before
+    again = replace(before.record, replayed=1)  # as a replay of the quarantine writes it
     workspace.lake.publish(table, day.key, workspace.lake.published_files(table, day.key), again)
     with pytest.raises(PermanentError, match="some may be missing"):
         publish_labels(run)
