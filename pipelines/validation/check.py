@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PermanentError
@@ -17,6 +18,7 @@ from pipelines.workspace import SparkSettings
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
+    from great_expectations.render.view import DefaultJinjaPageView
     from pyarrow import Table
 
 SAMPLE = 1_000  # rows that are named where more break a rule than anybody can use
@@ -136,6 +138,12 @@ def _shown(rows: Table, numbers: list[int], columns: list[str]) -> tuple[str, ..
 
 def _page(results: ExpectationSuiteValidationResult) -> str:
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+
+    return str(_view().render(ValidationResultsPageRenderer().render(results)))
+
+
+@cache  # with its templates, which take a third of a second to compile
+def _view() -> DefaultJinjaPageView:
     from great_expectations.render.view import DefaultJinjaPageView
 
-    return str(DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(results)))
+    return DefaultJinjaPageView()
