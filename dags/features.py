@@ -1,7 +1,8 @@
 """Build the partition's features with Spark, point-in-time correct, then audit and publish them.
 
 A feature of a row uses only what was known at 00:00 local time of the row's date. Any of its inputs starts a run; one that
-finds another input missing, or the features built from these very inputs, ends without doing anything.
+finds another input missing, or the features built from these very inputs, ends without doing anything. Later partitions that
+wait too, as after an outage, are built with it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, task
 from airflow.sdk.exceptions import AirflowSkipException
-from assets import asset
+from assets import announce, asset
 from spark import spark_job
 from wiring import USE_CASES, by_hand, stage_dag, step
 
@@ -22,19 +23,24 @@ from pipelines.use_case import UseCase
 def features(use_case: UseCase) -> DAG:
     @task
     def plan() -> Any:
-        from pipelines.features import plan, unready
+        from pipelines.features import plan, plan_due, unready
 
-        why = None if by_hand() else step(unready, use_case.name)
-        if why:
+        if by_hand():
+            return step(plan, use_case.name)
+        if why := step(unready, use_case.name):
             raise AirflowSkipException(why)
-        return step(plan, use_case.name)
+        return step(plan_due, use_case.name)
 
-    @task(outlets=[asset(use_case, "features")])
+    built = asset(use_case, "features")
+
+    @task(outlets=[built])
     def publish(planned: dict[str, Any]) -> Any:
         from pipelines.features import FeaturePlan, publish
         from pipelines.results import from_json
 
-        return step(publish, use_case.name, from_json(FeaturePlan, planned))
+        published = step(publish, use_case.name, from_json(FeaturePlan, planned), partition=planned["period"])
+        announce({built: [planned["period"]]})
+        return published
 
     inputs = reduce(or_, [asset(use_case, source) for source in use_case.inputs])
     with stage_dag(use_case, "features", PartitionedAssetTimetable(assets=inputs), __doc__) as dag:

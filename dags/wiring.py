@@ -93,10 +93,11 @@ def step(function: Callable[..., Any], use_case: str, *arguments: Any, partition
     Returns the result as JSON. A PermanentError fails the task at once; anything else is retried.
     """
     from pipelines.results import to_json
-    from pipelines.workspace import StageRun, open_workspace
+    from pipelines.workspace import StageRun, open_workspace, stop_at_other_grain
 
     try:
         workspace, loaded = open_workspace(str(get_current_context()["run_id"])), load_use_case(use_case)
+        stop_at_other_grain(workspace, loaded)
         if partition is None:
             return to_json(function(workspace, loaded, *arguments))
         return to_json(function(StageRun(workspace, loaded, loaded.period(partition or partition_key())), *arguments))

@@ -81,9 +81,11 @@ def progress(doing: str) -> Iterator[None]:
 def opened(use_case: str, run: str = "cli") -> tuple[Workspace, UseCase]:
     """The workspace, which `run` names in commits and decisions, and the use case of that name."""
     from pipelines.use_case import load_use_case
-    from pipelines.workspace import open_workspace
+    from pipelines.workspace import open_workspace, stop_at_other_grain
 
-    return open_workspace(run), load_use_case(use_case)
+    workspace, found = open_workspace(run), load_use_case(use_case)
+    stop_at_other_grain(workspace, found)
+    return workspace, found
 
 
 def new_run_name() -> str:

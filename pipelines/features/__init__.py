@@ -6,6 +6,6 @@ In: published partitions of the sources. Out: a partition of `<use case>/feature
 from pipelines.features.features import build, publish, spark_environment
 from pipelines.features.inputs import missing
 from pipelines.features.planning import FeaturePlan, plan
-from pipelines.features.readiness import affected, unready
+from pipelines.features.readiness import affected, plan_due, unready
 from pipelines.features.rebuilding import rebuilt
 from pipelines.features.staleness import outdated

@@ -24,11 +24,12 @@ SPARK_TYPES = {
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """What the Spark job is told: `uri` is the plan file, `area` where its output is staged."""
+    """What the Spark job is told: `uri` is the plan file, `area` where its output is staged; `period` is what it is of."""
 
     uri: str
     area: str
     rows_expected: int
+    period: str
 
 
 def plan(run: StageRun) -> FeaturePlan:
@@ -59,7 +60,7 @@ def plan(run: StageRun) -> FeaturePlan:
     }
     uri = f"{run.lake.uri(table)}/plans/{run.key}-{area.rsplit('/', 1)[-1]}.json"
     write_bytes(uri, json.dumps(document, indent=1).encode())
-    return FeaturePlan(uri, area, sum(rows.values()))
+    return FeaturePlan(uri, area, sum(rows.values()), run.key)
 
 
 def _input(run: StageRun, table: str, files: Files) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pipelines.local import services, summary
 from pipelines.local.feeds import USE_CASE
 from pipelines.local.replay import CHAIN, Replay
 from pipelines.use_case import Grain, Partition, UseCase, load_use_case, span
-from pipelines.workspace import Kind, Workspace, open_workspace, state_folder
+from pipelines.workspace import Kind, Workspace, open_workspace, state_folder, stop_at_other_grain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +36,7 @@ def run_demo(until: str | None = None) -> int:
     from rich.console import Console
 
     console, started, use_case = Console(soft_wrap=True), time.monotonic(), load_use_case(USE_CASE)
+    stop_at_other_grain(open_workspace("demo"), use_case)
     signal.signal(signal.SIGTERM, _interrupt)
     months = span(*(Partition.parse(key, Grain.MONTH) for key in (MONTHS[0], until or MONTHS[1])))
     periods = [*months, *([] if until else [use_case.period(REST)])]

@@ -35,4 +35,4 @@ from pipelines.workspace.registry import CHALLENGER, CHAMPION, CONFIGURATION_FIL
 from pipelines.workspace.restoring import restorable, restore, use_case_of
 from pipelines.workspace.stage_run import StageRun
 from pipelines.workspace.tags import ModelVersion, RunTags, VersionTags
-from pipelines.workspace.workspace import Workspace, open_workspace
+from pipelines.workspace.workspace import Workspace, open_workspace, stop_at_other_grain

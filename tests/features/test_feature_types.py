@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -74,7 +75,7 @@ def built(workspace: Workspace, use_case: UseCase, day: Partition, **how: Any) -
     # As the job counts them: every row has found its partner in each join.
     counts = f"{workspace.lake.uri(table)}/{path.rsplit('/', 1)[0]}/{JOINS}/part-0.txt"
     write_bytes(counts, json.dumps([0] * len(spec.joins)).encode())
-    return FeaturePlan(uri, path.rsplit("/", 1)[0], len(shipments))
+    return FeaturePlan(uri, path.rsplit("/", 1)[0], len(shipments), day.key)
 
 
 def test_types_are_decided_at_publication(workspace: Workspace, typed: UseCase) -> None:
@@ -133,7 +134,7 @@ def test_what_no_model_takes_is_not_published(
     lake, table = workspace.lake, features_table(use_case)
     rows = lake.read_staged(table, lake.staged_files(table, plan.area))
     path = lake.stage(table, day.key, rows.append_column("odd", pa.array([value] * len(rows), kind)))
-    odd = FeaturePlan(plan.uri, path.rsplit("/", 1)[0], plan.rows_expected)
+    odd = replace(plan, area=path.rsplit("/", 1)[0])
     with pytest.raises(PermanentError, match=f"odd is .*{says}"):
         publish(StageRun(workspace, more, day), odd)
     assert lake.partitions(table) == {}

@@ -114,3 +114,22 @@ def test_features_of_which_nobody_knows_what_they_stand_on_are_built_again(two_d
     table = features_table(first.use_case)
     first.lake.publish(table, first.key, first.lake.published_files(table, first.key), CommitRecord(run="before"))
     assert features.unready(first) is None
+
+
+def test_what_came_at_once_is_planned_at_once_as_far_as_all_is_there(
+    workspace: Workspace, use_case: UseCase, days: list[Partition]
+) -> None:
+    """Three days after an outage; the outcomes of the last one but one are late, so the last one waits."""
+    for day in days:
+        synthetic.arrive(workspace, day)
+    workspace.clock.set(days[3].starts_at("UTC") + timedelta(minutes=5))
+    run = take(workspace, use_case, days[0], "shipments", "carriers", "deliveries")
+    for day in days[1:]:
+        take(workspace, use_case, day, "shipments")
+    take(workspace, use_case, days[1], "deliveries")
+    assert features.plan_due(run).period == f"{days[0].key}--{days[2].key}"
+    take(workspace, use_case, days[2], "deliveries")
+    assert features.plan_due(run).period == f"{days[0].key}--{days[3].key}"
+    assert features.plan(run).period == days[0].key, "what a person asks for is what is built"
+    built(StageRun(workspace, use_case, days[1]))
+    assert features.plan_due(run).period == days[0].key

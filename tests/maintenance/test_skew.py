@@ -65,7 +65,7 @@ def built(run: StageRun, rows: pd.DataFrame, inputs: Inputs | None = None) -> Ag
     with run.lake.staging(table, f"{area}/part-0.parquet", arrow.schema.remove_metadata()) as writer:
         writer.write_table(arrow.replace_schema_metadata(None))
     world = World(run.workspace, run.use_case, [run.partition])
-    return Again(run.key, FeaturePlan(plan_file(world, "again", inputs or {}), area, len(rows)), "")
+    return Again(run.key, FeaturePlan(plan_file(world, "again", inputs or {}), area, len(rows), run.key), "")
 
 
 def check(run: StageRun, again: Again) -> Compared:
@@ -199,7 +199,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def plan(run: StageRun) -> FeaturePlan:
         found.append(run.key)
-        return FeaturePlan("plan.json", "area", synthetic.ROWS)
+        return FeaturePlan("plan.json", "area", synthetic.ROWS, run.key)
 
     monkeypatch.setattr(skew, "plan", plan)
     return found
