@@ -37,10 +37,11 @@ airflow: setup ## look again: Airflow and MLflow on the present state, until Ctr
 test: setup lint schema-is-fresh ## lint, types, import contracts, unit tests, DAG tests, one end-to-end run in real Airflow
 	@bash infra/check_machine.sh "$(PY)"
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not e2e and not long and not compose"
-	@$(PY) -m pytest -q -m e2e
+	@$(PY) -m pytest -q -m "e2e and not long"
 
-test-long: setup ## what takes longer than a change should wait for: ten thousand files, kills at every point, the guides, each key ignored
-	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m long --ignore tests/use_case
+test-long: setup ## what takes longer than a change should wait for: ten thousand files, kills at every point, the guides, bulk against live, an outage, each key ignored
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "long and not e2e" --ignore tests/use_case
+	@$(PY) -m pytest -q -m "long and e2e"
 	@$(PY) -m pytest -q -n $(WORKERS) -m long tests/use_case
 
 image: ## build the image of docker-compose.yaml, which then knows its commit

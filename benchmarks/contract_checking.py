@@ -91,12 +91,12 @@ def whole(rows: Any, folder: str, engine: str) -> None:
 
 
 def _use_case(engine: str) -> Any:
-    from pipelines.use_case import read_use_case
+    from pipelines.use_case import Grain, read_use_case
 
     found = read_use_case(ROOT / "conf" / "use_cases" / "flight_delay.yaml")
     limit = 0 if engine == "spark" else sys.maxsize
     contract = found.contract[SOURCE].model_copy(update={"spark_above_rows": limit})
-    return found.model_copy(update={"contract": {**found.contract, SOURCE: contract}})
+    return found.model_copy(update={"grain": Grain.MONTH, "contract": {**found.contract, SOURCE: contract}})
 
 
 def _rules() -> Any:

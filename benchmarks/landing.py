@@ -39,13 +39,13 @@ def make_file(file: Path, size: float) -> None:
 def land(folder: str) -> None:
     """Land the file, and print what it took."""
     from pipelines.ingestion import land as land_source
-    from pipelines.use_case import read_use_case
+    from pipelines.use_case import Grain, read_use_case
     from pipelines.workspace import StageRun, open_workspace
 
     os.environ.update(TRAINYARD_STATE=folder, TRAINYARD_ENVIRONMENT="local")
     use_case = read_use_case(ROOT / "conf" / "use_cases" / "flight_delay.yaml")
     source = use_case.sources[SOURCE].model_copy(update={"uri": f"{folder}/rows.csv"})
-    use_case = use_case.model_copy(update={"sources": {**use_case.sources, SOURCE: source}})
+    use_case = use_case.model_copy(update={"grain": Grain.MONTH, "sources": {**use_case.sources, SOURCE: source}})
     start = time.perf_counter()
     landed = land_source(StageRun(open_workspace("benchmark"), use_case, use_case.partition(KEY)), SOURCE)
     seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -62,7 +62,8 @@ def use_case(features: int) -> UseCase:
     """The reference use case with so many features, three of them categories, and no history."""
     document = yaml.safe_load((ROOT / "conf" / "use_cases" / "flight_delay.yaml").read_text())
     numeric = {f"x{number}": "distance" for number in range(features - len(CATEGORIES))}
-    document["features"] |= {"expressions": {**{c: c for c in CATEGORIES}, **numeric}, "history": [], "joins": []}
+    document["grain"] = "month"  # three partitions, as the rows are made here
+    document["features"] |= {"sparse": [], "expressions": {**{c: c for c in CATEGORIES}, **numeric}, "history": [], "joins": []}
     return UseCase.model_validate(document)
 
 

@@ -46,7 +46,7 @@ def stop_at_other_grain(workspace: Workspace, use_case: UseCase) -> None:
             use_case.partition(key)
         except PermanentError:
             raise PermanentError(
-                f"{table} holds the partition {key}, but {use_case.name}.yaml says grain: {use_case.grain}. Tables of another grain "
-                "are not read: put the grain back, give the use case another name, or build it anew in another lake (the demo's: "
-                "make demo FRESH=1, which erases its state)"
+                f"{table} holds the partition {key}, but {use_case.name}.yaml says grain: {use_case.grain}. Tables of another "
+                "grain are not read: put the grain back, give the use case another name, or build it anew in another lake (the "
+                "demo's: make demo FRESH=1, which erases its state)"
             ) from None
