@@ -1,6 +1,7 @@
 """Judge quarantined rows anew, once the source or the rule is mended, and move those that pass into their partition.
 
-Start it by hand. What still fails stays in quarantine; what depends on the partition is recomputed through its assets.
+Start it by hand. What still fails stays in quarantine; what depends on the partition, and was not served yet, is recomputed
+through its assets.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, get_current_context, task
 from assets import announce, asset
-from wiring import USE_CASES, partition_param, stage_dag, step
+from wiring import USE_CASES, partition_key, partition_param, stage_dag, step
 
 from pipelines.use_case import UseCase
 
@@ -19,10 +20,12 @@ def quarantine_replay(use_case: UseCase) -> DAG:
 
     @task(outlets=list(assets.values()))
     def replay() -> Any:
+        from pipelines.features import affected
         from pipelines.ingestion import replay
 
         replayed = step(replay, use_case.name, get_current_context()["params"]["source"])
-        announce({assets[item["source"]]: item["recompute"] for item in replayed})
+        again = [partition_key(), *step(affected, use_case.name)]
+        announce({assets[item["source"]]: again if item["recompute"] else [] for item in replayed})
         return replayed
 
     sources = [None, *use_case.sources]

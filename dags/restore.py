@@ -29,7 +29,11 @@ def restore(use_case: UseCase) -> DAG:
 
     @task(outlets=list(assets.values()))
     def recompute(restored: dict[str, Any]) -> None:
-        announce({each: restored["recompute"] for table, each in assets.items() if table == restored["table"]})
+        from pipelines.features import affected
+
+        keys = restored["recompute"]
+        later = step(affected, use_case.name, partition=f"{keys[0]}--{keys[-1]}" if keys[1:] else keys[0]) if keys else []
+        announce({each: [*keys, *later] for table, each in assets.items() if table == restored["table"]})
 
     tables = restorable(use_case)
     params = {
