@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import warnings
+from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from pipelines.errors import PermanentError
 from pipelines.monitoring.observations import Drift, latest
 from pipelines.monitoring.windows import served
-from pipelines.use_case import PARTITION, UseCase, features_table, monitoring_table, predictions_table
+from pipelines.use_case import PARTITION, UseCase, features_table, monitoring_table
 from pipelines.workspace import Model, StageRun, feature_rows, write_bytes
 
 if TYPE_CHECKING:
@@ -54,10 +55,11 @@ def _served_features(run: StageRun, model: Model, served: DataFrame) -> DataFram
 
 
 def _is_newer(run: StageRun, served: DataFrame) -> bool:
-    """Whether the window was measured after its predictions were published last."""
+    """Whether the window was measured after all of it was served: a partition may be caught up later."""
     measured = run.lake.published(monitoring_table(run.use_case), run.key)
-    scored = run.lake.published_each(predictions_table(run.use_case), served[PARTITION].unique())
-    return bool(measured and all(measured.timestamp > each.timestamp for each in scored.values()))
+    made = served["made_at"].dropna()
+    at = measured.record.read_at if measured else None
+    return at is not None and (made.empty or made.max() <= datetime.fromisoformat(at))
 
 
 def _sample(rows: DataFrame, use_case: UseCase) -> DataFrame:

@@ -92,7 +92,7 @@ def publish(run: StageRun, drift: Drift | None, performance: Performance | None)
     schema = pa.schema([*columns.items(), ("document", pa.string())])
     table = monitoring_table(run.use_case)
     staged = run.lake.stage(table, run.key, pa.Table.from_pylist([row], schema=schema))
-    run.lake.publish(table, run.key, [staged], CommitRecord(run=run.id))
+    run.lake.publish(table, run.key, [staged], CommitRecord(run=run.id, read_at=run.workspace.clock.now().isoformat()))
     return state
 
 

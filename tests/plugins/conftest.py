@@ -57,7 +57,7 @@ def fill(workspace: Workspace) -> None:
         report = f"flight_delay/drift/{key}-v1.html"
         drift = Drift(1, 0.0244 * month, ("humid",), 0.01, {"humid": 0.4}, report)
         seen = None if auc is None else Performance(1, 25000, 24000 + month, auc, 0.47011, 0.2, 0.2, 0.01, 1000.5 * month)
-        publish(StageRun(workspace, use_case, use_case.partition(key)), drift, seen)
+        publish(StageRun(workspace, use_case, use_case.period(key)), drift, seen)
         file = Path(workspace.environment.reports) / report
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"<h1>drift of {key}</h1><script>1</script>")

@@ -291,6 +291,7 @@ def test_what_was_forged_after_it_was_registered_does_not_become_the_digest(one_
     proposal = proposed(judged(world, newest))
     forge(world, 2)
     promote(proposal)
+    synthetic.publish(world.workspace, newest, day)
     with pytest.raises(PermanentError, match="parcels v2: is not the model that was promoted"):
         score(StageRun(world.workspace, newest, day))
 

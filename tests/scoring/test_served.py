@@ -218,14 +218,14 @@ def test_a_promotion_that_is_still_faster_leaves_what_was_served_told(
 ) -> None:
     """The window that remains: between the last look and the commit. The ledger is late; the table says who served."""
     world, day = one_champion, one_champion.days[8]
-    publish = world.workspace.lake.publish
+    publish = world.workspace.lake.publish_each
 
     def promoted_meanwhile(*how: Any) -> Any:
-        monkeypatch.setattr(world.workspace.lake, "publish", publish)
+        monkeypatch.setattr(world.workspace.lake, "publish_each", publish)
         moved(world, None, day, Kind.RETIRED)
         return publish(*how)
 
-    monkeypatch.setattr(world.workspace.lake, "publish", promoted_meanwhile)
+    monkeypatch.setattr(world.workspace.lake, "publish_each", promoted_meanwhile)
     assert score(run_of(world, day)).served == (day.key,)
     assert world.workspace.ledger.champion("parcels", as_of=day.key) is None
     assert set(served(world, day)["model_version"]) == {1}

@@ -54,5 +54,6 @@ def test_what_a_training_was_made_of_is_read_back(one_champion: World) -> None:
 def test_a_champion_of_unknown_age_stops_the_retraining_with_what_to_do(one_champion: World) -> None:
     world = one_champion
     world.workspace.registry.client.delete_model_version_tag("parcels", "1", "partition")
+    champion = world.workspace.ledger.champion("parcels")
     with pytest.raises(PermanentError, match=r"parcels v1: has no tag 'partition'.*train a new model"):
-        read_state(StageRun(world.workspace, world.use_case, world.days[9]))
+        read_state(StageRun(world.workspace, world.use_case, world.days[9]), champion, [])
