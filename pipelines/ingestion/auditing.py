@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
@@ -21,7 +22,7 @@ from pipelines.ingestion.quarantining import (
 from pipelines.ingestion.reading import UNKNOWN, open_source, unknown_schema
 from pipelines.results import Audited, Landed
 from pipelines.use_case import ROW, Severity
-from pipelines.validation import Check, Failure, broken_invariants, check_staged, stop_at_stale
+from pipelines.validation import Check, Failure, broken_invariants, check_staged, clean_page, stop_at_stale
 from pipelines.workspace import StageRun, write_bytes
 
 if TYPE_CHECKING:
@@ -35,17 +36,40 @@ def audit_all(run: StageRun, landed: list[Landed]) -> list[Audited]:
         PermanentError: as in `audit`.
     """
     arrivals = [(Arrival(run.part(item.partition), item.source), item) for item in landed]
-    return [audit(arrival, item) for arrival, item in arrivals if not _unchanged(arrival, item)]
+    changed = [(arrival, item) for arrival, item in arrivals if not _unchanged(arrival, item)]
+    found: list[Audited] = []
+    for _, group in groupby(changed, key=lambda each: each[1].source):
+        parts = list(group)
+        report = _clean_together(run, parts)
+        found += [audit(arrival, item, report) for arrival, item in parts]
+    return found
 
 
-def audit(arrival: Arrival, landed: Landed) -> Audited:
+def _clean_together(run: StageRun, parts: list[tuple[Arrival, Landed]]) -> str | None:
+    """The report of one check of all rows of a period's partitions, where none breaks any rule; else each is checked by itself.
+
+    A key that is there once in all of them is there once in each.
+    """
+    import pyarrow as pa
+
+    arrival = parts[0][0]
+    rows = pa.concat_tables([arrival.lake.read_staged(arrival.table, item.staged) for _, item in parts]) if parts[1:] else None
+    if rows is None or rows.num_rows > arrival.contract.spark_above_rows:
+        return None
+    page = clean_page(rows, arrival.contract, f"{arrival.table} {run.key}")
+    return page and _save_page(arrival, run.key, page)
+
+
+def audit(arrival: Arrival, landed: Landed, clean: str | None = None) -> Audited:
     """Check staged rows against their contract; split off those that break a `reject` rule.
+
+    `clean` is the report of a check that found none to break a rule.
 
     Raises:
         PermanentError: a `fail` rule is broken, too few rows are left, too many were rejected, an invariant is broken.
     """
     run, contract = arrival.run, arrival.contract
-    split = split_rows(arrival, landed.staged)
+    split = split_rows(arrival, landed.staged) if clean is None else _whole(arrival, landed.staged, clean)
     unread = arrival.lake.read_staged(arrival.table, [landed.rejects])
     broken = Counter([*unread["rule"].to_pylist(), *(reject.rule for reject in split.rejects)])
     stop_at_counts(landed.rows_in, split.good.num_rows, broken, arrival.declaration)
@@ -86,6 +110,11 @@ class Split:
     report: str
 
 
+def _whole(arrival: Arrival, staged: tuple[str, ...], report: str) -> Split:
+    """Rows of which none breaks a rule."""
+    return Split(good=arrival.lake.read_staged(arrival.table, staged), staged=staged, rejects=[], warnings=(), report=report)
+
+
 def split_rows(arrival: Arrival, staged: tuple[str, ...]) -> Split:
     """Check staged rows against the contract, split off those that break it, and check the rest on the files to publish.
 
@@ -94,7 +123,7 @@ def split_rows(arrival: Arrival, staged: tuple[str, ...]) -> Split:
     """
     rows = arrival.lake.read_staged(arrival.table, staged)
     check = _check(arrival, rows, staged)
-    report = _save_page(arrival, check.page)
+    report = _save_page(arrival, arrival.key, check.page)
     _stop_at(check.of(Severity.FAIL), arrival.where, report)
     broken = check.of(Severity.REJECT)
     _stop_at_flood(broken, rows.num_rows, arrival, report)
@@ -115,8 +144,8 @@ def _check(arrival: Arrival, rows: Table, staged: tuple[str, ...]) -> Check:
     return check_staged(rows, uris, arrival.contract, arrival.where, arrival.run.workspace.environment.spark)
 
 
-def _save_page(arrival: Arrival, page: str) -> str:
-    name = f"{arrival.run.use_case.name}/contracts/{arrival.source}-{arrival.key}.html"
+def _save_page(arrival: Arrival, key: str, page: str) -> str:
+    name = f"{arrival.run.use_case.name}/contracts/{arrival.source}-{key}.html"
     write_bytes(f"{arrival.run.workspace.environment.reports}/{name}", page.encode())
     return name
 

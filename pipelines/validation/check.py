@@ -71,6 +71,16 @@ def check_rows(rows: Table, contract: Contract, where: str) -> Check:
     return _check(rows, contract, where, OnPandas(rows))
 
 
+def clean_page(rows: Table, contract: Contract, where: str) -> str | None:
+    """The page of a check on pandas in which no row breaks any rule; None where one does. Row numbers need not be unique.
+
+    Raises:
+        PermanentError: an expectation crashed or was not evaluated.
+    """
+    results = list(_results(OnPandas(rows), rules(contract), where).values())
+    return _page(suite_result(results)) if all(result.success for result in results) else None
+
+
 def _check(rows: Table, contract: Contract, where: str, engine: Engine) -> Check:
     wanted = rules(contract)
     results = _results(engine, wanted, where)

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines import ingestion
 from pipelines.errors import PermanentError
-from pipelines.ingestion import Feed, late, look, looking
+from pipelines.ingestion import Feed, auditing, late, look, looking
 from pipelines.use_case import Partition, UseCase
 from pipelines.workspace import Kind, StageRun, Workspace
 from tests import synthetic
@@ -233,6 +233,34 @@ def test_a_longer_period_is_ingested_whole_or_not_at_all(workspace: Workspace, u
     send(workspace, week.within(use_case.grain)[-1], "shipments")
     assert len(ingestion.ingest(run, "shipments")) == 7
     assert len(workspace.lake.partitions("parcels/shipments")) == 7
+
+
+def test_a_period_of_good_rows_is_checked_at_once_and_any_bad_one_day_by_day(
+    workspace: Workspace, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the very same verdicts: of a week one row is bad, and one key is there on two days, which is no repetition."""
+    checked: list[str] = []
+    check = auditing.check_staged
+    monkeypatch.setattr(
+        auditing, "check_staged", lambda rows, uris, *rest: (checked.append(*uris), check(rows, uris, *rest))[1]
+    )
+    week = use_case.period("2024-W10")
+    days = week.within(use_case.grain)
+    for day in days:
+        send(workspace, day, "shipments")
+    run = StageRun(workspace, use_case, week)
+    ingestion.ingest(run, "shipments")
+    assert checked == []
+    assert workspace.lake.published("parcels/shipments", days[0].key)
+    rows = synthetic.parcels(days[2], 20)[0]
+    rows.loc[4, "depot"] = "west"
+    synthetic.put(workspace, "shipments", days[2], rows)
+    repeated = synthetic.parcels(days[3], 20)[0]
+    repeated.loc[0, "shipment_id"] = rows.shipment_id[0]
+    synthetic.put(workspace, "shipments", days[3], repeated)
+    published = {p.partition: (p.rows_published, p.rows_quarantined) for p in ingestion.ingest(run, "shipments")}
+    assert published == {day.key: (19, 1) if day == days[2] else (20, 0) for day in days}
+    assert len(checked) == 8, "each day by itself, and what was left of the bad one again"
 
 
 def test_a_commit_says_when_its_file_was_read_by_the_workspaces_clock(
