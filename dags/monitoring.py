@@ -1,7 +1,7 @@
 """Measure drift of features and predictions, and the quality of what was served once outcomes are in.
 
 Runs when predictions come, and again when labels do. What is measured at a time is `monitoring.window`: a longer window
-than a partition is measured once its partitions are all there.
+than a partition is measured once its partitions are all there, or it has ended.
 """
 
 from __future__ import annotations
