@@ -37,27 +37,32 @@ def audit_all(run: StageRun, landed: list[Landed]) -> list[Audited]:
     """
     arrivals = [(Arrival(run.part(item.partition), item.source), item) for item in landed]
     changed = [(arrival, item) for arrival, item in arrivals if not _unchanged(arrival, item)]
-    found: list[Audited] = []
-    for _, group in groupby(changed, key=lambda each: each[1].source):
-        parts = list(group)
-        report = _clean_together(run, parts)
-        found += [audit(arrival, item, report) for arrival, item in parts]
-    return found
+    groups = groupby(changed, key=lambda each: each[1].source)
+    return [audited for _, group in groups for audited in _audit_parts(list(group))]
 
 
-def _clean_together(run: StageRun, parts: list[tuple[Arrival, Landed]]) -> str | None:
-    """The report of one check of all rows of a period's partitions, where none breaks any rule; else each is checked by itself.
+def _audit_parts(parts: list[tuple[Arrival, Landed]]) -> list[Audited]:
+    """Partitions of one source by one check, where no row breaks any rule; else each half by itself, down to each partition."""
+    report, middle = _clean_together(parts), len(parts) // 2
+    if report or not middle:
+        return [audit(arrival, item, report) for arrival, item in parts]
+    return _audit_parts(parts[:middle]) + _audit_parts(parts[middle:])
+
+
+def _clean_together(parts: list[tuple[Arrival, Landed]]) -> str | None:
+    """The report of one check of all their rows; None where one breaks a rule, or there are more than pandas shall hold.
 
     A key that is there once in all of them is there once in each.
     """
     import pyarrow as pa
 
-    arrival = parts[0][0]
+    (arrival, _), (last, _) = parts[0], parts[-1]
     rows = pa.concat_tables([arrival.lake.read_staged(arrival.table, item.staged) for _, item in parts]) if parts[1:] else None
     if rows is None or rows.num_rows > arrival.contract.spark_above_rows:
         return None
-    page = clean_page(rows, arrival.contract, f"{arrival.table} {run.key}")
-    return page and _save_page(arrival, run.key, page)
+    key = f"{arrival.key}--{last.key}"
+    page = clean_page(rows, arrival.contract, f"{arrival.table} {key}")
+    return page and _save_page(arrival, key, page)
 
 
 def audit(arrival: Arrival, landed: Landed, clean: str | None = None) -> Audited:

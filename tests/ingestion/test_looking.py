@@ -235,7 +235,7 @@ def test_a_longer_period_is_ingested_whole_or_not_at_all(workspace: Workspace, u
     assert len(workspace.lake.partitions("parcels/shipments")) == 7
 
 
-def test_a_period_of_good_rows_is_checked_at_once_and_any_bad_one_day_by_day(
+def test_a_period_of_good_rows_is_checked_at_once_and_a_bad_one_by_halves(
     workspace: Workspace, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the very same verdicts: of a week one row is bad, and one key is there on two days, which is no repetition."""
@@ -260,7 +260,7 @@ def test_a_period_of_good_rows_is_checked_at_once_and_any_bad_one_day_by_day(
     synthetic.put(workspace, "shipments", days[3], repeated)
     published = {p.partition: (p.rows_published, p.rows_quarantined) for p in ingestion.ingest(run, "shipments")}
     assert published == {day.key: (19, 1) if day == days[2] else (20, 0) for day in days}
-    assert len(checked) == 8, "each day by itself, and what was left of the bad one again"
+    assert len(checked) == 4, "three days of the bad one's half, and what was left of it; the other half at once"
 
 
 def test_a_commit_says_when_its_file_was_read_by_the_workspaces_clock(
