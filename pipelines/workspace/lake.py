@@ -54,7 +54,7 @@ class Lake(LakePublishing):
         """
         hours = int(keep.total_seconds() // 3600)
         return len(
-            self.delta(table).vacuum(
+            self.opened(table).vacuum(
                 hours, dry_run=False, enforce_retention_duration=False, full=True, keep_versions=sorted(set(versions)) or None
             )
         )

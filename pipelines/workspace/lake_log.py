@@ -66,6 +66,7 @@ class LakeLog:
     def __init__(self, root: str, options: dict[str, str] | None = None) -> None:
         self.root = root.rstrip("/")
         self.options = options or {}
+        self._read: dict[str, DeltaTable] = {}
 
     def uri(self, table: str) -> str:
         return f"{self.root}/{table}"
@@ -77,7 +78,24 @@ class LakeLog:
 
     @classified
     def delta(self, table: str, version: int | None = None) -> DeltaTable:
-        """The `deltalake.DeltaTable`, for its log; read rows with `read`."""
+        """The `deltalake.DeltaTable` for its log, to look at and not to write by; read rows with `read`.
+
+        Opening one reads the whole log: the newest version is kept, for as long as it is the newest.
+        """
+        if version is not None:
+            return self.opened(table, version)
+        kept = self._read.get(table)
+        if kept is None or not self._is_newest(table, kept.version()):
+            kept = self._read[table] = self.opened(table)
+        return kept
+
+    def _is_newest(self, table: str, version: int) -> bool:
+        log = f"{self.uri(table)}/_delta_log"
+        return files.file_exists(f"{log}/{version:020d}.json") and not files.file_exists(f"{log}/{version + 1:020d}.json")
+
+    @classified
+    def opened(self, table: str, version: int | None = None) -> DeltaTable:
+        """One that nobody else has: what is written by it is judged against the version that it was opened at."""
         from deltalake import DeltaTable
 
         if not self.exists(table):

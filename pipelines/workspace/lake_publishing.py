@@ -181,7 +181,7 @@ class LakePublishing(LakeReading):
 
         for attempt in range(_TRIES):
             try:
-                delta = self.delta(table) if schema is None else self._open_or_create(table, schema)
+                delta = self.opened(table) if schema is None else self._open_or_create(table, schema)
                 if not commit(delta):
                     return None
                 delta.update_incremental()
@@ -226,7 +226,7 @@ class LakePublishing(LakeReading):
             except DeltaError:
                 if not self.exists(table):
                     raise
-        delta = self.delta(table)
+        delta = self.opened(table)
         _add_columns(table, delta, schema)
         return delta
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -367,3 +368,19 @@ def test_the_latest_moment_of_a_column_is_in_the_log(lake: Lake) -> None:
     assert found == datetime(2024, 3, 1, 12, 0, 0, 124000, UTC)
     assert lake.latest(TABLE, "ends") == lake.latest(TABLE, "none") == {"2024-03-01": None}
     assert lake.latest("parcels/nothing", "at") == {}
+
+
+def test_what_another_process_did_to_a_table_is_seen_at_once(tmp_path: Path) -> None:
+    """Also where the table was erased and made anew: what a reader keeps of the log is good only while it is the newest."""
+    reader, writer = Lake(str(tmp_path)), Lake(str(tmp_path))
+
+    def publish(key: str) -> None:
+        writer.publish("a/b", key, [writer.stage("a/b", key, pa.table({"x": [1]}))], CommitRecord())
+
+    for key in ("1", "2"):
+        publish(key)
+        assert list(reader.partitions("a/b"))[-1] == key
+    shutil.rmtree(tmp_path / "a")
+    assert reader.partitions("a/b") == {}
+    publish("3")
+    assert reader.partitions("a/b") == {"3": 1}
