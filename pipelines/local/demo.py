@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from dataclasses import asdict
 from statistics import mean
 from types import FrameType
@@ -42,10 +43,12 @@ def run_demo(until: str | None = None) -> int:
     periods = [*months, *([] if until else [use_case.period(REST)])]
     days = [] if until else span(*(use_case.partition(day) for day in DAYS))
     steps = [HISTORY, *(each.key for each in (*periods, *days))]
+    spent: Counter[str] = Counter()
     with _bar(console) as bar:
         task = bar.add_task("", total=len(steps))
 
         def report(partition: str, stage: str, state: str, seconds: float | None) -> None:
+            spent[stage] += round(seconds or 0)
             clock = time.strftime("%M:%S", time.gmtime(time.monotonic() - started))
             took = f"{seconds:5.1f} s" if seconds is not None else " " * 7
             console.print(f"{clock}  {partition:<22} {stage:<18} {took}  {state}", highlight=False, markup=False)
@@ -68,6 +71,7 @@ def run_demo(until: str | None = None) -> int:
             if days:
                 replay.live(days)
                 replay.decide(Partition.of(days[-1].start, use_case.window))
+    console.print(f"Seconds per stage: {', '.join(f'{stage} {n}' for stage, n in spent.most_common() if n)}.")
     return summarise(console, workspace, days, time.monotonic() - started)
 
 
