@@ -189,7 +189,7 @@ def test_files_get_in_and_commands_run_as_readme_says(up: Stack, tmp_path: Path)
     run(sys.executable, "-m", "pipelines", "arrive", "2013-01", env=up.environment | feeds, umask=0o077)
     up.shell(FILES_IN.replace("my-files", str(tmp_path / "landing")))
     landed = up.inside("find", "/var/lib/trainyard/landing", "-type", "f", "-printf", "%U %P\\n").splitlines()
-    assert f"50000 {USE_CASE}/schedule/2013-01.csv.gz" in landed
+    assert f"50000 {USE_CASE}/schedule/2013-01-31.csv.gz" in landed
     assert {line.split()[0] for line in landed} == {"50000"}
     up.shell(f"{ANY_COMMAND.replace('exec', 'exec -T')} arrive 2013-02")
 
