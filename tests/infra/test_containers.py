@@ -216,11 +216,11 @@ def take_in(up: Stack, month: str) -> None:
 
 
 def wait_until_running(up: Stack, stage: str, task: str) -> dict[str, Any]:
-    """Until a task of the newest run of a stage is at work; the run."""
+    """Until a task of one of a stage's newest runs is at work; the run. Those that find nothing to do end at once."""
     found: list[dict[str, Any]] = []
 
     def at_work() -> bool:
-        found[:] = [r for r in runs(up, stage)[:1] if any(t["state"] == "running" for t in tasks(up, r, task))]
+        found[:] = [r for r in runs(up, stage)[:10] if any(t["state"] == "running" for t in tasks(up, r, task))]
         return bool(found)
 
     wait_for(at_work, 420)
