@@ -279,12 +279,13 @@ def plain_overwrite(points: Points) -> None:
     """The planted defect: a partition's old rows are deleted by one commit, and the new ones added by the next."""
     commit = Lake._commit
 
-    def overwrite(self: Lake, delta: Any, actions: Any, mode: str, filters: Any, about: Any, seen: Any) -> None:
+    def overwrite(self: Lake, delta: Any, actions: Any, mode: str, about: Any, seen: Any) -> None:
         if mode == "overwrite":
+            filters: Any = [("partition", "in", list(seen))]
             delta.create_write_transaction([], mode, delta.schema(), partition_by=["partition"], partition_filters=filters)
             delta.update_incremental()
             points.reach("overwrite: old rows deleted")
-        commit(self, delta, actions, "append", None, about, seen)
+        commit(self, delta, actions, "append", about, seen)
 
     Lake._commit = overwrite  # type: ignore[method-assign]
 
