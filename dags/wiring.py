@@ -50,14 +50,12 @@ def cron(use_case: UseCase, expression: str | None) -> Any:
     return expression and CronTriggerTimetable(expression, timezone=use_case.timezone)
 
 
-def keyed(use_case: UseCase, cron: str | None, window: Grain | None = None) -> Any:
-    """A timetable whose runs carry a partition key: by cron, in the use case's time zone, the partition that has just ended,
-    or whichever is asked for. With `window`, the key of the one that holds the tick."""
+def keyed(use_case: UseCase, cron: str | None, window: Grain) -> Any:
+    """A timetable whose runs carry a key: by cron, in the use case's time zone, that of the window that holds the tick, or
+    whichever is asked for."""
     if cron is None:
         return PartitionedAtRuntime()
-    if window:
-        return CronPartitionTimetable(cron, timezone=use_case.timezone, key_format=_KEY_FORMAT[window])
-    return CronPartitionTimetable(cron, timezone=use_case.timezone, run_offset=-1, key_format=_KEY_FORMAT[use_case.grain])
+    return CronPartitionTimetable(cron, timezone=use_case.timezone, key_format=_KEY_FORMAT[window])
 
 
 def partition_param(use_case: UseCase) -> dict[str, Param]:

@@ -169,9 +169,9 @@ def is_observed(use_case: UseCase, table: str) -> bool:
 
 
 def _read_too_early(run: StageRun, table: str, due: list[Partition]) -> list[str]:
-    """Partitions of a table in parts that were last read before the last cut-off, when they were not complete either."""
+    """Partitions of what is observed that were last read before the last cut-off, when they were not complete either."""
     source, zone = run.use_case.sources[table], run.use_case.timezone
-    if not source.in_parts:
+    if not is_observed(run.use_case, table):
         return []
     commits = run.lake.published_each(source_table(run.use_case, table), [p.key for p in due])
     read = {key: datetime.fromisoformat(commit.record.read_at) for key, commit in commits.items() if commit.record.read_at}

@@ -70,12 +70,8 @@ def outdated(run: StageRun) -> list[str]:
 def is_current(run: StageRun) -> bool:
     """Whether the features of all of the run's partitions stand on what they would stand on now."""
     commits = run.lake.published_each(features_table(run.use_case), [p.key for p in run.partitions])
-    plans = {
-        key: _planned(uri)
-        for uri in {c.record.plan for c in commits.values()}
-        for key, c in commits.items()
-        if c.record.plan == uri
-    }
+    planned = cache(_planned)
+    plans = {key: planned(commit.record.plan) for key, commit in commits.items()}
     if len(commits) < len(run.partitions) or None in plans.values():
         return False
     keys = set[str]().union(*chosen_keys(run, latest_outcomes(run)).values())

@@ -44,6 +44,12 @@ class Feed:
         """The partition in which now lies."""
         return Partition.of(self.now.astimezone(ZoneInfo(self.use_case.timezone)).date(), self.use_case.grain)
 
+    @property
+    def midnight(self) -> datetime:
+        """The last one, local time."""
+        zone = ZoneInfo(self.use_case.timezone)
+        return datetime.combine(self.now.astimezone(zone).date(), datetime.min.time(), zone)
+
     def complete_at(self, partition: Partition) -> datetime:
         return self.declared.complete_at(partition, self.use_case.timezone)
 
@@ -64,7 +70,8 @@ class Late:
 
 
 def look(workspace: Workspace, use_case: UseCase, source: str) -> list[str]:
-    """Partitions to ingest now, in order: new files, files that were sent again, and what was read before it was complete.
+    """Partitions to ingest now, in order: new files, files that were sent again, and what was read before it was complete,
+    or in parts before the last midnight.
 
     A file that grows, or whose marker is missing, is left to the next look. What is late is told in the ledger.
 
@@ -160,4 +167,6 @@ def _is_new(feed: Feed, partition: Partition, stamp: str, read: dict[str, Commit
         return True
     if record.read_at is None or feed.declared.snapshot or feed.declared.forecast:
         return False
-    return datetime.fromisoformat(record.read_at) < feed.complete_at(partition) <= feed.now
+    # In parts, what became known until a midnight is asked for by the features of the day that begins then.
+    since = [feed.complete_at(partition), *([feed.midnight] if feed.declared.in_parts else [])]
+    return datetime.fromisoformat(record.read_at) < min(since) <= feed.now

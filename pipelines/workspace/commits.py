@@ -21,7 +21,7 @@ class CommitRecord:
     partition: str | None = None
     partitions: tuple[str, ...] | None = None  # where one commit published several
     run: str | None = None
-    read_at: str | None = None  # when a source's file was read, by the workspace's clock
+    read_at: str | None = None  # by the workspace's clock: when a source's file was read, or a window measured
     stamp: str | None = None  # of the source's file, by its store's listing
     source_digest: str | None = None  # SHA-256 of the source's file
     contract: str | None = None  # digest of the contract that the rows passed

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, TransientError
 from pipelines.results import TableSlice
-from pipelines.use_case import PARTITION, fold
+from pipelines.use_case import PARTITION
 from pipelines.workspace import files
 from pipelines.workspace.commits import CommitRecord
+from pipelines.workspace.lake_columns import add_columns, all_columns, new_columns
 from pipelines.workspace.lake_log import classified, storage_errors
 from pipelines.workspace.lake_reading import LakeReading, latest_moments
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from deltalake import DeltaTable, Field
+    from deltalake import DeltaTable
     from deltalake.transaction import AddAction, RemoveAction
 
     Actions = list[AddAction | RemoveAction]
@@ -101,7 +102,7 @@ class LakePublishing(LakeReading):
             self._commit(delta, actions, "overwrite", about, {key: before[key] + 1 for key in parts})
             return True
 
-        version = self._transact(table, _all_columns(schema for _, schema, _ in parts.values()), commit)
+        version = self._transact(table, all_columns(schema for _, schema, _ in parts.values()), commit)
         assert version is not None, "only an append may decline to commit"
         return [TableSlice(table=table, partition=key, version=version, rows=rows) for key, (_, _, rows) in parts.items()]
 
@@ -135,7 +136,7 @@ class LakePublishing(LakeReading):
         """
         _, schema, _ = self._adds(table, partition, staged)
         if self.exists(table):
-            _new_columns(table, self.delta(table), schema)
+            new_columns(table, self.delta(table), schema)
 
     @classified
     def put_back(self, table: str, partition: str, staged: Iterable[str], record: CommitRecord, seen: int) -> None:
@@ -227,32 +228,5 @@ class LakePublishing(LakeReading):
                 if not self.exists(table):
                     raise
         delta = self.opened(table)
-        _add_columns(table, delta, schema)
+        add_columns(table, delta, schema)
         return delta
-
-
-def _all_columns(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.unify_schemas(list(schemas))
-
-
-def _add_columns(table: str, delta: DeltaTable, schema: pa.Schema) -> None:
-    """An approved new column of the contract becomes a column of the table; older files read as null."""
-    if new := _new_columns(table, delta, schema):
-        delta.alter.add_columns(new)
-
-
-def _new_columns(table: str, delta: DeltaTable, schema: pa.Schema) -> list[Field]:
-    from deltalake import Field, Schema
-
-    known = {field.name: field.type for field in delta.schema().fields}
-    fields = {f.name: f.type for f in Schema.from_arrow(schema).fields}
-    changed = [f"{name} was {known[name]}, is {t}" for name, t in fields.items() if known.get(name, t) != t]
-    if changed:
-        raise PermanentError(f"{table}: a column's type changed ({'; '.join(changed)}); give it a new name, or cast it back")
-    new = [name for name in fields if name not in known]
-    same = [name for name in new if fold(name) in map(fold, known)]
-    if same:
-        raise PermanentError(f"{table}: it has '{same[0]}' in other capitals, which Delta does not tell apart; rename it")
-    return [Field(name, fields[name], nullable=True) for name in new]

@@ -78,12 +78,12 @@ def test_a_cron_that_decides_has_the_key_of_the_window_that_it_comes_in(grain: G
 
 
 def test_a_cron_is_in_the_use_cases_time_zone() -> None:
-    """Half past four in New York, not in Greenwich, where it is still the day before: the day asked for has ended."""
+    """Half past four in New York, not in Greenwich, where it is still the day before: the day before has ended."""
     by_day = load_use_case("flight_delay").model_copy(update={"grain": Grain.DAY})
-    timetable = decode_timetable(encode_timetable(wiring.keyed(by_day, "30 4 * * *")))
+    timetable = decode_timetable(encode_timetable(wiring.keyed(by_day, "30 4 * * *", Grain.DAY)))
     since = TimeRestriction(earliest=pendulum.datetime(2013, 12, 6), latest=None, catchup=True)
     found = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=since)
     assert found.run_after == pendulum.datetime(2013, 12, 6, 9, 30)
-    assert found.partition_key == "2013-12-05"
-    assert by_day.partition(found.partition_key).ends_at(by_day.timezone) <= found.run_after
+    assert found.partition_key == "2013-12-06"
+    assert by_day.partition(found.partition_key).previous.ends_at(by_day.timezone) <= found.run_after
     assert str(wiring.stage_dag(by_day, "maintenance", "0 3 * * 0", "Look after it.").timezone) == "America/New_York"

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from pipelines import features, ingestion
+from pipelines.ingestion import looking
 from pipelines.use_case import Partition, UseCase, features_table
 from pipelines.workspace import CommitRecord, StageRun, Workspace
 from tests import synthetic
@@ -133,3 +134,40 @@ def test_what_came_at_once_is_planned_at_once_as_far_as_all_is_there(
     assert features.plan(run).period == days[0].key, "what a person asks for is what is built"
     built(StageRun(workspace, use_case, days[1]))
     assert features.plan_due(run).period == days[0].key
+
+
+def test_a_part_that_nobody_sent_again_is_read_again_after_midnight_so_that_the_next_day_does_not_wait_for_ever(
+    workspace: Workspace, use_case: UseCase, days: list[Partition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read at eight in the evening, and all had been delivered by then: the file is the same, and nothing is missing in it."""
+    monkeypatch.setattr(looking, "_PAUSE", 0.0)
+    for day in days[:2]:
+        synthetic.arrive(workspace, day)
+    workspace.clock.set(days[0].starts_at("UTC") + timedelta(hours=20))
+    take(workspace, use_case, days[0], "shipments", "carriers", "deliveries")
+    assert ingestion.look(workspace, use_case, "deliveries") == [days[1].key], "nothing new of the first day, before midnight"
+    workspace.clock.set(days[1].starts_at("UTC") + timedelta(minutes=5))
+    second = take(workspace, use_case, days[1], "shipments")
+    assert "was read too early for 2024-03-01" in str(features.unready(second))
+    assert days[0].key in ingestion.look(workspace, use_case, "deliveries")
+    take(workspace, use_case, days[0], "deliveries")
+    assert features.unready(second) is None
+    assert days[0].key not in ingestion.look(workspace, use_case, "deliveries")
+
+
+def test_what_is_not_sent_in_parts_and_was_read_before_it_was_complete_is_waited_for(
+    workspace: Workspace, use_case: UseCase, days: list[Partition]
+) -> None:
+    """Half a file at noon is complete at the start of day 3, as declared: who builds day 3 first would count it."""
+    source = use_case.sources["deliveries"].model_copy(update={"in_parts": False})
+    once = use_case.model_copy(update={"sources": {**use_case.sources, "deliveries": source}})
+    for day in days:
+        synthetic.arrive(workspace, day)
+    workspace.clock.set(days[0].starts_at("UTC") + timedelta(hours=12))
+    first = take(workspace, once, days[0], "shipments", "carriers", "deliveries")
+    workspace.clock.set(days[2].starts_at("UTC") + timedelta(minutes=5))
+    take(workspace, once, days[1], "shipments")
+    third = take(workspace, once, days[2], "shipments")
+    assert "was read too early for 2024-03-01" in str(features.unready(third))
+    ingestion.ingest(first, "deliveries")
+    assert features.unready(third) is None
