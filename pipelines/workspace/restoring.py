@@ -40,9 +40,9 @@ class Restored:
 
 
 def restorable(use_case: UseCase) -> list[str]:
-    """The tables that can be put back. The ledger is append-only, and a quarantine follows its table."""
+    """The tables that can be put back. Ledger and predictions stay as they are told, and a quarantine follows its table."""
     sources = [source_table(use_case, source) for source in use_case.sources]
-    return [*sources, *(t(use_case) for t in (features_table, labels_table, predictions_table, monitoring_table))]
+    return [*sources, *(t(use_case) for t in (features_table, labels_table, monitoring_table))]
 
 
 def restore(workspace: Workspace, use_case: UseCase, table: str, version: int, reason: str, actor: str) -> Restored:
@@ -52,6 +52,8 @@ def restore(workspace: Workspace, use_case: UseCase, table: str, version: int, r
         PermanentError: no such table or version, or no reason.
         TransientError: another run published to the table meanwhile.
     """
+    if table == predictions_table(use_case):
+        raise PermanentError(f"{table} says what was served, for ever: it is not put back; a partition scored again is a what-if")
     if table not in restorable(use_case):
         close = difflib.get_close_matches(table, restorable(use_case), n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(restorable(use_case))}"

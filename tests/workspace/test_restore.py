@@ -151,6 +151,7 @@ def test_a_partition_from_after_the_version_is_gone_and_can_come_back(
         ("parcels/decisions", 0, REASON, "no table that can be restored"),
         ("parcels/shipments_quarantine", 0, REASON, "did you mean parcels/shipments?"),
         ("parcels/shipment", 0, REASON, "did you mean parcels/shipments?"),
+        ("parcels/predictions", 0, REASON, "what was served, for ever"),
         (TABLE, 99, REASON, "no version 99; it has 0 to 1"),
         (TABLE, -1, REASON, "no version -1"),
         (TABLE, 1, "  ", "needs a reason"),
@@ -281,7 +282,7 @@ def test_quarantine_from_the_command_line(
     assert "2 stay (weight.range: 2)" in capsys.readouterr().out
 
 
-def test_every_table_but_the_ledger_can_be_restored(use_case: UseCase) -> None:
+def test_every_table_that_is_not_told_for_ever_can_be_restored(use_case: UseCase) -> None:
     assert restorable(use_case) == [
-        f"parcels/{noun}" for noun in ("shipments", "deliveries", "carriers", "features", "labels", "predictions", "monitoring")
+        f"parcels/{noun}" for noun in ("shipments", "deliveries", "carriers", "features", "labels", "monitoring")
     ]
