@@ -138,6 +138,7 @@ def job_plan(use_case: UseCase) -> dict[str, Any]:
     inputs = {
         name: {
             "files": {},
+            "when": use_case.sources[name].timing,
             "columns": {n: {"type": SPARK_TYPES[c.type], "default": value_text(c.default)} for n, c in of.columns.items()},
         }
         for name, of in use_case.contract.items()

@@ -71,7 +71,8 @@ def _input(run: StageRun, table: str, files: Files) -> dict[str, Any]:
     name = source_table(run.use_case, table)
     version = run.lake.version(name) if run.lake.exists(name) else None  # outcomes come later than the first features
     known = {"version": version, "files": files, "contents": contents(run, table, files)}
-    return {**known, "columns": columns, "snapshot": run.use_case.sources[table].snapshot}
+    source = run.use_case.sources[table]
+    return {**known, "columns": columns, "snapshot": source.snapshot, "when": source.timing}
 
 
 def _known(run: StageRun, table: str, files: Files) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from pipelines.use_case.column_types import value_text
 from pipelines.use_case.features import Features, History, Join
@@ -20,12 +20,14 @@ _TYPE_IN_PLAN = {"bigint": "integer", "double": "number"}  # the other types are
 
 
 def feature_definitions(use_case: UseCase) -> Definitions:
-    """Feature to digest: of its expression, the joins and source columns (with their types) that it names, its windows."""
+    """Feature to digest: of its expression, the joins and source columns (with their types) that it names, its windows,
+    and when what it looks up is known."""
     columns = {
         table: {name: (c.type.value, value_text(c.default)) for name, c in contract.columns.items()}
         for table, contract in use_case.contract.items()
     }
-    return _Meaning(use_case.features, use_case.label, use_case.timezone, columns).definitions()
+    when = {name: source.timing for name, source in use_case.sources.items()}
+    return _Meaning(use_case.features, use_case.label, use_case.timezone, columns, when).definitions()
 
 
 class PlannedColumn(TypedDict):
@@ -37,6 +39,7 @@ class PlannedColumn(TypedDict):
 
 class PlannedInput(TypedDict):
     columns: dict[str, PlannedColumn]
+    when: NotRequired[dict[str, float | bool]]  # older plans have none
 
 
 class Planned(TypedDict):
@@ -55,17 +58,19 @@ def definitions_in_plan(plan: Planned) -> Definitions:
         for table, given in plan["inputs"].items()
     }
     spec, label = Features.model_validate(plan["features"]), Label.model_validate(plan["label"])
-    return _Meaning(spec, label, plan["timezone"], columns).definitions()
+    when = {table: given.get("when", {}) for table, given in plan["inputs"].items()}
+    return _Meaning(spec, label, plan["timezone"], columns, when).definitions()
 
 
 @dataclass(frozen=True)
 class _Meaning:
-    """`columns`: by table and name, the type and the default, as text."""
+    """`columns`: by table and name, the type and the default, as text; `when`: by table, its source's timing."""
 
     spec: Features
     label: Label
     timezone: str
     columns: Mapping[str, Mapping[str, tuple[str, str | None]]]
+    when: Mapping[str, Mapping[str, float | bool]]
 
     def definitions(self) -> Definitions:
         about = {name: self._expression(text) for name, text in self.spec.expressions.items()}
@@ -86,6 +91,7 @@ class _Meaning:
             "date": [spec.date, self.timezone],
             "label": label.model_dump(mode="json", exclude={"description"}),
             "outcome": self._named(label.source, [label.column, label.known_at]),
+            **self._when(label.source),
             "drawn": [overall, spec.prior_weight] if history.by else [],
         }
 
@@ -100,11 +106,15 @@ class _Meaning:
         reach = {"lookback": join.lookback.total_seconds()} if join.lookback else {}  # older digests have none
         return {
             **reach,
+            **self._when(join.table),
             "match": join.match,
             "texts": texts,
             "here": here,
             "there": self._named(join.table, [*texts.values(), *join.match]),
         }
+
+    def _when(self, table: str) -> dict[str, object]:
+        return {"when": dict(self.when[table])} if self.when.get(table) else {}  # nothing declared: as in older digests
 
     def _named(self, table: str, texts: Iterable[str]) -> dict[str, object]:
         """The table's columns that the expressions name."""

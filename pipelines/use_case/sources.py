@@ -48,6 +48,12 @@ class Source(Section):
         """`available_after` in whole days."""
         return math.ceil(self.available_after / timedelta(days=1))
 
+    @property
+    def timing(self) -> dict[str, float | bool]:
+        """What says when its rows are known, as far as it was declared."""
+        told = {"forecast": self.forecast, "in_parts": self.in_parts, "after": self.available_after.total_seconds()}
+        return {name: value for name, value in told.items() if value}
+
     def complete_at(self, partition: Partition, timezone: str) -> datetime:
         """When all its rows of a partition should have come in: a plan or forecast before, an observation after."""
         if self.forecast:

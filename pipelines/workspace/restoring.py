@@ -53,7 +53,7 @@ def restore(workspace: Workspace, use_case: UseCase, table: str, version: int, r
         TransientError: another run published to the table meanwhile.
     """
     if table == predictions_table(use_case):
-        raise PermanentError(f"{table} says what was served, for ever: it is not put back; a partition scored again is a what-if")
+        raise PermanentError(f"{table} says what was served, for ever: it is not put back; scoring again is a what-if")
     if table not in restorable(use_case):
         close = difflib.get_close_matches(table, restorable(use_case), n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(restorable(use_case))}"

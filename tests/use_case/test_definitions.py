@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -63,6 +64,16 @@ def test_a_history_is_its_windows_its_label_and_its_time_zone(use_case: UseCase)
     with_group = changed(use_case, "features", history=(one, grouped))
     heavier = changed(with_group, "features", prior_weight=50.0)
     assert differing(with_group, heavier) == {"depot_late_1d", "depot_late_3d"}
+
+
+@pytest.mark.parametrize("timing", [{"in_parts": False}, {"available_after": timedelta(days=2)}])
+def test_when_the_outcomes_are_known_counts_for_the_histories(use_case: UseCase, timing: dict[str, Any]) -> None:
+    sources = {**use_case.sources, "deliveries": use_case.sources["deliveries"].model_copy(update=timing)}
+    after = use_case.model_copy(update={"sources": sources})
+    assert differing(use_case, after) == {"all_parcels_late_1d", "all_parcels_late_3d"}
+    plan: Any = synthetic.job_plan(use_case)
+    plan["inputs"]["deliveries"]["when"] = sources["deliveries"].timing
+    assert definitions_in_plan(plan) == feature_definitions(after)
 
 
 def test_whether_it_is_a_category_counts(use_case: UseCase) -> None:
