@@ -18,8 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
 from pathlib import Path
+
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -33,8 +34,16 @@ from pipelines.workspace import StageRun, load_environment, open_workspace  # no
 from tests import synthetic  # noqa: E402
 
 STAGES = ("ingestion", "features", "scoring", "labels", "monitoring", "retraining")
-TRAINED = 8
+TRAINED, ALL = 8, "one command, backfill"
 Cost = tuple[float, float]
+
+
+def declare(folder: Path) -> None:
+    """The use case without its invariants: in a few random rows shares move by chance."""
+    document = yaml.safe_load((ROOT / "tests" / "use_cases" / "parcels.yaml").read_text())
+    for table in document["contract"].values():
+        table.pop("invariants", None)
+    (folder / "parcels.yaml").write_text(yaml.safe_dump(document))
 
 
 def prepare(rows: int) -> list[Partition]:
@@ -60,21 +69,25 @@ def command(*words: str) -> Cost:
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def measure(days: list[Partition], rounds: int, warm: bool) -> dict[str, Cost]:
-    """The measured day, stage by stage, and by one command."""
-    state = Path(os.environ["TRAINYARD_STATE"])
-    (state / "logs").mkdir(exist_ok=True)
-    with services.warm_spark(state, dict(os.environ)) if warm else nullcontext():
-        while warm and not warm_address(load_environment().spark):
+def best(rounds: int, *words: str) -> Cost:
+    return min(command(*words) for _ in range(rounds))
+
+
+def measure(days: list[Partition], rounds: int) -> dict[str, tuple[Cost, Cost]]:
+    """The measured day, stage by stage and by one command: cold, and with the warm Spark."""
+    key, state = days[TRAINED].key, Path(os.environ["TRAINYARD_STATE"])
+    backfill = "backfill", "parcels", key, key
+    cold = {stage: best(rounds, "run", stage, "parcels", key) for stage in STAGES} | {ALL: best(rounds, *backfill)}
+    (state / "logs").mkdir()
+    with services.warm_spark(state, dict(os.environ)):
+        while not warm_address(load_environment().spark):
             time.sleep(0.5)
-        key, found = days[TRAINED].key, {}
-        if warm:
-            found["features, the first job of a warm Spark"] = command("run", "features", "parcels", days[TRAINED - 1].key)
-        for stage in STAGES:
-            found[stage] = min(command("run", stage, "parcels", key) for _ in range(rounds))
+        first = command("run", "features", "parcels", days[TRAINED - 1].key)
+        warm = cold | {"features": best(rounds, "run", "features", "parcels", key), ALL: best(rounds, *backfill)}
+    print(f"the first job of a warm Spark, which warms it: {first[0]:.1f} s ({first[1]:.1f})")
+    for found in (cold, warm):
         found["sum of the stages"] = sum(found[s][0] for s in STAGES), sum(found[s][1] for s in STAGES)
-        found["one command, backfill"] = min(command("backfill", "parcels", key, key) for _ in range(rounds))
-        return found
+    return {name: (cold[name], warm[name]) for name in cold}
 
 
 def main() -> None:
@@ -85,15 +98,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         # As `make` and the local services have it.
         telemetry = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GX_ANALYTICS_ENABLED": "False"}
-        os.environ |= {"TRAINYARD_STATE": folder, "TRAINYARD_USE_CASES": str(ROOT / "tests" / "use_cases"), **telemetry}
+        os.environ |= {"TRAINYARD_STATE": f"{folder}/var", "TRAINYARD_USE_CASES": folder, **telemetry}
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        declare(Path(folder))
         days = prepare(options.rows)
-        cold, warm = (measure(days, options.rounds, warm=warm) for warm in (False, True))
+        found = measure(days, options.rounds)
     print(f"{options.rows} rows, best of {options.rounds}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    print(f"{'seconds (CPU seconds)':42}{'cold':>14}{'warm':>14}")
-    for name, (seconds, cpu) in warm.items():
-        before = "{:.1f} ({:.1f})".format(*cold[name]) if name in cold else ""
-        print(f"{name:42}{before:>14}{f'{seconds:.1f} ({cpu:.1f})':>14}")
+    print(f"{'seconds (CPU seconds)':24}{'cold':>14}{'warm':>14}")
+    for name, both in found.items():
+        print(f"{name:24}" + "".join(f"{f'{seconds:.1f} ({cpu:.1f})':>14}" for seconds, cpu in both))
 
 
 if __name__ == "__main__":
