@@ -18,11 +18,11 @@ def spark_job(task_id: str, job: str, arguments: list[str], **options: Any) -> A
 
 
 def _spark_submit(settings: SparkSettings, task_id: str, job: str, arguments: list[str], options: dict[str, Any]) -> Any:
-    from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+    from warm_spark import WarmFirst
 
     from pipelines.features import spark_environment
 
-    return SparkSubmitOperator(
+    return WarmFirst(
         task_id=task_id,
         application=str(JOBS / job),
         application_args=arguments,

@@ -22,6 +22,7 @@ from pyspark.errors import AnalysisException
 from pyspark.logger import PySparkLogger
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.utils import is_remote
 
 WHY, JOINS = "build_features failed: ", "_joins"
 # What the values hang on, whatever the session was started with.
@@ -183,10 +184,12 @@ def look_up(rows: DataFrame, table: DataFrame, join: dict[str, Any], date: str, 
 
     Of the partitions within the row's own reach. A row without a match gets nulls. `watch` sees which ones were `_found`.
     """
-    for column, expression in join["match"].items():
-        mine, theirs = (f.select(F.expr(e)).schema[0].dataType for f, e in ((rows, expression), (table, f"`{column}`")))
-        if mine != theirs:
-            types = f"'{expression}' is a {mine.simpleString()}, {join['table']}.{column} a {theirs.simpleString()}"
+    theirs = table.select(*[f"`{column}`" for column in join["match"]]).schema
+    mine = rows.select(*[F.expr(expression) for expression in join["match"].values()]).schema
+    for column, expression, our, other in zip(join["match"], join["match"].values(), mine, theirs, strict=True):
+        if our.dataType != other.dataType:
+            names = our.dataType.simpleString(), other.dataType.simpleString()
+            types = f"'{expression}' is a {names[0]}, {join['table']}.{column} a {names[1]}"
             raise SystemExit(f"{WHY}join {join['table']}: {types}; cast one of them in features.joins")
     keys = {column: f"_key_{column}" for column in join["match"]}
     own = {FOUND: "true", _KNOWN: KNOWN_DAY, _THEIRS: PARTITION}
@@ -297,7 +300,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--plan", required=True, help="the plan file that `pipelines.features.plan` wrote")
     options, spark = parser.parse_args(argv), settled(SparkSession.builder.appName("build_features").getOrCreate())
     # A failure is explained in one line: nobody has to look for it among the frames of every attempt.
-    spark.sparkContext.setLogLevel("OFF")
+    if not is_remote():
+        spark.sparkContext.setLogLevel("OFF")
     PySparkLogger.getLogger("SQLQueryContextLogger").disabled = True
     try:
         plan = json.loads(spark.read.text(options.plan, wholetext=True).collect()[0][0])

@@ -1,16 +1,13 @@
-"""Features: build what was planned with Spark, then audit and publish what it wrote.
+"""Features: audit what Spark built of a plan, and publish it.
 
 plan     (`planning.py`) which published files (versions pinned) go in, where the output is staged; one JSON file
-build    Spark: `spark_jobs/build_features.py --plan <file>`, through an Airflow operator or a subprocess
+build    (`spark.py`) Spark: `spark_jobs/build_features.py --plan <file>`, through an Airflow operator or a subprocess
 publish  by partition, one row per row of the entity table, no key twice; one Delta transaction for all
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
@@ -18,41 +15,13 @@ from pipelines.features.feature_types import as_features
 from pipelines.features.planning import FeaturePlan
 from pipelines.features.windows import PARTITION
 from pipelines.results import TableSlice
-from pipelines.use_case import (
-    ROOT,
-    UseCase,
-    definitions_in_plan,
-    features_table,
-)
-from pipelines.workspace import CommitRecord, StageRun, Workspace, list_files, read_bytes
+from pipelines.use_case import UseCase, definitions_in_plan, features_table
+from pipelines.workspace import CommitRecord, StageRun, list_files, read_bytes
 
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray, Table
 
-WHY, JOINS = "build_features failed: ", "_joins"  # as spark_jobs/build_features.py has them
-JOB = ROOT / "spark_jobs" / "build_features.py"
-
-
-def build(workspace: Workspace, plan: FeaturePlan) -> None:
-    """Run the Spark job here, without Airflow.
-
-    Raises:
-        PermanentError: it failed; its last lines are in the message.
-    """
-    settings = workspace.environment.spark.properties
-    flags = [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
-    command = [
-        spark_submit(),
-        *flags,
-        "--driver-memory",
-        workspace.environment.spark.driver_memory,
-        str(JOB),
-        "--plan",
-        plan.uri,
-    ]
-    done = subprocess.run(command, env=spark_environment(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise PermanentError(f"{plan.uri}: the Spark job failed: {_why(done.stdout + done.stderr)}")
+JOINS = "_joins"  # as spark_jobs/build_features.py has it
 
 
 def publish(run: StageRun, plan: FeaturePlan) -> TableSlice:
@@ -147,22 +116,3 @@ def _nothing(values: ChunkedArray) -> tuple[int, list[int]]:
         return values.null_count, []
     finite, infinite = pc.is_finite(values), pc.indices_nonzero(pc.is_inf(values))
     return len(values) - (pc.sum(finite).as_py() or 0), infinite.to_pylist()
-
-
-def spark_submit() -> str:
-    """pip's `spark-submit`, next to the interpreter in use."""
-    return os.path.join(os.path.dirname(sys.executable), "spark-submit")
-
-
-def spark_environment() -> dict[str, str]:
-    """The process's environment with Spark's workers on this very interpreter."""
-    found = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-    found["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    found.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    return found
-
-
-def _why(text: str) -> str:
-    """The job's own explanation; without one, it did not come that far. `spark-submit` prints a job's stderr on its stdout."""
-    _, found, why = text.rpartition(WHY)
-    return why.splitlines()[0].strip() if found else text[-500:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import sys
@@ -13,15 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import PermanentError, TransientError
+from pipelines.features import spark_environment, warm_server
 from pipelines.local import processes
-from pipelines.local.credentials import secrets_of
+from pipelines.local.credentials import secrets_of, write_private
 from pipelines.local.processes import Service
 from pipelines.local.settings import settings
 from pipelines.use_case import ROOT
-from pipelines.workspace import state_folder
+from pipelines.workspace import load_environment, state_folder
 
 _START_SECONDS = 240
-_AIRFLOW_PORT, _MLFLOW_PORT = 8080, 5000
+_AIRFLOW_PORT, _MLFLOW_PORT, _SPARK_PORT = 8080, 5000, 15002
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Addresses:
 
 @contextmanager
 def running(state: Path | None = None) -> Iterator[Addresses]:
-    """Start Airflow and MLflow, wait until they answer, stop them at the end whatever happens."""
+    """Start Airflow, MLflow and a warm Spark, wait until the first two answer, stop all at the end whatever happens."""
     state = state or state_folder()
     known = _known(state)
     processes.stop_left_over(known)
@@ -48,11 +50,32 @@ def running(state: Path | None = None) -> Iterator[Addresses]:
             services.append(processes.start(name, _log(state, name), command, environment, state))
             processes.remember(known, services)
         addresses = _addresses(state, *ports)
-        wait_until_healthy(services, addresses)
-        yield addresses
+        with warm_spark(state, environment) as spark:
+            processes.remember(known, [*services, *spark])
+            wait_until_healthy(services, addresses)
+            yield addresses
     finally:
         processes.stop(services)
         known.unlink(missing_ok=True)
+
+
+@contextmanager
+def warm_spark(state: Path, environment: dict[str, str]) -> Iterator[list[Service]]:
+    """A warm Spark where the environment's file asks for one. Nobody waits for it, and without it all goes on."""
+    settings = load_environment().spark
+    if not settings.connect:
+        yield []
+        return
+    port, token = free_port(_SPARK_PORT), secrets.token_urlsafe(32)
+    environment = {**spark_environment(), **environment, "SPARK_CONNECT_AUTHENTICATE_TOKEN": token}
+    service = processes.start("spark", _log(state, "spark"), warm_server(settings, port), environment, state)
+    address = Path(settings.connect)
+    try:
+        write_private(address, f"sc://localhost:{port}/;token={token}")  # by this name its client sends a token without TLS
+        yield [service]
+    finally:
+        address.unlink(missing_ok=True)
+        processes.stop([service])
 
 
 def _addresses(state: Path, airflow_port: int, mlflow_port: int) -> Addresses:

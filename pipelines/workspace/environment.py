@@ -48,6 +48,7 @@ class SparkSettings(Place):
     driver_memory: str
     properties: dict[str, str]
     dataproc: DataprocSettings | None
+    connect: str | None = None  # a file with the address of a warm Spark, which the local services write
 
 
 class Environment(Place):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,8 +104,31 @@ def test_a_step_of_maintenance_that_fails_stops_no_other_and_shows_in_the_run(ba
 def test_spark_runs_through_the_operator(bag: Any) -> None:
     for use_case in load_use_cases()[0]:
         build = bag.dags[f"{use_case.name}.features"].get_task("build")
-        assert type(build).__name__ == "SparkSubmitOperator"
+        assert "SparkSubmitOperator" in [each.__name__ for each in type(build).__mro__]
         assert build.application.endswith("spark_jobs/build_features.py")
+
+
+@pytest.mark.parametrize(("tried", "answers", "went"), [(1, True, "warm"), (1, False, "warm cold"), (2, True, "cold")])
+def test_the_first_try_goes_to_the_warm_spark_if_it_answers_and_a_retry_does_not(
+    tried: int, answers: bool, went: str, bag: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+    from airflow.sdk.exceptions import AirflowException
+
+    build, tries = bag.dags["flight_delay.features"].get_task("build"), []
+
+    def warm(settings: Any, job: Path, arguments: list[str]) -> bool:
+        assert (job.name, arguments[0]) == ("build_features.py", "--plan")
+        tries.append("warm")
+        with pytest.raises(AirflowException, match="ended from outside"):
+            build.on_kill()
+        return answers
+
+    monkeypatch.setattr("pipelines.features.run_warm", warm)
+    monkeypatch.setattr(SparkSubmitOperator, "execute", lambda self, context: tries.append("cold") or self.on_kill())
+    monkeypatch.setattr(SparkSubmitOperator, "on_kill", lambda self: None)
+    build.execute({"ti": SimpleNamespace(try_number=tried)})
+    assert " ".join(tries) == went
 
 
 def test_dataproc_is_chosen_by_the_environment_file(monkeypatch: pytest.MonkeyPatch) -> None:

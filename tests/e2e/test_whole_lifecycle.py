@@ -189,11 +189,10 @@ def test_the_retraining_decision_is_recorded_with_its_reason(lived: Lived) -> No
     assert len(made[0].why) > 20
 
 
-def test_spark_ran_through_the_operator(lived: Lived) -> None:
+def test_spark_ran_through_the_operator_and_warm(lived: Lived) -> None:
     logs = Path(os.environ["TRAINYARD_STATE"]) / "airflow" / "logs" / "dag_id=flight_delay.features"
     text = "".join(f.read_text() for f in logs.rglob("task_id=build/*.log"))
-    assert "spark-submit" in text
-    assert "build_features.py" in text
+    assert "build_features.py on the warm Spark" in text
 
 
 def test_a_backfill_gives_what_the_dags_gave_and_what_was_served_and_starts_nothing(lived: Lived) -> None:
