@@ -130,6 +130,15 @@ def test_the_newest_window_whose_labels_are_all_there(published: World) -> None:
     assert found.fitted == ("2024-03-01", "2024-03-02", "2024-03-03")
 
 
+def test_a_window_that_waits_for_labels_is_not_the_newest(published: World) -> None:
+    tomorrow = published.days[13].next
+    shipments, _ = synthetic.parcels(tomorrow)
+    synthetic.publish_features(published.workspace, published.use_case, tomorrow, synthetic.features(tomorrow, shipments))
+    found = choose(StageRun(published.workspace, published.use_case, tomorrow), date(2024, 3, 8))
+    assert isinstance(found, Split)
+    assert found.window == published.days[13]
+
+
 def test_older_rows_than_a_training_would_see_are_not_fitted(published: World) -> None:
     use_case = changed(changed(published.use_case, "monitoring", window=Grain.WEEK), "training", max_history=timedelta(days=2))
     found = choose(asked(published, 13, use_case), date(2024, 3, 2))
