@@ -17,7 +17,7 @@ _MADE_BY = {
     Kind.PROMOTED: "training",
     Kind.KEPT: "training",
     Kind.FAILED: "training",
-    Kind.RETRAINED: "retraining",
+    Kind.STARTED: "retraining",
     Kind.NOT_RETRAINED: "retraining",
     Kind.LATE: "ingestion",
     Kind.ROLLED_BACK: "rollback",

@@ -13,7 +13,8 @@ from pipelines.monitoring import Drift, Monitored, Performance
 from pipelines.results import to_json
 from pipelines.retraining import record_start
 from pipelines.retraining.decision import decide, read_state
-from pipelines.retraining.policy import RetrainingDecision, State, judge
+from pipelines.retraining.policy import RetrainingDecision, judge
+from pipelines.retraining.state import State
 from pipelines.use_case import Grain, Partition, UseCase
 from pipelines.workspace import Champion, Kind, StageRun
 from tests.conftest import World, changed
@@ -99,7 +100,6 @@ def test_a_champion_grows_too_old_where_the_use_case_says_so(served: int, use_ca
         given = state(served=timedelta(days=served), windows=windows)
         assert judge(aging, aging.partition(DAY), given).retrain is (served == 10)
         assert not judge(use_case, use_case.partition(DAY), given).retrain
-    assert not judge(aging, aging.partition(DAY), state(served=timedelta(days=served), age_decided=True)).retrain
 
 
 @pytest.mark.parametrize(("day", "retrain"), [("2024-03-09", False), ("2024-03-10", True)])
@@ -144,7 +144,7 @@ def test_the_state_is_read_from_ledger_registry_labels_and_monitoring(one_champi
     world = one_champion
     found = _read(world, 10)
     assert found.champion is not None
-    assert (found.champion.version, found.windows, found.under_way, found.age_decided) == (1, (), None, False)
+    assert (found.champion.version, found.windows, found.under_way, found.attempts, found.held) == (1, (), None, (), None)
     assert found.served == timedelta(days=3)  # days 8, 9 and 10
     labels = world.workspace.lake.partitions("parcels/labels")
     assert found.new_labels == sum(labels[d.key] for d in world.days[8:11])
@@ -158,7 +158,7 @@ def _decided_in(world: World, run: str, number: int) -> RetrainingDecision:
 
 
 def _recorded(world: World) -> list[tuple[str, str]]:
-    kinds = (Kind.RETRAINED, Kind.NOT_RETRAINED)
+    kinds = (Kind.STARTED, Kind.NOT_RETRAINED)
     return [(d.kind, d.why) for d in world.workspace.ledger.decisions("parcels") if d.kind in kinds]
 
 
@@ -177,7 +177,7 @@ def test_a_decision_is_recorded_once_for_the_same_state_and_again_for_another(on
     assert (lost.retrain, lost.train_on, lost.training_run) == (True, day.key, f"retraining__{day.key}__1")
     assert len(_recorded(world)) == 2, "not before it was started"
     record_start(StageRun(world.at("four"), world.use_case, day), lost)
-    assert _recorded(world)[2:] == [("retrained", lost.why)]
+    assert _recorded(world)[2:] == [("training started", lost.why)]
 
 
 def test_labels_that_came_after_the_cron_are_decided_by_the_next_one(one_champion: World) -> None:
