@@ -21,6 +21,7 @@ _MADE_BY = {
     Kind.NOT_RETRAINED: "retraining",
     Kind.LATE: "ingestion",
     Kind.ROLLED_BACK: "rollback",
+    Kind.LIFTED: "rollback",
     Kind.NOT_SCORED: "scoring",
     Kind.SKEW: "maintenance",
     Kind.REPLAYED: "quarantine_replay",

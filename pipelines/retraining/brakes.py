@@ -140,4 +140,5 @@ def _local(moment: datetime, state: State) -> str:
 
 
 def _length(period: timedelta) -> str:
-    return f"{period.days} days" if period >= _DAY else f"{period.total_seconds() / 3600:.0f} hours"
+    number, unit = (period.days, "day") if period >= _DAY else (round(period.total_seconds() / 3600), "hour")
+    return f"{number} {unit}{'' if number == 1 else 's'}"

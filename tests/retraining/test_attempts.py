@@ -76,7 +76,7 @@ def test_a_training_that_failed_is_tried_again_in_a_run_of_its_own(lost: World, 
     assert "failed before it came to a verdict" in lost.workspace.ledger.decisions("parcels")[-1].why
     waits = asked(lost, number)
     assert "retraining__2024-03-11__1: The training retraining__2024-03-11__1 failed before it came to a verdict" in waits.why
-    assert "The next is possible from 2024-03-14 06:00 on, after a pause of 1 days" in waits.why
+    assert "The next is possible from 2024-03-14 06:00 on, after a pause of 1 day." in waits.why
     lost.workspace.clock.set(NOW + timedelta(days=1))
     again = asked(lost, number)
     assert again.retrain
