@@ -22,7 +22,7 @@ _DECISION = "ti.xcom_pull(task_ids='decide')"
 def retraining(use_case: UseCase) -> DAG:
     @task
     def estimate() -> Any:
-        from pipelines.retraining import estimate  # type: ignore[attr-defined]
+        from pipelines.retraining import estimate
 
         return step(estimate, use_case.name)
 

@@ -101,9 +101,9 @@ def run_retraining(run: StageRun) -> object:
 
 
 def _estimated(run: StageRun) -> Gain | None:
-    try:
-        from pipelines.retraining import estimate  # type: ignore[attr-defined]
+    from pipelines.retraining import estimate
 
+    try:
         return estimate(run)
     except Exception:  # whatever stopped it, the decision is made without it, and says so
         _log.exception("what a new model would gain could not be estimated")

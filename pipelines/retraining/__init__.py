@@ -6,6 +6,7 @@ person's.
 """
 
 from pipelines.retraining.attempts import record_failure, record_start
+from pipelines.retraining.challenger import estimate
 from pipelines.retraining.decision import decide
 from pipelines.retraining.gain import Gain
 from pipelines.retraining.policy import RetrainingDecision

@@ -1,8 +1,8 @@
 """The retraining policy: a pure function of state, never of counts of events, to a decision.
 
-The cause comes first: a data fault is mended, not learnt; drift with loss asks for a new model, and so does an age, or a
-gain that a challenger has shown; drift without loss is watched. Then the brakes, see `brakes`: what one held up stays
-undecided. The limits of loss and drift are those of `monitoring:`, window by window.
+The cause comes first: a data fault is mended, not learnt; a loss asks for a new model, and so does an age, or a gain that a
+challenger has shown; drift without loss is watched. What became of a window is monitoring's verdict. Then the brakes, see
+`brakes`: what one held up stays undecided.
 """
 
 from __future__ import annotations
@@ -12,18 +12,28 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from pipelines.monitoring import Monitored
+from pipelines.monitoring import Monitored, Verdict, judge_window
 from pipelines.retraining.brakes import brakes, tried, worth_it
 from pipelines.retraining.state import State
 from pipelines.use_case import Partition, UseCase
 
+# In the order in which they speak where there are several windows: what is faulty is not learnt.
+_CAUSES = {
+    Verdict.DATA_FAULT: "data fault",
+    Verdict.DRIFT_WITH_LOSS: "loss",
+    Verdict.LOSS_WITHOUT_DRIFT: "loss",
+    Verdict.DRIFT_WITHOUT_LOSS: "drift",
+    Verdict.SEASON: "season",
+    Verdict.TOO_LITTLE: "too little evidence",
+    Verdict.HEALTHY: "healthy",
+}
 _ASKING = ("loss", "age", "gain")  # the gravest first; `retraining.reasons` says which of them may start a training
-_TELLING = ("data fault", "drift", "healthy", "too little evidence")
 
 
 @dataclass(frozen=True)
 class RetrainingDecision:
-    """`retrain`, and why in plain words; `cause` is one of loss, age, gain, or healthy, drift, unknown and the like.
+    """`retrain`, and why in plain words; `cause` is one of loss, age, gain, or what asks for nothing: data fault, drift,
+    season, too little evidence, healthy, unknown.
 
     With a yes: the partition, or period, to train on, and the id of the run to start.
     """
@@ -51,7 +61,8 @@ def judge(use_case: UseCase, partition: Partition, state: State) -> RetrainingDe
     free = [cause for cause in accepted if not held_up[cause.name]]
     cause = (free or accepted or causes)[0]
     told = (cause.why, _gain_in_words(state), *_so(state, cause, held_up.get(cause.name)))
-    evidence = _evidence(state, cause.window) | {"decided": {} if accepted and not free else _decided(state)}
+    open_still = cause.name == "data fault" or (accepted and not free)
+    evidence = _evidence(state, cause.window) | {"decided": {} if open_still else _decided(state)}
     train_on = state.train_on.key if free and state.train_on else None
     return RetrainingDecision(partition.key, bool(free), cause.name, " ".join(filter(None, told)), evidence, train_on)
 
@@ -79,6 +90,8 @@ def _causes(use_case: UseCase, partition: Partition, state: State) -> list[_Caus
     for window in state.windows:
         name, why = _judge_window(use_case, state, window)
         found[name] = _Cause(name, _among(state, window, why), window)
+    if "data fault" in found:
+        return [found["data fault"]]
     limit = use_case.retraining.max_age
     if limit is not None and state.served >= limit:
         found["age"] = _Cause("age", f"The champion has served {state.served.days} days; the use case allows {limit.days}.")
@@ -89,22 +102,14 @@ def _causes(use_case: UseCase, partition: Partition, state: State) -> list[_Caus
         f"No window up to {partition.key} that v{state.champion.version} served is monitored with outcomes and not decided "
         "yet: without them nobody knows whether the model lost.",
     )
-    return [found[name] for name in (*_ASKING, *_TELLING) if name in found] or [unknown]
+    return [found[name] for name in dict.fromkeys((*_ASKING, *_CAUSES.values())) if name in found] or [unknown]
 
 
 def _judge_window(use_case: UseCase, state: State, window: Monitored) -> tuple[str, str]:
-    settings, drift = use_case.monitoring, window.drift
-    lost = _losses(use_case, state, window)
-    shifted = bool(drift and drift.prediction_drift > settings.max_prediction_drift)
-    drifted = shifted or bool(drift and drift.drifted_share > settings.max_drifted_share)
-    told = _drift_words(window, drifted, shifted)
-    if lost:
-        return "loss", f"{' '.join(lost)} {told} Drift with loss: a new model is needed." if drifted else (
-            f"{' '.join(lost)} {told} Loss without drift of the inputs: what they mean has changed; a new model is needed."
-        )  # fmt: skip
-    if drifted:
-        return "drift", f"{told} The predictions are as good as promised all the same: watched, no new model."
-    return "healthy", f"{told} The predictions are as good as promised: no new model."
+    """Cause and reason, by what monitoring says of it."""
+    before = [w for w in state.history if w.partition < window.partition]
+    found = judge_window(use_case.monitoring, window, before)
+    return _CAUSES[found.verdict], found.why
 
 
 def _among(state: State, window: Monitored, why: str) -> str:
@@ -132,34 +137,6 @@ def _gain_in_words(state: State) -> str:
         f"A challenger that has not seen {gain.window} saves {gain.mean:+.4f} of log loss per row on it, "
         f"{gain.low:+.4f} to {gain.high:+.4f} ({gain.rows:,} rows)."
     )
-
-
-def _losses(use_case: UseCase, state: State, window: Monitored) -> list[str]:
-    settings, seen = use_case.monitoring, window.performance
-    assert seen is not None
-    found = []
-    if seen.auc is not None and state.champion_auc is not None and state.champion_auc - seen.auc > settings.max_auc_loss:
-        found.append(f"AUC fell from {state.champion_auc:.3f} at promotion to {seen.auc:.3f}.")
-    if seen.mean_prediction is not None and seen.positive_share is not None:
-        gap = seen.mean_prediction - seen.positive_share
-        if abs(gap) > settings.max_calibration_gap:
-            found.append(f"{seen.mean_prediction:.1%} were predicted, {seen.positive_share:.1%} came true.")
-    return found
-
-
-def _drift_words(monitored: Monitored, drifted: bool, shifted: bool) -> str:
-    if monitored.drift is None:
-        return "Drift was not measured."
-    drift = monitored.drift
-    worst = sorted(drift.distances.items(), key=lambda item: -item[1])[:3]
-    names = ", ".join(f"{name} {distance:.2f}" for name, distance in worst)
-    word = "have drifted" if drifted else "drifted, within what is allowed"
-    told = f"{len(drift.drifted)} features ({drift.drifted_share:.0%}) {word} (furthest: {names})."
-    if shifted:
-        told += f" The predictions have moved by {drift.prediction_drift:.2f}."
-    if drift.not_compared:
-        told += f" The champion does not know {', '.join(drift.not_compared)}: not compared."
-    return told
 
 
 def _evidence(state: State, window: Monitored | None) -> dict[str, Any]:

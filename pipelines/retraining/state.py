@@ -28,14 +28,16 @@ class Attempt:
 class State:
     """What the decision looks at.
 
-    `windows` are those that the champion served, monitored with outcomes and not decided yet, oldest first; `trained_until`
-    is the end of the champion's training. `attempts` are those since it came or a person resumed, `started` when each training
-    was that the policy ever started, both oldest first. `held` is a rollback that nobody lifted, `now` the local time.
+    `windows` are those that the champion served, monitored with outcomes and not decided yet, oldest first; `history` all
+    that is monitored up to then, of any version; `trained_until` is the end of the champion's training. `attempts` are
+    those since it came or a person resumed, `started` when each training was that the policy ever started, both oldest
+    first. `held` is a rollback that nobody lifted, `now` the local time.
     """
 
     champion: Champion | None = None
     champion_auc: float | None = None
     windows: tuple[Monitored, ...] = ()
+    history: tuple[Monitored, ...] = ()
     served: timedelta = timedelta(0)
     new_labels: int = 0
     trained_until: date = date.min

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines import monitoring
-from pipelines.monitoring import Drift, Monitored, Performance
+from pipelines.monitoring import Deviation, Drift, Monitored, Performance
 from pipelines.results import to_json
 from pipelines.retraining import record_start
 from pipelines.retraining.decision import decide, read_state
@@ -29,7 +29,9 @@ def drift(share: float) -> Drift:
 
 
 def performance(auc: float | None = 0.8, mean: float = 0.3, labels: int = 500, version: int = 1) -> Performance:
-    return Performance(version, 500, labels, auc, 0.5, 0.3, mean, 0.02, 10.0)
+    gone = {"excess_loss": 0.0, "calibration_gap": mean - 0.3} | ({} if auc is None else {"auc_loss": 0.8 - auc})
+    known = {name: Deviation(value, 1e-4, ((10, 10 * value, 1e-4),) * 50) for name, value in gone.items()}
+    return Performance(version, 500, labels, auc, 0.5, 0.3, mean, 0.02, 10.0, 0.5, known)
 
 
 def monitored(seen: Performance | None, share: float | None = 0.0, version: int = 1, key: str = DAY) -> Monitored:
@@ -50,11 +52,11 @@ CASES: dict[str, tuple[State, bool, str, str]] = {
     "a small loss": (state(windows=(monitored(performance(auc=0.77)),)), False, "healthy", "no new model"),
     "drift without loss": (state(windows=(monitored(performance(), share=0.6),)), False, "drift", "watched"),
     "the predictions moved": (state(windows=(MOVED,)), False, "drift", "The predictions have moved by 0.20"),
-    "drift with loss": (state(windows=(LOSS,)), True, "loss", "AUC fell from 0.800 at promotion to 0.600"),
+    "drift with loss": (state(windows=(LOSS,)), True, "loss", "AUC 0.200 below what was promised"),
     "loss without drift": (state(windows=(monitored(performance(auc=0.6)),)), True, "loss", "what they mean has changed"),
     "loss, drift unknown": (state(windows=(monitored(performance(auc=0.6), share=None),)), True, "loss", "not measured"),
-    "promises too much": (state(windows=(monitored(performance(mean=0.55)),)), True, "loss", "55.0% were predicted"),
-    "promises too little": (state(windows=(monitored(performance(mean=0.05)),)), True, "loss", "30.0% came true"),
+    "promises too much": (state(windows=(monitored(performance(mean=0.55)),)), True, "loss", "+25.0% predicted beyond"),
+    "promises too little": (state(windows=(monitored(performance(mean=0.05)),)), True, "loss", "-25.0% predicted beyond"),
     "cooldown": (state(windows=(LOSS,), served=timedelta(days=1)), False, "loss", "the cooldown is 1"),
     "too few new labels": (state(windows=(LOSS,), new_labels=99), False, "loss", "100 are asked"),
     "under way": (state(windows=(LOSS,), under_way="training x is under way."), False, "loss", "not now: training x"),
