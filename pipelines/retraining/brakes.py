@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
+from pipelines.gates import MIN_DAYS
 from pipelines.retraining.gain import Gain
 from pipelines.retraining.state import State
 from pipelines.use_case import Retraining, UseCase
 
-_DAY = timedelta(days=1)
+_DAY, _YEAR = timedelta(days=1), 365
 _DOUBLINGS = 12  # a pause of 4,096 backoffs is for ever
 
 
@@ -32,11 +33,25 @@ def brakes(use_case: UseCase, cause: str, until: date, state: State) -> list[str
     return [brake for brake in found if brake]
 
 
-def worth_it(settings: Retraining, gain: Gain | None) -> bool:
-    """Whether the estimate alone asks for a new model: large enough, and surely so."""
-    if gain is None or gain.mean <= settings.min_gain:
+def worth_it(use_case: UseCase, gain: Gain | None) -> bool:
+    """Whether the estimate alone asks for a new model: large enough, and no luck."""
+    if gain is None or gain.mean <= use_case.retraining.min_gain:
         return False
-    return settings.min_gain_low is None or gain.low > settings.min_gain_low
+    return use_case.retraining.false_gains is None or gain.mean > _luck(use_case, gain, use_case.retraining.false_gains)
+
+
+def _luck(use_case: UseCase, gain: Gain, chance: float) -> float:
+    """What days alone would make of no gain at all, but for a chance that is a year's, shared between its windows.
+
+    The interval is that of resampled days at `gates.confidence`; few days are worth less than it says, by Student's t.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    window = use_case.period(gain.window)
+    length = (window.end - window.start).days
+    days = max(length, MIN_DAYS)
+    error = (gain.mean - gain.low) / ndtri((1 + use_case.gates.confidence) / 2) * (days / (days - 1)) ** 0.5
+    return float(-stdtrit(days - 1, chance * min(length / _YEAR, 1)) * error)
 
 
 def tried(state: State) -> str:

@@ -95,7 +95,7 @@ def _causes(use_case: UseCase, partition: Partition, state: State) -> list[_Caus
     limit = use_case.retraining.max_age
     if limit is not None and state.served >= limit:
         found["age"] = _Cause("age", f"The champion has served {state.served.days} days; the use case allows {limit.days}.")
-    if worth_it(use_case.retraining, state.gain):
+    if worth_it(use_case, state.gain):
         found["gain"] = _Cause("gain", "A new model would be better by more than what is asked.")
     unknown = _Cause(
         "unknown",

@@ -28,8 +28,11 @@ class Retraining(Section):
     min_gain: float = Field(
         0.002, ge=0, description="log loss per row that a new model has to save by the estimate; with less, a loss waits too"
     )
-    min_gain_low: float | None = Field(
-        0.0, description="where nothing was lost, the estimate's interval has to lie above this; null: not asked"
+    false_gains: float | None = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="chance in a year that a gain which is not there asks for a training; null: the mean alone",
     )
     backoff: timedelta = Field(
         timedelta(days=7), gt=timedelta(0), description="pause after a training that brought no champion; doubled by each"

@@ -19,9 +19,9 @@ from tests.conftest import changed
 from tests.retraining.test_retraining import LOSS, ON, state
 
 NOW = datetime(2024, 3, 20, 6, tzinfo=UTC)
-GAIN = Gain("2024-03-09", 400, 0.01, 0.004, 0.016)
-NO_GAIN = Gain("2024-03-09", 400, 0.001, -0.003, 0.005)
-ROLLED_BACK = Decision("r", "parcels", Kind.ROLLED_BACK, "2024-03-08", "v2 gives way to v1: it misses half", "ada", "by hand")
+GAIN = Gain("2024-03", 400, 0.01, 0.006, 0.014)
+NO_GAIN = Gain("2024-03", 400, 0.001, -0.003, 0.005)
+ROLLED_BACK = Decision("r", "parcels", Kind.ROLLED_BACK, "2024-03-01", "v2 gives way to v1: it misses half", "ada", "by hand")
 
 
 def refused(days_ago: float, gain: Gain | None = None) -> Attempt:
@@ -83,11 +83,13 @@ HELD = {
     ),
     "gain": (
         at(gain=GAIN), {}, True, "gain",
-        "A challenger that has not seen 2024-03-09 saves +0.0100 of log loss per row on it, +0.0040 to +0.0160 (400 rows).",
+        "A challenger that has not seen 2024-03 saves +0.0100 of log loss per row on it, +0.0060 to +0.0140 (400 rows).",
     ),
     "too small a gain": (at(gain=GAIN), {"min_gain": 0.011}, False, "healthy", "saves +0.0100"),
-    "not surely a gain": (at(gain=replace(GAIN, low=-0.001)), {}, False, "healthy", "-0.0010 to"),
-    "no surety asked": (at(gain=replace(GAIN, low=-0.001)), {"min_gain_low": None}, True, "gain", ""),
+    "luck": (at(gain=replace(GAIN, low=0.002)), {}, False, "healthy", "+0.0020 to"),
+    "luck, declared": (at(gain=replace(GAIN, low=0.002)), {"false_gains": 0.5}, True, "gain", "+0.0020 to"),
+    "luck, on a day": (at(gain=replace(GAIN, window="2024-03-09")), {}, False, "healthy", "2024-03-09"),
+    "the mean alone": (at(gain=replace(GAIN, low=-0.001)), {"false_gains": None}, True, "gain", ""),
     "gain, cooldown": (at(gain=GAIN, served=timedelta(days=1)), {}, False, "gain", "the cooldown is 1, through 2024-03-20"),
     "a loss that no model mends": (
         at(windows=(LOSS,), gain=NO_GAIN), {}, False, "loss", "saves +0.0010 of log loss per row on it, -0.0030 to +0.0050 "
@@ -104,13 +106,14 @@ HELD = {
         "`python -m pipelines resume`, with a model that a person trains.",
     ),
     "rolled back, a gain too small for the hold": (
-        at(gain=GAIN, held=ROLLED_BACK), {"hold_until_gain": 0.005}, False, "gain", "or with a gain surely above 0.005",
+        at(gain=GAIN, held=ROLLED_BACK), {"hold_until_gain": 0.007}, False, "gain", "or with a gain surely above 0.007",
     ),
     "rolled back, a gain from before": (
-        at(gain=replace(GAIN, window="2024-03-07"), held=ROLLED_BACK), {"hold_until_gain": 0.003}, False, "gain", "ada",
+        at(gain=replace(GAIN, window="2024-02"), held=ROLLED_BACK), {"hold_until_gain": 0.005}, False, "gain", "ada",
     ),
     "rolled back, the declared gain is there": (
-        at(gain=GAIN, held=ROLLED_BACK), {"hold_until_gain": 0.003}, True, "gain", "The hold of the rollback is over",
+        at(gain=replace(GAIN, window="2024-03-09"), held=ROLLED_BACK), {"hold_until_gain": 0.005, "false_gains": None},
+        True, "gain", "The hold of the rollback is over",
     ),
     "two brakes": (
         at(windows=(LOSS,), new_labels=9, attempts=(refused(0.5),)), {}, False, "loss", "after a pause of 1 day. Also: 9 new",

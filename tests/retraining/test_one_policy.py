@@ -229,7 +229,7 @@ def test_a_rollback_holds_until_a_person_lifts_it(two_champions: World) -> None:
     assert (found.retrain, found.cause) == (False, "loss")
     assert "ada rolled back, and that holds what nobody asked for (v2 gives way to v1: v2 misses half of EWR)" in found.why
     sure = Gain(days[2].key, 120, 0.02, 0.01, 0.03)
-    declared = changed(world.use_case, "retraining", hold_until_gain=0.005)
+    declared = changed(world.use_case, "retraining", hold_until_gain=0.005, false_gains=None)
     assert not decide(run, sure).retrain, "not declared"
     assert "The hold of the rollback is over" in decide(replace(run, use_case=declared), sure).why
     assert "the hold of the rollback to v1 ends: the feed is mended" in resume(
