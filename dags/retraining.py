@@ -1,8 +1,9 @@
 """Decide whether the model must be retrained, record why or why not, and start a training when it must.
 
-The decision looks at state (drift, loss, age, new labels) of the monitored windows that were not decided yet, never at counts
-of events, and is recorded even when it is no. A yes is recorded once the training was started. One that failed, or died,
-is tried again at the next decision, in a run of its own.
+The decision looks at state (drift, loss, age, new labels, what a new model would gain) of the monitored windows that were
+not decided yet, never at counts of events, and is recorded even when it is no. Where the gain cannot be estimated, it says
+so and decides without it. A yes is recorded once the training was started. One that brought no new champion, failed or
+died is tried again after a pause that doubles each time, in a run of its own.
 """
 
 from __future__ import annotations
@@ -20,10 +21,18 @@ _DECISION = "ti.xcom_pull(task_ids='decide')"
 
 def retraining(use_case: UseCase) -> DAG:
     @task
-    def decide() -> Any:
-        from pipelines.retraining import decide
+    def estimate() -> Any:
+        from pipelines.retraining import estimate
 
-        return step(decide, use_case.name)
+        return step(estimate, use_case.name)
+
+    @task(trigger_rule="all_done")
+    def decide(gain: Any) -> Any:
+        """Also where the estimate failed: that must not keep anybody from deciding."""
+        from pipelines.results import from_json
+        from pipelines.retraining import Gain, decide
+
+        return step(decide, use_case.name, gain and from_json(Gain, gain))
 
     @task.short_circuit
     def is_needed(decision: dict[str, Any]) -> bool:
@@ -46,7 +55,7 @@ def retraining(use_case: UseCase) -> DAG:
             conf={"partition": f"{{{{ {_DECISION}['train_on'] }}}}"},
             skip_when_already_exists=True,
         )
-        decision = decide()
+        decision = decide(estimate())
         is_needed(decision) >> start >> record_start(decision)
     return dag
 

@@ -1,6 +1,7 @@
-"""Let an earlier champion serve again, from the next scoring run on.
+"""Let an earlier champion serve again, from the next scoring run on; or let the retraining policy go on after that.
 
-Start it by hand, with a reason; the ledger keeps it.
+Start it by hand, with a reason; the ledger keeps it. After a rollback no training is started, and none promotes, that no
+person asked for, until this DAG is started with *resume retraining*, or a model that a person trains is promoted.
 """
 
 from __future__ import annotations
@@ -13,23 +14,39 @@ from wiring import USE_CASES, stage_dag, step
 
 from pipelines.use_case import UseCase
 
+_ROLL_BACK, _RESUME = "roll back", "resume retraining"
+
 
 def rollback(use_case: UseCase) -> DAG:
+    @task.branch
+    def choose() -> str:
+        return "resume" if get_current_context()["params"]["action"] == _RESUME else "roll_back"
+
     @task(outlets=[asset(use_case, "model")], retries=0)
     def roll_back() -> Any:
         from pipelines.promotion import rollback
 
         params = get_current_context()["params"]
-        actor = f"Airflow run {get_current_context()['run_id']}"
-        return step(rollback, use_case.name, params["to"], params["reason"], actor, partition=None)
+        return step(rollback, use_case.name, params["to"], params["reason"], _actor(), partition=None)
+
+    @task(retries=0)
+    def resume() -> Any:
+        from pipelines.retraining import resume
+
+        return step(resume, use_case.name, get_current_context()["params"]["reason"], _actor(), partition=None)
 
     params = {
+        "action": Param(_ROLL_BACK, enum=[_ROLL_BACK, _RESUME]),
         "to": Param(None, type=["null", "integer"], description="model version; empty: the champion before this one"),
         "reason": Param("", type="string", minLength=3, description="why; it is kept in the ledger"),
     }
     with stage_dag(use_case, "rollback", None, __doc__, params=params) as dag:
-        roll_back()
+        choose() >> [roll_back(), resume()]
     return dag
+
+
+def _actor() -> str:
+    return f"Airflow run {get_current_context()['run_id']}"
 
 
 for each in USE_CASES:

@@ -31,6 +31,14 @@ def rollback(
     print(promotion.rollback(*opened(use_case), to, reason, getpass.getuser()).why)
 
 
+@verb("Models", "resume", 'flight_delay --reason "the weather feed is mended"')
+def resume(use_case: UseCaseName, reason: Annotated[str, Option(help="Why; it is kept in the ledger.")]) -> None:
+    """Let the retraining policy go on after a rollback, or before the pause after refused trainings is over."""
+    from pipelines import retraining
+
+    print(retraining.resume(*opened(use_case), reason, getpass.getuser()).why)
+
+
 @verb("Models", "card", "flight_delay 2 --html card.html")
 def card(
     use_case: UseCaseName,

@@ -15,6 +15,7 @@ from pipelines.commands.program import PartitionKey, UseCaseName, new_run_name, 
 from pipelines.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
+    from pipelines.retraining import Gain
     from pipelines.training import Trained, TrainingRun
     from pipelines.workspace import StageRun
 
@@ -96,7 +97,17 @@ def run_monitoring(run: StageRun) -> object:
 def run_retraining(run: StageRun) -> object:
     from pipelines.retraining import decide
 
-    return decide(run)
+    return decide(run, _estimated(run))
+
+
+def _estimated(run: StageRun) -> Gain | None:
+    from pipelines.retraining import estimate
+
+    try:
+        return estimate(run)
+    except Exception:  # whatever stopped it, the decision is made without it, and says so
+        _log.exception("what a new model would gain could not be estimated")
+        return None
 
 
 STAGES: dict[str, Callable[[StageRun], object]] = {

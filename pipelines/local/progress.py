@@ -51,8 +51,8 @@ class Progress:
 
     def decision(self, partition: Partition) -> tuple[bool, str] | None:
         for decision in reversed(self.workspace.ledger.decisions(self.use_case.name)):
-            if decision.partition == partition.key and decision.kind in (Kind.RETRAINED, Kind.NOT_RETRAINED):
-                return decision.kind == Kind.RETRAINED, decision.why
+            if decision.partition == partition.key and decision.kind in (Kind.STARTED, Kind.NOT_RETRAINED):
+                return decision.kind == Kind.STARTED, decision.why
         return None
 
     def is_trained(self, partition: Partition) -> bool:

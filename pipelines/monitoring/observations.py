@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from pipelines.results import from_json
 from pipelines.use_case import UseCase, monitoring_table
@@ -28,8 +28,35 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class Deviation:
+    """One measure of the window against what the model promised of its rows, see `metrics.deviations`.
+
+    `parts`: by partition (rows, sum of the rows' shares, its variance by the promise): rows of a day are not independent.
+    """
+
+    value: float
+    most: float
+    parts: tuple[tuple[int, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The same of the rows with one value of a segment, without parts; `variance` is that of the mean, by the promise."""
+
+    segment: str
+    rows: int
+    value: float
+    variance: float
+    most: float
+
+
+@dataclass(frozen=True)
 class Performance:
-    """How the served predictions did, against outcomes; `worth` is money against doing nothing."""
+    """How the served predictions did, against outcomes; `worth` is money against doing nothing.
+
+    `estimated_log_loss` is what the probabilities promise of all that was served, outcomes or not. `deviations` by measure, and
+    `slices` of the measures that are of single rows; none in rows of the table from before there were any.
+    """
 
     model_version: int
     rows: int
@@ -40,6 +67,9 @@ class Performance:
     mean_prediction: float | None
     calibration_error: float | None
     worth: float | None
+    estimated_log_loss: float | None = None
+    deviations: dict[str, Deviation] = field(default_factory=dict)
+    slices: dict[str, tuple[Slice, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,7 +94,7 @@ def latest(workspace: Workspace, use_case: UseCase) -> dict[str, Monitored]:
             row["partition"],
             row["model_version"],
             from_json(Drift, drift) if drift else None,
-            Performance(**performance) if performance else None,
+            from_json(Performance, performance) if performance else None,
         )
     return dict(sorted(found.items()))
 

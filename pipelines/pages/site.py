@@ -64,7 +64,7 @@ def headline(made: Decision) -> str:
         Kind.ROLLED_BACK: f"Rolled back to {version}",
         Kind.RETIRED: "Retired: no champion",
         Kind.FAILED: "The training failed",
-        Kind.RETRAINED: "Retrained: yes",
+        Kind.STARTED: "Training started",
         Kind.NOT_RETRAINED: "Retrained: no",
     }
     return {str(kind): text for kind, text in words.items()}.get(made.kind, made.kind.capitalize())

@@ -1,7 +1,7 @@
 """Trainings that a decision asked for, by the ledger: which windows are decided, what is under way, what failed.
 
-`retrained` is written when a training was started, and names its run; its outcome is a row of that run: promoted, kept, or
-failed. One that says nothing until its deadline died, and blocks nobody.
+`training started` is written when it was, and names its run; its outcome is a row of that run: promoted, kept, or failed.
+One that says nothing until its deadline died. Each that brought no champion is an attempt, after which the policy pauses.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from pipelines.results import from_json
+from pipelines.retraining.gain import Gain
 from pipelines.retraining.policy import RetrainingDecision
+from pipelines.retraining.state import Attempt
 from pipelines.use_case import UseCase
-from pipelines.workspace import Decision, Kind, StageRun
+from pipelines.workspace import UNASKED, Champion, Decision, Kind, StageRun
 
 _VERDICTS = (Kind.PROMOTED, Kind.KEPT)
 
@@ -26,7 +29,7 @@ def decided(decisions: Sequence[Decision], key: str) -> set[tuple[str, str]]:
     for d in decisions:
         settled = d.evidence.get("decided")
         stands = d.kind == Kind.NOT_RETRAINED and d.partition != key
-        if isinstance(settled, dict) and (stands or (d.kind == Kind.RETRAINED and d.run in ended)):
+        if isinstance(settled, dict) and (stands or (d.kind == Kind.STARTED and d.run in ended)):
             found |= settled.items()
     return found
 
@@ -41,7 +44,7 @@ def under_way(use_case: UseCase, decisions: Sequence[Decision], now: datetime) -
         elif d.kind == Kind.ASKED:
             ended.discard(d.run)  # asked again in the same run
             started[d.run] = d
-        elif d.kind == Kind.RETRAINED:
+        elif d.kind == Kind.STARTED:
             started.setdefault(d.run, d)
     waits = use_case.approval_deadline if use_case.approval == "required" else timedelta(0)
     for run, d in started.items():
@@ -51,9 +54,28 @@ def under_way(use_case: UseCase, decisions: Sequence[Decision], now: datetime) -
     return None
 
 
+def attempts(decisions: Sequence[Decision], champion: Champion) -> tuple[Attempt, ...]:
+    """Trainings that the policy started against this champion, since a person resumed, whatever became of them."""
+    since = max((i for i, d in enumerate(decisions) if d.kind == Kind.LIFTED), default=0)
+    outcomes = {d.run: d for kind in (Kind.FAILED, Kind.KEPT) for d in decisions if d.kind == kind}
+    against = [d for d in decisions[since:] if d.evidence.get("champion_since") == champion.decision]
+    return tuple(_attempt(d, outcomes.get(d.run)) for d in against if d.kind == Kind.STARTED)
+
+
+def _attempt(started: Decision, outcome: Decision | None) -> Attempt:
+    known, ended = started.evidence.get("gain"), outcome or started
+    why = outcome.why if outcome else "it said nothing until its deadline."
+    return Attempt(started.run, datetime.fromisoformat(ended.at), why, from_json(Gain, known) if known else None)
+
+
+def starts(decisions: Sequence[Decision]) -> tuple[datetime, ...]:
+    """When each training was started that the policy asked for."""
+    return tuple(datetime.fromisoformat(d.at) for d in decisions if d.kind == Kind.STARTED)
+
+
 def next_run(decisions: Sequence[Decision], key: str) -> str:
     """The id of the training's run: the same for the same decision and attempt, so that it is started once."""
-    prefix = f"retraining__{key}__"
+    prefix = f"{UNASKED}{key}__"
     return f"{prefix}{len({d.run for d in decisions if d.run.startswith(prefix)}) + 1}"
 
 
@@ -63,9 +85,9 @@ def record_start(run: StageRun, decision: RetrainingDecision) -> None:
     assert decision.training_run
     run.ledger.record(
         Decision(
-            id=f"{Kind.RETRAINED}/{decision.training_run}",
+            id=f"{Kind.STARTED}/{decision.training_run}",
             use_case=run.use_case.name,
-            kind=Kind.RETRAINED,
+            kind=Kind.STARTED,
             partition=decision.partition,
             why=decision.why,
             actor="retraining policy",
@@ -77,7 +99,7 @@ def record_start(run: StageRun, decision: RetrainingDecision) -> None:
 
 
 def record_failure(run: StageRun) -> None:
-    """Write down that this run, a training, failed: the next decision may start another."""
+    """Write down that this run, a training, failed: after a pause another may be started."""
     run.ledger.record(
         Decision(
             id=f"{Kind.FAILED}/{run.id}",
@@ -85,7 +107,7 @@ def record_failure(run: StageRun) -> None:
             kind=Kind.FAILED,
             partition=run.key,
             why=f"The training {run.id} failed before it came to a verdict; the log of its failed task says why. "
-            "What asked for it is not decided yet: the next decision tries again.",
+            "What asked for it is not decided yet: it is tried again after a pause.",
             actor="training",
             run=run.id,
         )

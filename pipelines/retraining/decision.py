@@ -13,21 +13,25 @@ from zoneinfo import ZoneInfo
 
 from pipelines.errors import PermanentError
 from pipelines.monitoring import Monitored, latest
-from pipelines.retraining.attempts import decided, next_run, under_way
-from pipelines.retraining.policy import RetrainingDecision, State, fingerprint, judge
+from pipelines.retraining.attempts import attempts, decided, next_run, starts, under_way
+from pipelines.retraining.gain import Gain
+from pipelines.retraining.policy import RetrainingDecision, fingerprint, judge
+from pipelines.retraining.state import State
 from pipelines.use_case import Partition, features_table, labels_table
-from pipelines.workspace import Champion, Decision, Kind, StageRun
+from pipelines.workspace import Champion, Decision, Kind, StageRun, hold
 
 
-def decide(run: StageRun) -> RetrainingDecision:
+def decide(run: StageRun, gain: Gain | None = None) -> RetrainingDecision:
     """Decide on what is monitored up to a partition, or period, and not decided yet. A no is recorded here.
+
+    `gain` is what a new model would save, by the estimate; None where it could not be estimated.
 
     A cron asks within a period that has not ended: it is about the one before. Asked again for the same state, it says the
     same; a yes names the run of the training, so that `record_start` is told of the very run that was started.
     """
     run = replace(run, partition=_ended(run))
     decisions, champion = run.ledger.decisions(run.use_case.name), run.ledger.champion(run.use_case.name)
-    decision = judge(run.use_case, run.partition, read_state(run, champion, decisions))
+    decision = judge(run.use_case, run.partition, replace(read_state(run, champion, decisions), gain=gain))
     if decision.retrain:
         return replace(decision, training_run=next_run(decisions, run.key))
     run.ledger.record(
@@ -70,17 +74,21 @@ def read_state(run: StageRun, champion: Champion | None, decisions: Sequence[Dec
     until, trained_until = run.partition.end, run.use_case.period(tags.partition).end
     labels = {p: rows for p, rows in _partitions(run, labels_table(run.use_case)).items() if p.end <= until}
     ready = [p for p in _partitions(run, features_table(run.use_case)) if p in labels]
-    known = decided(decisions, run.key)
+    known, now = decided(decisions, run.key), run.workspace.clock.now()
     return State(
         champion=champion,
         champion_auc=tags.holdout_auc,
         windows=tuple(w for w in _windows(run, champion) if (w.partition, fingerprint(w)) not in known),
+        history=_history(run),
         served=max(until - run.use_case.period(champion.effective_from).start, timedelta(0)),
-        age_decided=(f"age at {run.key}", champion.decision) in known,
         new_labels=sum(rows for p, rows in labels.items() if p.start >= trained_until),
         trained_until=trained_until,
         train_on=(run.partition if ready[-1].key == run.partitions[-1].key else ready[-1]) if ready else None,
-        under_way=under_way(run.use_case, decisions, run.workspace.clock.now()),
+        under_way=under_way(run.use_case, decisions, now),
+        attempts=attempts(decisions, champion),
+        started=starts(decisions),
+        held=hold(decisions),
+        now=now.astimezone(ZoneInfo(run.use_case.timezone)),
     )
 
 
@@ -97,3 +105,9 @@ def _windows(run: StageRun, champion: Champion) -> list[Monitored]:
         if in_time and measured and measured.labels and measured.model_version == champion.version:
             found.append(seen)
     return found
+
+
+def _history(run: StageRun) -> tuple[Monitored, ...]:
+    """All that is monitored by windows as declared now, up to the run's end, oldest first."""
+    found = [(run.use_case.period(key), seen) for key, seen in latest(run.workspace, run.use_case).items()]
+    return tuple(seen for w, seen in found if w.grain is run.use_case.window and w.end <= run.partition.end)

@@ -1,8 +1,8 @@
 """The retraining policy: a pure function of state, never of counts of events, to a decision.
 
-The cause comes first: a data fault is mended, not learnt; drift with loss asks for a new model; drift without loss is
-watched. Then the brakes: a training under way, cooldown, new labels, a holdout that the champion has seen. What a brake held
-up stays undecided. Its limits of loss and drift are those of `monitoring:`, window by window.
+The cause comes first: a data fault is mended, not learnt; a loss asks for a new model, and so does an age, or a gain that a
+challenger has shown; drift without loss is watched. What became of a window is monitoring's verdict. Then the brakes, see
+`brakes`: what one held up stays undecided.
 """
 
 from __future__ import annotations
@@ -10,17 +10,30 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipelines.monitoring import Monitored
+from pipelines.monitoring import Monitored, Verdict, judge_window
+from pipelines.retraining.brakes import brakes, tried, worth_it
+from pipelines.retraining.state import State
 from pipelines.use_case import Partition, UseCase
-from pipelines.workspace import Champion
+
+# In the order in which they speak where there are several windows: what is faulty is not learnt.
+_CAUSES = {
+    Verdict.DATA_FAULT: "data fault",
+    Verdict.DRIFT_WITH_LOSS: "loss",
+    Verdict.LOSS_WITHOUT_DRIFT: "loss",
+    Verdict.DRIFT_WITHOUT_LOSS: "drift",
+    Verdict.SEASON: "season",
+    Verdict.TOO_LITTLE: "too little evidence",
+    Verdict.HEALTHY: "healthy",
+}
+_ASKING = ("loss", "age", "gain")  # the gravest first; `retraining.reasons` says which of them may start a training
 
 
 @dataclass(frozen=True)
 class RetrainingDecision:
-    """`retrain`, and why in plain words; `cause` is one of healthy, drift, loss, age, unknown.
+    """`retrain`, and why in plain words; `cause` is one of loss, age, gain, or what asks for nothing: data fault, drift,
+    season, too little evidence, healthy, unknown.
 
     With a yes: the partition, or period, to train on, and the id of the run to start.
     """
@@ -34,72 +47,69 @@ class RetrainingDecision:
     training_run: str | None = None
 
 
-@dataclass(frozen=True)
-class State:
-    """What the decision looks at.
-
-    `windows` are those that the champion served, monitored with outcomes and not decided yet, oldest first; `trained_until`
-    is the end of the champion's training.
-    """
-
-    champion: Champion | None = None
-    champion_auc: float | None = None
-    windows: tuple[Monitored, ...] = ()
-    served: timedelta = timedelta(0)
-    age_decided: bool = False
-    new_labels: int = 0
-    trained_until: date = date.min
-    train_on: Partition | None = None
-    under_way: str | None = None
+class _Cause(NamedTuple):
+    name: str
+    why: str
+    window: Monitored | None = None
 
 
 def judge(use_case: UseCase, partition: Partition, state: State) -> RetrainingDecision:
-    """The policy, as a pure function of the state."""
-    cause, why, window = _cause(use_case, partition, state)
-    retrain = cause in ("loss", "age")
-    brake = _brake(use_case, state) if retrain else None
-    if brake:
-        retrain, why = False, f"{why} But not now: {brake}"
-    evidence = _evidence(state, window) | {"decided": {} if brake else _decided(cause, partition, state)}
-    train_on = state.train_on.key if retrain and state.train_on else None
-    return RetrainingDecision(partition.key, retrain, cause, why, evidence, train_on)
+    """The policy, as a pure function of the state: the gravest cause that is accepted and that no brake holds up."""
+    causes = _causes(use_case, partition, state)
+    accepted = [cause for cause in causes if cause.name in use_case.retraining.reasons]
+    held_up = {cause.name: brakes(use_case, cause.name, partition.end, state) for cause in accepted}
+    free = [cause for cause in accepted if not held_up[cause.name]]
+    cause = (free or accepted or causes)[0]
+    told = (cause.why, _gain_in_words(state), *_so(state, cause, held_up.get(cause.name)))
+    open_still = cause.name == "data fault" or (accepted and not free)
+    evidence = _evidence(state, cause.window) | {"decided": {} if open_still else _decided(state)}
+    train_on = state.train_on.key if free and state.train_on else None
+    return RetrainingDecision(partition.key, bool(free), cause.name, " ".join(filter(None, told)), evidence, train_on)
 
 
-def _cause(use_case: UseCase, partition: Partition, state: State) -> tuple[str, str, Monitored | None]:
-    """Of all windows the worst, and of equal ones the newest: what was asked after each of them would have said."""
+def _so(state: State, cause: _Cause, held_up: list[str] | None) -> list[str]:
+    """What follows from the cause, beyond what it says itself."""
+    if held_up:
+        return [f"But not now: {' Also: '.join(held_up)}"]
+    if cause.name not in _ASKING:
+        return []
+    if held_up is None:
+        return [f"But `retraining.reasons` does not accept {cause.name}: no training."]
+    over = "The hold of the rollback is over, as `retraining.hold_until_gain` declares: the gain is sure." if state.held else ""
+    return [f"Tried again: {tried(state)}" if state.attempts else "", over]
+
+
+def _causes(use_case: UseCase, partition: Partition, state: State) -> list[_Cause]:
+    """What asks for a training, the gravest first; what asks for nothing, last.
+
+    Of all windows the worst speaks, and of equal ones the newest: what was asked after each of them would have said.
+    """
     if state.champion is None:
-        return "unknown", "There is no champion: a first training is started by hand, not by drift.", None
+        return [_Cause("unknown", "There is no champion: a first training is started by hand, not by drift.")]
     found = {}
     for window in state.windows:
-        cause, why = _judge_window(use_case, state, window)
-        found[cause] = cause, _among(state, window, why), window
+        name, why = _judge_window(use_case, state, window)
+        found[name] = _Cause(name, _among(state, window, why), window)
+    if "data fault" in found:
+        return [found["data fault"]]
     limit = use_case.retraining.max_age
-    if "loss" not in found and limit is not None and state.served >= limit and not state.age_decided:
-        return "age", f"The champion has served {state.served.days} days; the use case allows {limit.days}.", None
-    for cause in ("loss", "drift", "healthy"):
-        if cause in found:
-            return found[cause]
-    return (
+    if limit is not None and state.served >= limit:
+        found["age"] = _Cause("age", f"The champion has served {state.served.days} days; the use case allows {limit.days}.")
+    if worth_it(use_case, state.gain):
+        found["gain"] = _Cause("gain", "A new model would be better by more than what is asked.")
+    unknown = _Cause(
         "unknown",
         f"No window up to {partition.key} that v{state.champion.version} served is monitored with outcomes and not decided "
         "yet: without them nobody knows whether the model lost.",
-        None,
     )
+    return [found[name] for name in dict.fromkeys((*_ASKING, *_CAUSES.values())) if name in found] or [unknown]
 
 
 def _judge_window(use_case: UseCase, state: State, window: Monitored) -> tuple[str, str]:
-    settings, drift = use_case.monitoring, window.drift
-    lost = _losses(use_case, state, window)
-    shifted = bool(drift and drift.prediction_drift > settings.max_prediction_drift)
-    drifted = shifted or bool(drift and drift.drifted_share > settings.max_drifted_share)
-    told = _drift_words(window, drifted, shifted)
-    if lost:
-        return "loss", f"{' '.join(lost)} {told} Drift with loss: a new model is needed." if drifted else (
-            f"{' '.join(lost)} {told} Loss without drift of the inputs: what they mean has changed; a new model is needed."
-        )  # fmt: skip
-    if drifted:
-        return "drift", f"{told} The predictions are as good as promised all the same: watched, no new model."
-    return "healthy", f"{told} The predictions are as good as promised: no new model."
+    """Cause and reason, by what monitoring says of it."""
+    before = [w for w in state.history if w.partition < window.partition]
+    found = judge_window(use_case.monitoring, window, before)
+    return _CAUSES[found.verdict], found.why
 
 
 def _among(state: State, window: Monitored, why: str) -> str:
@@ -114,64 +124,31 @@ def fingerprint(window: Monitored) -> str:
     return hashlib.sha256(json.dumps(asdict(window), sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _decided(cause: str, partition: Partition, state: State) -> dict[str, str]:
-    """What needs no further decision; an age is decided once where it was asked."""
-    windows = {window.partition: fingerprint(window) for window in state.windows}
-    return windows | ({f"age at {partition.key}": state.champion.decision} if cause == "age" and state.champion else {})
+def _decided(state: State) -> dict[str, str]:
+    """What needs no further decision."""
+    return {window.partition: fingerprint(window) for window in state.windows}
 
 
-def _losses(use_case: UseCase, state: State, window: Monitored) -> list[str]:
-    settings, seen = use_case.monitoring, window.performance
-    assert seen is not None
-    found = []
-    if seen.auc is not None and state.champion_auc is not None and state.champion_auc - seen.auc > settings.max_auc_loss:
-        found.append(f"AUC fell from {state.champion_auc:.3f} at promotion to {seen.auc:.3f}.")
-    if seen.mean_prediction is not None and seen.positive_share is not None:
-        gap = seen.mean_prediction - seen.positive_share
-        if abs(gap) > settings.max_calibration_gap:
-            found.append(f"{seen.mean_prediction:.1%} were predicted, {seen.positive_share:.1%} came true.")
-    return found
-
-
-def _drift_words(monitored: Monitored, drifted: bool, shifted: bool) -> str:
-    if monitored.drift is None:
-        return "Drift was not measured."
-    drift = monitored.drift
-    worst = sorted(drift.distances.items(), key=lambda item: -item[1])[:3]
-    names = ", ".join(f"{name} {distance:.2f}" for name, distance in worst)
-    word = "have drifted" if drifted else "drifted, within what is allowed"
-    told = f"{len(drift.drifted)} features ({drift.drifted_share:.0%}) {word} (furthest: {names})."
-    if shifted:
-        told += f" The predictions have moved by {drift.prediction_drift:.2f}."
-    if drift.not_compared:
-        told += f" The champion does not know {', '.join(drift.not_compared)}: not compared."
-    return told
-
-
-def _brake(use_case: UseCase, state: State) -> str | None:
-    settings = use_case.retraining
-    if state.under_way:
-        return state.under_way
-    if state.served <= settings.cooldown:
-        return f"the champion served {state.served.days} days only; the cooldown is {settings.cooldown.days}."
-    if state.new_labels < settings.min_new_labels:
-        return f"{state.new_labels} new labels since its training; {settings.min_new_labels} are asked."
-    possible = state.trained_until + timedelta(days=use_case.training.holdout_days)
-    if state.train_on is None or state.train_on.end < possible:
-        return (
-            f"the champion was trained through {state.trained_until - timedelta(days=1)} and has seen days of the holdout, the "
-            f"newest {use_case.training.holdout_days}; possible with outcomes through {possible - timedelta(days=1)}."
-        )
-    return None
+def _gain_in_words(state: State) -> str:
+    gain = state.gain
+    if gain is None:
+        return "What a new model would gain could not be estimated." if state.champion else ""
+    return (
+        f"A challenger that has not seen {gain.window} saves {gain.mean:+.4f} of log loss per row on it, "
+        f"{gain.low:+.4f} to {gain.high:+.4f} ({gain.rows:,} rows)."
+    )
 
 
 def _evidence(state: State, window: Monitored | None) -> dict[str, Any]:
     seen, drift = (window.performance, window.drift) if window else (None, None)
     return {
         "champion": state.champion.version if state.champion else None,
+        "champion_since": state.champion.decision if state.champion else None,
         "champion_auc": state.champion_auc,
         "served_days": state.served.days,
         "new_labels": state.new_labels,
+        "gain": asdict(state.gain) if state.gain else None,
+        "attempts": [attempt.run for attempt in state.attempts],
         "windows": [w.partition for w in state.windows],
         "performance": asdict(seen) if seen else None,
         "drifted_share": drift.drifted_share if drift else None,

@@ -14,5 +14,9 @@ class Monitoring(Section):
     max_drift_distance: float = Field(0.1, gt=0, description="Wasserstein (normed) or Jensen-Shannon, per column")
     max_drifted_share: float = Field(0.3, gt=0, le=1)
     max_prediction_drift: float = Field(0.1, gt=0)
-    max_auc_loss: float = Field(0.03, gt=0)
+    max_excess_loss: float = Field(0.05, gt=0, description="log loss beyond what the predictions promise on the same rows")
+    max_auc_loss: float = Field(0.03, gt=0, description="AUC below what the predictions promise on the same rows")
     max_calibration_gap: float = Field(0.04, gt=0, description="mean prediction against the share that came true")
+    false_alarms: float = Field(
+        0.05, gt=0, lt=1, description="chance in a year that a model that keeps its promise is called a loss"
+    )

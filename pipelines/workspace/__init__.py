@@ -20,7 +20,7 @@ from pipelines.workspace.environment import (
 from pipelines.workspace.files import digest_of, file_exists, list_files, open_stream, read_bytes, stamp_of, write_bytes
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.lake_reading import DataFile
-from pipelines.workspace.ledger import Champion, Decision, Kind, Ledger
+from pipelines.workspace.ledger import UNASKED, Champion, Decision, Kind, Ledger, hold
 from pipelines.workspace.model import Model, ModelMeta, kept_and_loaded
 from pipelines.workspace.model_rows import (
     feature_rows,

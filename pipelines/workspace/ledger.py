@@ -36,9 +36,10 @@ class Kind(StrEnum):
     PROMOTED = "promoted"
     KEPT = "kept"
     ROLLED_BACK = "rolled back"
+    LIFTED = "hold lifted"
     RETIRED = "retired"
     FAILED = "training failed"
-    RETRAINED = "retrained"
+    STARTED = "training started"
     NOT_RETRAINED = "not retrained"
     NOT_SCORED = "not scored"
     ALIAS_MOVED = "alias moved"
@@ -46,6 +47,7 @@ class Kind(StrEnum):
 
 
 _MOVES_CHAMPION = (Kind.PROMOTED, Kind.ROLLED_BACK, Kind.RETIRED, Kind.ALIAS_ACCEPTED)
+UNASKED = "retraining__"  # how the runs of trainings begin that no person started
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class Ledger:
         """Append a promotion or rollback, if the champion is still `expected`.
 
         Raises:
-            PermanentError: somebody moved the champion since, or the move would take effect before the last one did.
+            PermanentError: somebody moved the champion since, a person's rollback holds what nobody asked for, or the move
+                would take effect before the last one did.
         """
 
         def still_expected() -> bool:
@@ -103,6 +106,7 @@ class Ledger:
                     f"{decision.use_case}: decided against champion {_v(expected)}, but the champion is "
                     f"{_v(now.version if now else None)} by now; judge the candidate against that one"
                 )
+            _refuse_unasked(self.decisions(decision.use_case), decision)
             last = self._last_move(decision.use_case)
             if last and str(decision.effective_from) < str(last.effective_from):
                 raise PermanentError(
@@ -180,6 +184,31 @@ class Ledger:
 
         record = CommitRecord(decision=decision.id, run=decision.run)
         return self.lake.append(_table(decision.use_case), decision.partition, rows, record, check) is not None
+
+
+def hold(decisions: Iterable[Decision]) -> Decision | None:
+    """The rollback that made the champion, and holds what nobody asked for until a person lifts it."""
+    held = None
+    for d in decisions:
+        if d.kind in _MOVES_CHAMPION:
+            held = d if d.kind == Kind.ROLLED_BACK else None
+        elif d.kind == Kind.LIFTED:
+            held = None
+    return held
+
+
+def _refuse_unasked(decisions: list[Decision], wanted: Decision) -> None:
+    """A training that nobody asked for promotes after a rollback only if it was started, or approved, knowing of it."""
+    held = hold(decisions)
+    if held is None or wanted.kind != Kind.PROMOTED or not wanted.run.startswith(UNASKED):
+        return
+    later = decisions[decisions.index(held) :]
+    started = [d for d in later if d.kind == Kind.STARTED and d.evidence.get("champion_since") == held.id]
+    if wanted.run not in {d.run for d in [*started, *(d for d in later if d.kind == Kind.APPROVED)]}:
+        raise PermanentError(
+            f"{wanted.use_case}: {held.actor} rolled back ({held.why}), and that holds what nobody asked for: let go on with "
+            f"`python -m pipelines resume {wanted.use_case}`, or start a training by hand"
+        )
 
 
 def _last(moves: Iterable[Decision], as_of: str | None) -> Decision | None:

@@ -151,7 +151,7 @@ def test_help_waits_for_no_library() -> None:
 @pytest.mark.parametrize(
     ("words", "candidates"),
     [
-        (["r"], "run retire relocate restore rollback reproduce"),
+        (["r"], "run retire relocate restore rollback resume reproduce"),
         (["run", "fea"], "features"),
         (["run", "features", ""], "parcels"),
         (["quarantine", "parcels", ""], "list show replay"),

@@ -63,7 +63,7 @@ def test_tags_come_from_the_use_case() -> None:
 
 
 def test_every_task_retries_but_those_where_it_cannot_help(bag: Any) -> None:
-    once = {"roll_back", "put_back"}
+    once = {"roll_back", "resume", "put_back"}
     for dag in bag.dags.values():
         for task in dag.tasks:
             assert (task.retries > 0) != (task.task_id in once), f"{dag.dag_id}.{task.task_id}"
@@ -154,6 +154,41 @@ def test_a_training_is_started_once_per_decision_and_attempt_and_then_written_do
         assert written.upstream_task_ids == {"start_training", "decide"}
         assert written.trigger_rule == "none_failed", "also where a task that died had started it already"
         assert dag.get_task("is_needed").ignore_downstream_trigger_rules, "a no skips what writes a yes down"
+
+
+def test_a_failed_estimate_does_not_keep_the_decision_from_being_made(bag: Any) -> None:
+    for use_case in load_use_cases()[0]:
+        decide = bag.dags[f"{use_case.name}.retraining"].get_task("decide")
+        assert (decide.upstream_task_ids, decide.trigger_rule) == ({"estimate"}, "all_done")
+
+
+def test_no_event_and_no_backfill_starts_a_training(bag: Any) -> None:
+    """The decision comes by its clock alone, and it alone starts one; a backfill starts ingestion and nothing else."""
+    for use_case in load_use_cases()[0]:
+        starts = {
+            (dag.dag_id, task.trigger_dag_id)
+            for dag in bag.dags.values()
+            for task in dag.tasks
+            if dag.dag_id.startswith(f"{use_case.name}.") and hasattr(task, "trigger_dag_id")
+        }
+        sources = {(f"{use_case.name}.backfill", f"{use_case.name}.ingestion.{source}") for source in use_case.sources}
+        assert starts == {(f"{use_case.name}.retraining", f"{use_case.name}.training"), *sources}
+        for stage in ("retraining", "training"):
+            assert not bag.dags[f"{use_case.name}.{stage}"].timetable.asset_condition, stage
+
+
+def test_a_rollback_and_its_end_are_one_form_and_only_the_rollback_tells_of_a_model() -> None:
+    import rollback
+
+    for use_case in load_use_cases()[0]:
+        dag = rollback.rollback(use_case)
+        assert dag.params.get_param("action").schema["enum"] == ["roll back", "resume retraining"]
+        assert dag.get_task("choose").downstream_task_ids == {"roll_back", "resume"}
+        assert [len(dag.get_task(name).outlets) for name in ("roll_back", "resume")] == [1, 0]
+        for action, chosen in (("roll back", "roll_back"), ("resume retraining", "resume")):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(rollback, "get_current_context", lambda action=action: {"params": {"action": action}})
+                assert dag.get_task("choose").python_callable() == chosen
 
 
 def test_the_stages_are_linked_by_keyed_assets(bag: Any) -> None:

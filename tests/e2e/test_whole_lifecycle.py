@@ -183,7 +183,7 @@ def test_everything_reconciles(lived: Lived) -> None:
 
 
 def test_the_retraining_decision_is_recorded_with_its_reason(lived: Lived) -> None:
-    kinds = (Kind.RETRAINED, Kind.NOT_RETRAINED)
+    kinds = (Kind.STARTED, Kind.NOT_RETRAINED)
     made = [d for d in lived.workspace.ledger.decisions("flight_delay") if d.kind in kinds and d.partition == WEEK]
     assert len(made) == 1
     assert len(made[0].why) > 20

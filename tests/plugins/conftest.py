@@ -74,7 +74,7 @@ def fill_runs(workspace: Workspace, champion: Decision) -> None:
         replace(kept, why="v1 stays. logistic failed quality: AUC < 0.6.", effective_from=None, effect=None)
     )
     earlier = replace(champion, run="scheduled__1", model_version=2, effective_from="2013-01")
-    for kind in ("promoted", "retrained"):
+    for kind in ("promoted", "training started"):
         workspace.ledger.record(replace(earlier, id=kind, kind=kind))
 
 

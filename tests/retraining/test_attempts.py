@@ -48,10 +48,10 @@ def ends(world: World, training: str | None, kind: Kind) -> None:
 def test_a_yes_is_written_when_it_was_started_and_names_its_run(lost: World) -> None:
     decision = asked(lost, 10)
     row = lost.workspace.ledger.decisions("parcels")[-1]
-    assert (row.kind, row.partition, row.run) == (Kind.RETRAINED, lost.days[10].key, f"retraining__{lost.days[10].key}__1")
+    assert (row.kind, row.partition, row.run) == (Kind.STARTED, lost.days[10].key, f"retraining__{lost.days[10].key}__1")
     assert (row.why, row.evidence["asked_by"]) == (decision.why, "cron of day 10")
     record_start(StageRun(lost.at("a retry"), lost.use_case, lost.days[10]), decision)
-    assert [d.kind for d in lost.workspace.ledger.decisions("parcels")].count(Kind.RETRAINED) == 1
+    assert [d.kind for d in lost.workspace.ledger.decisions("parcels")].count(Kind.STARTED) == 1
 
 
 def test_before_it_was_started_a_decision_names_the_same_run_again(lost: World) -> None:
@@ -70,9 +70,14 @@ def test_while_a_training_is_under_way_no_second_one_is_started(lost: World, num
 
 @pytest.mark.parametrize("number", [10, 11], ids=["the same decision", "the next decision"])
 def test_a_training_that_failed_is_tried_again_in_a_run_of_its_own(lost: World, number: int) -> None:
+    """After a pause of a day: what failed counts as an attempt, and is no verdict."""
     first = asked(lost, 10)
     ends(lost, first.training_run, Kind.FAILED)
     assert "failed before it came to a verdict" in lost.workspace.ledger.decisions("parcels")[-1].why
+    waits = asked(lost, number)
+    assert "retraining__2024-03-11__1: The training retraining__2024-03-11__1 failed before it came to a verdict" in waits.why
+    assert "The next is possible from 2024-03-14 06:00 on, after a pause of 1 day." in waits.why
+    lost.workspace.clock.set(NOW + timedelta(days=1))
     again = asked(lost, number)
     assert again.retrain
     assert again.training_run == f"retraining__{lost.days[number].key}__{2 if number == 10 else 1}"
@@ -84,6 +89,7 @@ def test_a_failure_that_was_written_before_its_start_ends_it_all_the_same(lost: 
     first = decide(run)
     ends(lost, first.training_run, Kind.FAILED)
     record_start(run, first)
+    lost.workspace.clock.set(NOW + timedelta(days=1))
     assert asked(lost, 11).retrain
 
 
@@ -100,9 +106,10 @@ def test_a_training_that_died_without_a_word_blocks_until_its_deadline(lost: Wor
     """Planted: the machine died under it; no task of it wrote anything."""
     patient = changed(lost.use_case, "retraining", training_deadline=timedelta(hours=5))
     asked(lost, 10, patient)
-    for hours, retrain in ((4, False), (6, True)):
+    for hours, retrain, words in ((4, False, "under way"), (6, False, "it said nothing until its deadline"), (24, True, "")):
         lost.workspace.clock.set(NOW + timedelta(hours=hours))
-        assert asked(lost, 11, patient).retrain is retrain, hours
+        found = asked(lost, 11, patient)
+        assert (found.retrain, words in found.why) == (retrain, True), found.why
 
 
 def test_one_that_waits_for_an_answer_blocks_as_long_as_it_may_be_answered(lost: World) -> None:
@@ -128,11 +135,15 @@ def test_a_loss_that_a_brake_held_up_is_not_forgotten(lost: World) -> None:
     assert asked(lost, 11, braked).retrain
 
 
-def test_an_age_is_decided_once_where_it_was_asked(one_champion: World) -> None:
-    world, aging = one_champion, changed(one_champion.use_case, "retraining", max_age=timedelta(days=3))
-    world.workspace.clock.set(NOW)
-    first = asked(world, 10, aging)
-    assert (first.cause, first.retrain) == ("age", True)
-    ends(world, first.training_run, Kind.KEPT)
-    assert not asked(world, 10, aging).retrain
-    assert asked(world, 11, aging).retrain
+def test_an_age_is_asked_again_after_a_pause_that_is_no_longer_than_the_age(one_champion: World) -> None:
+    world = one_champion
+    aging = changed(world.use_case, "retraining", max_age=timedelta(days=3), backoff=timedelta(days=2))
+    started = []
+    for day in range(12):
+        world.workspace.clock.set(NOW + timedelta(days=day))
+        found = asked(world, 10, aging)
+        assert found.cause == "age"
+        if found.retrain:
+            started.append(day)
+            ends(world, found.training_run, Kind.KEPT)
+    assert started == [0, 2, 5, 8], "the budget's fourth is the last"

@@ -1,0 +1,238 @@
+"""When to train anew: policies replayed over the real year, week by week, by what they save and what they cost.
+
+    .venv/bin/python benchmarks/retraining_policy.py [--firsts ...] [--scenarios ...] [--state FOLDER]
+
+2013 of the reference use case is ingested and its features are built once, into the state folder, which takes minutes; plain
+logistic regressions are fitted by the pipelines' own code on all rows before each Monday, and what they say is kept there too.
+A model that is trained at the end of a week serves from the next. `ours` asks what `pipelines.retraining` asks: what a
+challenger, fitted on all but the newest week, saves on it. How much that has to be was chosen by simulated_years.py beside it,
+which knows nothing of these weeks. Seconds are CPU seconds of all fits that a policy asked for, its challengers among them.
+
+Scenarios: the `real` year; `shuffled`, its rows on days drawn anew, so that nothing changes; `meaning`, from July on a flight
+counts as late from one minute on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import cached_property
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+from simulated_years import Rule, newest, of_age, summed  # noqa: E402
+
+from pipelines import features, ingestion  # noqa: E402
+from pipelines.labels import to_labels  # noqa: E402
+from pipelines.local import REFERENCE, arrive  # noqa: E402
+from pipelines.metrics import losses, scores  # noqa: E402
+from pipelines.retraining.challenger import gain  # noqa: E402
+from pipelines.training import fit  # noqa: E402
+from pipelines.use_case import UseCase, load_use_case, money, source_table  # noqa: E402
+from pipelines.workspace import StageRun, open_workspace  # noqa: E402
+
+YEAR, LAST = "2013-01-01--2013-12-30", date(2013, 12, 31)
+CHANGED = date(2013, 7, 1)
+FIRSTS = {"January-February": date(2013, 3, 1), "January-March": date(2013, 4, 1), "January-April": date(2013, 5, 1)}
+Floats = NDArray[np.float64]
+
+
+def year(use_case: UseCase, state: Path) -> pd.DataFrame:
+    """The year's features with `label` and the outcome's own column, oldest first; built once."""
+    kept = state / "year.parquet"
+    if not kept.exists():
+        print("ingesting the year and building its features ...", flush=True)
+        os.environ["TRAINYARD_STATE"] = str(state)
+        run = StageRun(open_workspace("benchmark"), use_case, use_case.period(YEAR))
+        arrive(run.workspace, use_case, run.partition)
+        ingestion.ingest_all(run)
+        planned = features.plan(run)
+        features.build(run.workspace, planned)
+        outcomes = run.lake.read(source_table(use_case, use_case.label.source)).to_pandas()
+        key, spec = [use_case.features.key], use_case.features
+        labels = to_labels(outcomes, use_case).merge(outcomes[[*key, use_case.label.column]], on=key)
+        rows = features.rebuilt(run, planned).merge(labels, on=key, validate="one_to_one")
+        rows.sort_values([spec.date, spec.key], ignore_index=True).to_parquet(kept)
+    return pd.read_parquet(kept)
+
+
+def in_scenario(use_case: UseCase, rows: pd.DataFrame, scenario: str) -> pd.DataFrame:
+    day = use_case.features.date
+    if scenario == "shuffled":
+        return rows.sample(frac=1, random_state=0, ignore_index=True).assign(**{day: rows[day]})
+    if scenario == "meaning":
+        late = (rows[use_case.label.column] >= 1).astype(int)
+        return rows.assign(label=rows["label"].where(rows[day] < CHANGED, late))
+    return rows
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Models by the day before which they were fitted: what each says of the rows from that day on."""
+
+    use_case: UseCase
+    rows: pd.DataFrame
+    folder: Path
+    recipe: str
+
+    @cached_property
+    def day(self) -> NDArray[np.object_]:
+        return self.rows[self.use_case.features.date].to_numpy()
+
+    @cached_property
+    def label(self) -> Floats:
+        return self.rows["label"].to_numpy(dtype=float)
+
+    def before(self, start: date) -> tuple[Floats, float]:
+        """Probability per row, NaN where it was fitted on, and CPU seconds."""
+        kept = self.folder / f"{start}.npz"
+        if not kept.exists():
+            began, old = time.process_time(), self.day < start
+            pipeline = fit(self.use_case, self.use_case.training.candidates[self.recipe], {}, self.rows[old])
+            seconds, probability = time.process_time() - began, np.full(len(old), np.nan, dtype="float32")
+            probability[~old] = pipeline.predict_proba(self.rows.loc[~old, list(self.use_case.features.names)])[:, 1]
+            self.folder.mkdir(parents=True, exist_ok=True)
+            np.savez(kept, probability=probability, seconds=seconds)
+        found = np.load(kept)
+        return found["probability"].astype(float), float(found["seconds"])
+
+
+@dataclass
+class Replayed:
+    """What was served, the days before which a model was trained, and the CPU seconds of all fits that it took."""
+
+    probability: Floats
+    trained: list[date] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+MIN_GAIN, COOLDOWN = 0.0015, 3  # the largest that keeps 90 % of the gain in simulated years; weeks, the holdout's
+AGES = {"never": 99, "every 12 weeks": 12, "every 8 weeks": 8, "every month": 4, "every 2 weeks": 2, "every week": 1}
+RULES: dict[str, Rule] = {name: of_age(age) for name, age in AGES.items()}
+RULES |= {"gains summed": summed(2 * MIN_GAIN, COOLDOWN), "ours": newest(MIN_GAIN, COOLDOWN)}
+
+
+def weeks(first: date, last: date = LAST) -> Iterator[tuple[date, date]]:
+    """Half-open, from a day on; the first and the last may be shorter."""
+    while first < last:
+        after = min(first + timedelta(days=7 - first.weekday()), last)
+        yield first, after
+        first = after
+
+
+def replay(fits: Fits, first: date, rule: Rule, last: date = LAST, asks: bool = True) -> Replayed:
+    """A year under a rule: what each week's champion says, and what is decided at the week's end."""
+    found, champion, age = Replayed(np.full(len(fits.day), np.nan)), first, 0
+    gains: list[float] = []
+    for start, after in weeks(first, last):
+        week, age = (fits.day >= start) & (fits.day < after), age + 1
+        says = found.probability[week] = fits.before(champion)[0][week]
+        if asks and champion < start:
+            challenger, seconds = fits.before(start)
+            lost, would_lose = (losses(fits.label[week], p) for p in (says, challenger[week]))
+            gains.append(gain(str(start), fits.day[week], lost, would_lose, fits.use_case.gates.confidence).mean)
+            found.seconds += seconds
+        if after < last and rule(age, gains):
+            champion, age, gains = after, 0, []
+            found.trained.append(after)
+            found.seconds += fits.before(after)[1]
+    return found
+
+
+def table(fits: Fits, first: date, found: dict[str, Replayed]) -> pd.DataFrame:
+    """Per policy the scores over all rows served, and its share of what training every week saves over never."""
+    served, case = fits.day >= first, fits.use_case
+    lines = {}
+    for name, each in found.items():
+        label, probability = fits.label[served], each.probability[served]
+        quality = scores(label, probability)
+        worth = money(label, probability, case.value, case.scoring.threshold) if case.value else None
+        lines[name] = {
+            "retrainings": len(each.trained), "log loss": quality["log_loss"], "AUC": quality["auc"], "money": worth,
+            "CPU seconds": each.seconds,
+        }  # fmt: skip
+    told = pd.DataFrame(lines).T
+    loss = told["log loss"]
+    told["share of weekly's gain"] = (loss["never"] - loss) / (loss["never"] - loss["every week"])
+    return told
+
+
+def draw(fits: Fits, first: date, found: dict[str, Replayed], file: Path) -> None:
+    """The log loss per week, and how far each policy is above training every week, with its retrainings marked."""
+    from matplotlib.figure import Figure
+
+    spans = list(weeks(first))
+    within = [(fits.day >= start) & (fits.day < after) for start, after in spans]
+    x = [start for start, _ in spans]
+    loss = {name: np.array([losses(fits.label[w], each.probability[w]).mean() for w in within]) for name, each in found.items()}
+    shown = [name for name in found if name not in ("every week", "every 2 weeks")]
+    figure = Figure((13, 1.6 * len(shown) + 3), layout="constrained")
+    top, *panels = figure.subplots(len(shown) + 1, 1, sharex=True, height_ratios=[2, *[1] * len(shown)])
+    for name in ("never", "every week", "ours"):
+        top.plot(x, loss[name], label=name)
+    top.set_title("log loss per week", loc="left")
+    top.legend(frameon=False, ncols=3)
+    for panel, name in zip(panels, shown, strict=True):
+        panel.bar(x, loss[name] - loss["every week"], width=6)
+        for day in found[name].trained:
+            panel.axvline(day, color="black", linewidth=1, linestyle="--")
+        panel.set_title(f"{name}: above every week; {len(found[name].trained)} retrainings, dashed", loc="left", fontsize=10)
+        panel.sharey(panels[0])
+    figure.savefig(file)
+
+
+def show(fits: Fits, name: str, file: Path) -> None:
+    first = FIRSTS[name]
+    found = {each: replay(fits, first, rule, asks=each not in AGES) for each, rule in RULES.items()}
+    print(f"\nFirst champion of {name}; {first} to {LAST - timedelta(days=1)}:")
+    print(table(fits, first, found).to_string(float_format="{:,.4f}".format))
+    print(f"ours trains before {', '.join(map(str, found['ours'].trained))}; drawn in {file}", flush=True)
+    draw(fits, first, found, file)
+
+
+def shuffled(fits: Fits) -> None:
+    trained = replay(fits, FIRSTS["January-March"], RULES["ours"]).trained
+    print(f"\nA year without drift: ours trains {len(trained)} times (at most one is the goal): {', '.join(map(str, trained))}")
+
+
+def meaning(fits: Fits) -> None:
+    """The cooldown ends with the first changed week, so that it holds no answer up."""
+    first = CHANGED - timedelta(weeks=COOLDOWN - 1)
+    trained = replay(fits, first, RULES["ours"], CHANGED + timedelta(weeks=5)).trained
+    weeks_later = next(((day - CHANGED).days // 7 for day in trained if day > CHANGED), None)
+    print(f"\nA change of meaning on {CHANGED}: answered after {weeks_later} labelled weeks (at most two is the goal)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--firsts", nargs="+", choices=FIRSTS, default=list(FIRSTS), help="what the first champion knew")
+    scenarios = ("real", "shuffled", "meaning")
+    parser.add_argument("--scenarios", nargs="+", choices=scenarios, default=scenarios)
+    parser.add_argument("--state", type=Path, default=ROOT / "var" / "year", help="where rows, models and plots are kept")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    case, state = load_use_case(REFERENCE), options.state.absolute()
+    rows = year(case, state)
+    recipe = next(name for name, candidate in case.training.candidates.items() if candidate.simple)
+    for scenario in options.scenarios:
+        fits = Fits(case, in_scenario(case, rows, scenario), state / "fits" / f"{scenario}-{recipe}", recipe)
+        if scenario == "real":
+            for name in options.firsts:
+                show(fits, name, state / f"retraining_policy_{name}.svg")
+        else:
+            {"shuffled": shuffled, "meaning": meaning}[scenario](fits)
+
+
+if __name__ == "__main__":
+    main()
