@@ -13,9 +13,14 @@ from pipelines.workspace import CommitRecord, StageRun, Workspace
 
 @dataclass(frozen=True)
 class Drift:
-    """Distances per column; `report` is Evidently's page, relative to the reports folder.
+    """Distances per column beyond the noise at this sample size; `report` is Evidently's page, relative to the reports folder.
 
-    `not_compared` are features that the model does not know: they came after it.
+    `drifted_share` is of the features that are judged. `moving` ones, shares of the past, must move: they are judged by what
+    they did to the mean prediction, `moving_effect`. `not_compared` are features that the model does not know: they came after
+    it. By feature, where beyond chance: `nulls`, the change of the share without a value; `unseen`, the share of values that
+    the reference lacks; `factors`, what the values were multiplied by; `sources`, which table it comes from. `told_apart`: the
+    AUC of a classifier that tells the window from the reference; `told_apart_noise`, that of parts of the reference. `rows`
+    were served, in `partitions`; `estimated_log_loss` is what their probabilities promise, give or take `estimate_error`.
     """
 
     model_version: int
@@ -25,6 +30,19 @@ class Drift:
     distances: dict[str, float]
     report: str
     not_compared: tuple[str, ...] = ()
+    noise: dict[str, float] = field(default_factory=dict)
+    moving: tuple[str, ...] = ()
+    moving_effect: float | None = None
+    nulls: dict[str, float] = field(default_factory=dict)
+    unseen: dict[str, float] = field(default_factory=dict)
+    factors: dict[str, float] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    told_apart: float | None = None
+    told_apart_noise: float | None = None
+    rows: int | None = None
+    partitions: int | None = None
+    estimated_log_loss: float | None = None
+    estimate_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,8 +72,7 @@ class Slice:
 class Performance:
     """How the served predictions did, against outcomes; `worth` is money against doing nothing.
 
-    `estimated_log_loss` is what the probabilities promise of all that was served, outcomes or not. `deviations` by measure, and
-    `slices` of the measures that are of single rows; none in rows of the table from before there were any.
+    `deviations` by measure, and `slices` of the measures that are of single rows; none in rows from before there were any.
     """
 
     model_version: int
@@ -67,7 +84,6 @@ class Performance:
     mean_prediction: float | None
     calibration_error: float | None
     worth: float | None
-    estimated_log_loss: float | None = None
     deviations: dict[str, Deviation] = field(default_factory=dict)
     slices: dict[str, tuple[Slice, ...]] = field(default_factory=dict)
 

@@ -30,7 +30,7 @@ def drift(share: float) -> Drift:
 def performance(auc: float | None = 0.8, mean: float = 0.3, labels: int = 500, version: int = 1) -> Performance:
     gone = {"excess_loss": 0.0, "calibration_gap": mean - 0.3} | ({} if auc is None else {"auc_loss": 0.8 - auc})
     known = {name: Deviation(value, 1e-4, ((10, 10 * value, 1e-4),) * 50) for name, value in gone.items()}
-    return Performance(version, 500, labels, auc, 0.5, 0.3, mean, 0.02, 10.0, 0.5, known)
+    return Performance(version, 500, labels, auc, 0.5, 0.3, mean, 0.02, 10.0, known)
 
 
 def monitored(seen: Performance | None, share: float | None = 0.0, version: int = 1, key: str = DAY) -> Monitored:
