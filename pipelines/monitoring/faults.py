@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from pipelines.monitoring.observations import Drift, Monitored
-from pipelines.use_case.monitoring import Monitoring
+from pipelines.use_case import Monitoring
 
 _PARTITIONS = 8  # a week's days and one more: before, nobody knows what a usual one holds
 _RANGE = 1.1  # times the most, or the least, that any window held

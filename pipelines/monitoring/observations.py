@@ -90,12 +90,13 @@ class Performance:
 
 @dataclass(frozen=True)
 class Monitored:
-    """The state of one partition, as published in the `monitoring` table."""
+    """The state of one window, as published in the `monitoring` table; `failure` is what measuring it tripped over last."""
 
     partition: str
     model_version: int | None
     drift: Drift | None
     performance: Performance | None
+    failure: str | None = None
 
 
 def latest(workspace: Workspace, use_case: UseCase) -> dict[str, Monitored]:
@@ -111,11 +112,12 @@ def latest(workspace: Workspace, use_case: UseCase) -> dict[str, Monitored]:
             row["model_version"],
             from_json(Drift, drift) if drift else None,
             from_json(Performance, performance) if performance else None,
+            document.get("failure"),
         )
     return dict(sorted(found.items()))
 
 
-def publish(run: StageRun, drift: Drift | None, performance: Performance | None) -> Monitored:
+def publish(run: StageRun, drift: Drift | None, performance: Performance | None, failure: str | None = None) -> Monitored:
     """Make the partition's state visible. A measure that is not there yet does not erase one that is."""
     import pyarrow as pa
 
@@ -123,10 +125,8 @@ def publish(run: StageRun, drift: Drift | None, performance: Performance | None)
     if before is not None:
         drift, performance = drift or before.drift, performance or before.performance
     version = next((m.model_version for m in (performance, drift) if m), None)
-    state = Monitored(partition=run.key, model_version=version, drift=drift, performance=performance)
-    document = json.dumps(
-        {"drift": drift and asdict(drift), "performance": performance and asdict(performance)}, allow_nan=False
-    )
+    state = Monitored(partition=run.key, model_version=version, drift=drift, performance=performance, failure=failure)
+    document = json.dumps({name: asdict(state)[name] for name in ("drift", "performance", "failure")}, allow_nan=False)
     columns = {"model_version": pa.int64(), "auc": pa.float64(), "log_loss": pa.float64(), "drifted_share": pa.float64()}
     row = {
         "model_version": version,
@@ -142,7 +142,12 @@ def publish(run: StageRun, drift: Drift | None, performance: Performance | None)
     return state
 
 
-def publish_measured(run: StageRun, drift: Mapping[str, object] | None, performance: Mapping[str, object] | None) -> Monitored:
+def publish_measured(
+    run: StageRun,
+    drift: Mapping[str, object] | None,
+    performance: Mapping[str, object] | None,
+    failure: str | None = None,
+) -> Monitored:
     """`publish`, with the measures as the JSON that travelled between tasks."""
     measured = from_json(Drift, drift) if drift else None, from_json(Performance, performance) if performance else None
-    return publish(run, *measured)
+    return publish(run, *measured, failure)

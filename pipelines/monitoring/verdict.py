@@ -14,8 +14,7 @@ from enum import StrEnum
 from pipelines.monitoring.faults import faults
 from pipelines.monitoring.observations import Drift, Monitored, Performance
 from pipelines.monitoring.promise import Estimate, slices, spans
-from pipelines.use_case import Grain, Partition
-from pipelines.use_case.monitoring import Monitoring
+from pipelines.use_case import Grain, Monitoring, Partition
 
 _YEAR = timedelta(days=365)
 _SIDES = 4  # of three measures: one may be lost to either side
@@ -64,7 +63,12 @@ def judge_window(settings: Monitoring, window: Monitored, before: Sequence[Monit
     lost, missing = _losses(settings, window, own)
     faulty = faults(settings, window, before)
     features = window.drift.drifted if window.drift and drifted else ()
-    told = [*_loss_words(settings, window, own, lost), _drift_words(settings, window.drift, drifted), _check_words(window)]
+    told = [
+        window.failure or "",
+        *_loss_words(settings, window, own, lost),
+        _drift_words(settings, window.drift, drifted),
+        _check_words(window),
+    ]
     verdict = _verdict(
         bool(faulty), bool(lost), drifted, missing is None or missing > 0, _as_a_year_ago(settings, window, before)
     )
