@@ -32,14 +32,14 @@ class Estimate:
 
         return float(-stdtrit(self.freedom, chance)) * self.error + self.most * math.log(1 / chance) / 3
 
-    def missing(self, limit: float) -> int:
+    def missing(self, limit: float, chance: float = _SURE / 2) -> int:
         """How many more rows it takes for the interval to be no wider than the limit, to either side."""
-        half = self.half_width()
+        half = self.half_width(chance)
         return 0 if half <= limit else math.ceil(self.rows * ((half / limit) ** 2 - 1))
 
 
-def spans(window: Monitored, before: Sequence[Monitored], name: str, limit: float) -> list[Estimate]:
-    """Of the window alone, with the one before it, and with as many as give enough labels: how many hangs on no outcome."""
+def spans(window: Monitored, before: Sequence[Monitored], name: str, limit: float, chance: float) -> list[Estimate]:
+    """Of the window alone, the last two, four, eight, and as many as give enough labels: how many hangs on no outcome."""
     given = [d for w in (*before, window) if (d := _deviation(w, name))]
     effect, freedom = _design_effect(given)
     found: list[Estimate] = []
@@ -49,9 +49,10 @@ def spans(window: Monitored, before: Sequence[Monitored], name: str, limit: floa
         rows, total, most = rows + labels, total + each.value * labels, max(most, each.most)
         promised += sum(variance for _, _, variance in each.parts)
         found.append(Estimate(total / rows, rows, math.sqrt(effect * promised) / rows, freedom, effect * most / rows))
-        if not found[-1].missing(limit):
+        if not found[-1].missing(limit, chance):
             break
-    return [*found[:2], *found[2:][-1:]]
+    doubling = [found[2**n - 1] for n in range(len(found).bit_length())]
+    return doubling if doubling[-1] is found[-1] else [*doubling, found[-1]]
 
 
 def slices(window: Monitored, before: Sequence[Monitored], name: str) -> list[tuple[Slice, Estimate]]:

@@ -113,12 +113,15 @@ def _losses(settings: Monitoring, window: Monitored, own: Sequence[Monitored]) -
     lost: Lost = {}
     missing = 0
     for name in seen.deviations:
-        limit, found = _limit(settings, name), spans(window, own, name, _limit(settings, name))
-        chance = _chance(settings, window) / len(found)
+        limit, chance = _limit(settings, name), _chance(settings, window)
+        found = spans(window, own, name, limit, chance)
+        chance /= len(found)
         shown = next((e for e in found if _beyond(name, e.value, limit + e.half_width(chance))), None)
         if shown and _beyond(name, found[0].value, limit):  # what was lost before and is not now is no loss of this window
             lost[name] = shown, shown.half_width(chance)
         missing = max(missing, found[-1].missing(limit))
+        if _beyond(name, found[0].value, limit):  # nobody says "as promised" of what is not, but for chance
+            missing = max(missing, found[0].missing(limit, chance))
     return lost, missing
 
 

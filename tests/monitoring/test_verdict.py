@@ -34,10 +34,16 @@ def flipped(p: Any) -> Any:
 
 
 def window(
-    random: np.random.Generator, key: str, rows: int, days: int = 1, change: Change | None = None, weather: float = 0.0
+    random: np.random.Generator,
+    key: str,
+    rows: int,
+    days: int = 1,
+    change: Change | None = None,
+    weather: float = 0.0,
+    odds: float = 1.1,
 ) -> Monitored:
     """Outcomes by the very probabilities that were served, unless changed; days differ by `weather` (log odds)."""
-    p = 1 / (1 + np.exp(1.1 + random.normal(0, 0.9, rows * days)))
+    p = 1 / (1 + np.exp(odds + random.normal(0, 0.9, rows * days)))
     day = np.repeat(np.arange(days), rows)
     true = 1 / (1 + (1 - p) / p * np.exp(-random.normal(0, weather, days)[day]))
     y = (random.random(len(p)) < (change(true) if change else true)).astype(float)
@@ -107,10 +113,27 @@ def test_days_that_differ_are_no_loss_and_rows_of_a_day_are_not_independent() ->
 
 def test_what_was_lost_before_is_no_loss_of_a_window_that_is_as_promised() -> None:
     random = np.random.default_rng(5)
-    windows = served(random, 2000, 6) + [window(random, day(6 + n), 2000, change=doubled) for n in range(2)]
-    assert set(verdicts(windows)[6:]) <= set(LOSS)
-    after = window(random, day(8), 2000)
+    windows = [window(random, f"2024-W{n + 1:02d}", 150, 7, doubled if n > 3 else None) for n in range(6)]
+    assert set(verdicts(windows)[4:]) <= set(LOSS)
+    after = window(random, "2024-W07", 150, 7)
     assert judge_window(SETTINGS, after, windows).verdict not in LOSS
+
+
+def test_a_slow_loss_is_found_by_many_windows_that_show_nothing_each() -> None:
+    random = np.random.default_rng(11)
+    weeks = [f"2024-W{n + 1:02d}" for n in range(20)]
+    windows = [window(random, week, 20, 7, (lambda p: 1.5 * p) if n > 5 else None) for n, week in enumerate(weeks)]
+    found = verdicts(windows)
+    assert not set(found[:7]) & set(LOSS)
+    assert set(found[7:]) & set(LOSS)
+    assert not any(judge_window(SETTINGS, w, []).verdict in LOSS for w in windows)
+
+
+def test_rare_outcomes_in_few_rows_are_no_loss() -> None:
+    """Two of six where two in a hundred were promised are five standard errors, and come once in 200 days."""
+    random = np.random.default_rng(12)
+    for _ in range(20):
+        assert not set(verdicts(served(random, 6, 60, odds=4.0))) & set(LOSS)
 
 
 def test_what_another_version_served_proves_nothing_about_this_one() -> None:
