@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipelines.ingestion import Feed, late
-from pipelines.monitoring import Monitored, latest
+from pipelines.monitoring import Crossing, Monitored, forecast_loss, latest
 from pipelines.use_case import UseCase, features_table, labels_table, monitoring_table, predictions_table, source_table
 from pipelines.workspace import Decision, Kind, Workspace
 
@@ -62,6 +62,7 @@ class Lifecycle:
     quality: tuple[Quality, ...]
     decisions: tuple[Decision, ...]
     late: tuple[str, ...] = ()
+    forecast: Crossing | None = None
 
     @property
     def judged(self) -> Quality | None:
@@ -82,6 +83,7 @@ def lifecycle(workspace: Workspace, use_case: UseCase, decisions: int = 20) -> L
         late=tuple(missing.why for source in use_case.sources if (missing := late(Feed(workspace, use_case, source)))),
         quality=tuple(_quality(m) for m in latest(workspace, use_case).values()),
         decisions=tuple(workspace.ledger.decisions(use_case.name)[::-1][:decisions]),
+        forecast=forecast_loss(workspace, use_case),
     )
 
 

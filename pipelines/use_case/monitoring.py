@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pydantic import Field
 
 from pipelines.use_case.partitions import Grain
@@ -16,3 +18,7 @@ class Monitoring(Section):
     max_prediction_drift: float = Field(0.1, gt=0)
     max_auc_loss: float = Field(0.03, gt=0)
     max_calibration_gap: float = Field(0.04, gt=0, description="mean prediction against the share that came true")
+    forecast_coverage: float = Field(0.8, gt=0, lt=1, description="of the dates between which the loss crosses its limit")
+    forecast_horizon: timedelta = Field(
+        timedelta(days=90), ge=timedelta(days=1), description="how far a crossing is looked for"
+    )
