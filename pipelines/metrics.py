@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -46,3 +48,69 @@ def calibration_error(label: Floats, probability: Floats, bins: int = 10) -> flo
     order = np.argsort(probability, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
     return float(sum(len(p) * abs(probability[p].mean() - label[p].mean()) for p in parts) / len(order))
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A measure of labelled rows against what the probabilities that were served promise of these very rows.
+
+    `value` is 0 in expectation where they are calibrated, whatever the mix of rows. `rows` (n,) has the mean `value`, to first
+    order; `variance` (n,) is what they promise of it; `most` bounds what one row adds.
+    """
+
+    value: float
+    rows: Floats
+    variance: Floats
+    most: float
+
+
+def deviations(label: ArrayLike, probability: ArrayLike) -> dict[str, Deviation]:
+    """What the served probabilities promised of rows (n,) of a binary target, against what came: the one place that knows how.
+
+    `excess_loss`: log loss minus its expectation, the entropy of the probabilities. `calibration_gap`: share predicted minus
+    share observed. `auc_loss`: the AUC that the probabilities promise minus the one that came, where both classes did. To first
+    order all three are sums of residuals with weights in which the outcomes have no part: one kind of interval does for all.
+    Source: Dawid, "The well-calibrated Bayesian", 1982; the AUC by the derivative of its ratio of sums.
+    """
+    y, p = np.asarray(label, dtype=float), clip(probability)
+    if len(y) == 0:
+        return {}
+    weights = {"excess_loss": -np.log(p / (1 - p)), "calibration_gap": -np.ones_like(p)}
+    found = {name: _weighted(y, p, weight) for name, weight in weights.items()}
+    if 0 < y.sum() < len(y):
+        group = np.unique(p, return_inverse=True)[1]
+        promised, slope = _promised_auc(p, group)
+        found["auc_loss"] = replace(_weighted(y, p, -slope * len(p)), value=promised - _promised_auc(y, group)[0])
+    return found
+
+
+def entropy(probability: ArrayLike) -> Floats:
+    """The log loss that a calibrated probability promises of each row."""
+    p = clip(probability)
+    found: Floats = -(p * np.log(p) + (1 - p) * np.log(1 - p))
+    return found
+
+
+def entropy_error(probability: ArrayLike) -> float:
+    """Half the width of the 95 % interval of the log loss that calibrated probabilities of independent rows promise."""
+    p = clip(probability)
+    return float(1.96 * np.sqrt((np.log(p / (1 - p)) ** 2 * p * (1 - p)).sum()) / len(p))
+
+
+def _weighted(label: Floats, p: Floats, weight: Floats) -> Deviation:
+    rows, most = weight * (label - p), np.abs(weight) * np.maximum(p, 1 - p)
+    return Deviation(float(rows.mean()), rows, weight**2 * p * (1 - p), float(most.max()))
+
+
+def _promised_auc(p: Floats, group: NDArray[np.intp]) -> tuple[float, Floats]:
+    """Expected pairs in order over expected pairs, of rows (n,) that come true with `p` and rank by `group`; and its slope by
+    each outcome. Of outcomes in place of `p` it is their AUC."""
+    positive, negative = np.bincount(group, p), np.bincount(group, 1 - p)
+    below = (np.cumsum(negative) - negative / 2)[group] - (1 - p) / 2  # negatives that are ranked lower, without the row
+    above = (positive.sum() - np.cumsum(positive) + positive / 2)[group] - p / 2
+    pairs = p.sum() * (1 - p).sum() - (p * (1 - p)).sum()
+    if pairs <= 0:
+        return 0.5, np.zeros_like(p)
+    auc = float((p * below).sum() / pairs)
+    others = ((1 - p).sum() - (1 - p)) - (p.sum() - p)
+    return auc, (below - above - auc * others) / pairs

@@ -75,6 +75,7 @@ def read_state(run: StageRun, champion: Champion | None, decisions: Sequence[Dec
         champion=champion,
         champion_auc=tags.holdout_auc,
         windows=tuple(w for w in _windows(run, champion) if (w.partition, fingerprint(w)) not in known),
+        history=_history(run),
         served=max(until - run.use_case.period(champion.effective_from).start, timedelta(0)),
         age_decided=(f"age at {run.key}", champion.decision) in known,
         new_labels=sum(rows for p, rows in labels.items() if p.start >= trained_until),
@@ -97,3 +98,9 @@ def _windows(run: StageRun, champion: Champion) -> list[Monitored]:
         if in_time and measured and measured.labels and measured.model_version == champion.version:
             found.append(seen)
     return found
+
+
+def _history(run: StageRun) -> tuple[Monitored, ...]:
+    """All that is monitored by windows as declared now, up to the run's end, oldest first."""
+    found = [(run.use_case.period(key), seen) for key, seen in latest(run.workspace, run.use_case).items()]
+    return tuple(seen for w, seen in found if w.grain is run.use_case.window and w.end <= run.partition.end)

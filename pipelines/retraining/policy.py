@@ -13,14 +13,26 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from pipelines.monitoring import Monitored
+from pipelines.monitoring import Monitored, Verdict, judge_window
 from pipelines.use_case import Partition, UseCase
 from pipelines.workspace import Champion
+
+# In the order in which they speak where there are several: what is faulty is not learnt.
+_CAUSES = {
+    Verdict.DATA_FAULT: "data fault",
+    Verdict.DRIFT_WITH_LOSS: "loss",
+    Verdict.LOSS_WITHOUT_DRIFT: "loss",
+    Verdict.DRIFT_WITHOUT_LOSS: "drift",
+    Verdict.SEASON: "season",
+    Verdict.TOO_LITTLE: "too little evidence",
+    Verdict.HEALTHY: "healthy",
+}
 
 
 @dataclass(frozen=True)
 class RetrainingDecision:
-    """`retrain`, and why in plain words; `cause` is one of healthy, drift, loss, age, unknown.
+    """`retrain`, and why in plain words; `cause` is one of healthy, drift, season, loss, data fault, too little evidence, age,
+    unknown.
 
     With a yes: the partition, or period, to train on, and the id of the run to start.
     """
@@ -38,13 +50,14 @@ class RetrainingDecision:
 class State:
     """What the decision looks at.
 
-    `windows` are those that the champion served, monitored with outcomes and not decided yet, oldest first; `trained_until`
-    is the end of the champion's training.
+    `windows` are those that the champion served, monitored with outcomes and not decided yet, oldest first; `history` all
+    that is monitored up to then, of any version; `trained_until` is the end of the champion's training.
     """
 
     champion: Champion | None = None
     champion_auc: float | None = None
     windows: tuple[Monitored, ...] = ()
+    history: tuple[Monitored, ...] = ()
     served: timedelta = timedelta(0)
     age_decided: bool = False
     new_labels: int = 0
@@ -60,7 +73,9 @@ def judge(use_case: UseCase, partition: Partition, state: State) -> RetrainingDe
     brake = _brake(use_case, state) if retrain else None
     if brake:
         retrain, why = False, f"{why} But not now: {brake}"
-    evidence = _evidence(state, window) | {"decided": {} if brake else _decided(cause, partition, state)}
+    evidence = _evidence(state, window) | {
+        "decided": {} if brake or cause == "data fault" else _decided(cause, partition, state)
+    }
     train_on = state.train_on.key if retrain and state.train_on else None
     return RetrainingDecision(partition.key, retrain, cause, why, evidence, train_on)
 
@@ -74,9 +89,9 @@ def _cause(use_case: UseCase, partition: Partition, state: State) -> tuple[str, 
         cause, why = _judge_window(use_case, state, window)
         found[cause] = cause, _among(state, window, why), window
     limit = use_case.retraining.max_age
-    if "loss" not in found and limit is not None and state.served >= limit and not state.age_decided:
+    if not {"loss", "data fault"} & set(found) and limit is not None and state.served >= limit and not state.age_decided:
         return "age", f"The champion has served {state.served.days} days; the use case allows {limit.days}.", None
-    for cause in ("loss", "drift", "healthy"):
+    for cause in dict.fromkeys(_CAUSES.values()):
         if cause in found:
             return found[cause]
     return (
@@ -88,18 +103,10 @@ def _cause(use_case: UseCase, partition: Partition, state: State) -> tuple[str, 
 
 
 def _judge_window(use_case: UseCase, state: State, window: Monitored) -> tuple[str, str]:
-    settings, drift = use_case.monitoring, window.drift
-    lost = _losses(use_case, state, window)
-    shifted = bool(drift and drift.prediction_drift > settings.max_prediction_drift)
-    drifted = shifted or bool(drift and drift.drifted_share > settings.max_drifted_share)
-    told = _drift_words(window, drifted, shifted)
-    if lost:
-        return "loss", f"{' '.join(lost)} {told} Drift with loss: a new model is needed." if drifted else (
-            f"{' '.join(lost)} {told} Loss without drift of the inputs: what they mean has changed; a new model is needed."
-        )  # fmt: skip
-    if drifted:
-        return "drift", f"{told} The predictions are as good as promised all the same: watched, no new model."
-    return "healthy", f"{told} The predictions are as good as promised: no new model."
+    """Cause and reason, by what monitoring says of it."""
+    before = [w for w in state.history if w.partition < window.partition]
+    found = judge_window(use_case.monitoring, window, before)
+    return _CAUSES[found.verdict], found.why
 
 
 def _among(state: State, window: Monitored, why: str) -> str:
@@ -118,34 +125,6 @@ def _decided(cause: str, partition: Partition, state: State) -> dict[str, str]:
     """What needs no further decision; an age is decided once where it was asked."""
     windows = {window.partition: fingerprint(window) for window in state.windows}
     return windows | ({f"age at {partition.key}": state.champion.decision} if cause == "age" and state.champion else {})
-
-
-def _losses(use_case: UseCase, state: State, window: Monitored) -> list[str]:
-    settings, seen = use_case.monitoring, window.performance
-    assert seen is not None
-    found = []
-    if seen.auc is not None and state.champion_auc is not None and state.champion_auc - seen.auc > settings.max_auc_loss:
-        found.append(f"AUC fell from {state.champion_auc:.3f} at promotion to {seen.auc:.3f}.")
-    if seen.mean_prediction is not None and seen.positive_share is not None:
-        gap = seen.mean_prediction - seen.positive_share
-        if abs(gap) > settings.max_calibration_gap:
-            found.append(f"{seen.mean_prediction:.1%} were predicted, {seen.positive_share:.1%} came true.")
-    return found
-
-
-def _drift_words(monitored: Monitored, drifted: bool, shifted: bool) -> str:
-    if monitored.drift is None:
-        return "Drift was not measured."
-    drift = monitored.drift
-    worst = sorted(drift.distances.items(), key=lambda item: -item[1])[:3]
-    names = ", ".join(f"{name} {distance:.2f}" for name, distance in worst)
-    word = "have drifted" if drifted else "drifted, within what is allowed"
-    told = f"{len(drift.drifted)} features ({drift.drifted_share:.0%}) {word} (furthest: {names})."
-    if shifted:
-        told += f" The predictions have moved by {drift.prediction_drift:.2f}."
-    if drift.not_compared:
-        told += f" The champion does not know {', '.join(drift.not_compared)}: not compared."
-    return told
 
 
 def _brake(use_case: UseCase, state: State) -> str | None:

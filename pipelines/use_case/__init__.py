@@ -11,6 +11,7 @@ from pipelines.use_case.definitions import Definitions, definitions_in_plan, fea
 from pipelines.use_case.features import History, Join
 from pipelines.use_case.gates import Gates
 from pipelines.use_case.loader import ROOT, load_use_case, load_use_cases, read_use_case, use_case_folder
+from pipelines.use_case.monitoring import Monitoring
 from pipelines.use_case.partitions import Grain, Partition, span
 from pipelines.use_case.row_rules import Rule, rules
 from pipelines.use_case.scoring import PREDICTION_COLUMNS
