@@ -54,9 +54,9 @@ class Crossing:
     def words(self) -> str:
         """In one sentence, for people."""
         if self.lacking:
-            return f"When the loss crosses {self.threshold:g} cannot be told: {self.lacking}."
+            return f"When the excess loss crosses {self.threshold:g} cannot be told: {self.lacking}."
         tested = f"back-tested: {self.covered} of {self.origins}" if self.origins else "too short a history for a back-test"
-        return f"At this pace the loss {self._dates()} ({self.coverage:.0%}); {tested}."
+        return f"At this pace the excess loss {self._dates()} ({self.coverage:.0%}); {tested}."
 
     def _dates(self) -> str:
         if self.earliest is None:
@@ -82,17 +82,18 @@ def forecast_loss(workspace: Workspace, use_case: UseCase) -> Crossing:
 
 
 def _watched(measured: Performance) -> float | None:
-    return measured.log_loss
+    deviation = measured.deviations.get("excess_loss")
+    return deviation.value if deviation else None
 
 
 def _limit(use_case: UseCase) -> float:
-    return use_case.gates.max_log_loss
+    return use_case.monitoring.max_excess_loss
 
 
 def forecast(
     history: Sequence[tuple[date, float]], threshold: float, coverage: float, horizon_days: int, seed: int
 ) -> Crossing:
-    """When the loss crosses the threshold, of `history`: each window's first day and loss, in any order.
+    """When the excess loss crosses the threshold, of `history`: each window's first day and loss, in any order.
 
     Each end of the interval is passed with probability `(1 - coverage) / 2`; what lies more than `horizon_days` after the
     newest window is not looked at. Pure: the same arguments give the same dates.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.loss_forecast import CROSSING, KINDS, SLACK, UNTOLD, share, simulate
-from pipelines.monitoring import Crossing, Performance, forecast, forecast_loss, publish
+from pipelines.monitoring import Crossing, Deviation, Performance, forecast, forecast_loss, publish
 from pipelines.use_case import Grain, UseCase
 from pipelines.workspace import Decision, Kind, StageRun, Workspace
 from tests.conftest import changed
@@ -119,8 +119,8 @@ def test_the_back_test_tells_a_history_that_could_not_be_foretold() -> None:
 
 def monitored(workspace: Workspace, use_case: UseCase, key: str, version: int, loss: float | None) -> None:
     seen = Performance(
-        model_version=version, rows=100, labels=100, auc=None, log_loss=loss, positive_share=None, mean_prediction=None,
-        calibration_error=None, worth=None,
+        model_version=version, rows=100, labels=100, auc=None, log_loss=None, positive_share=None, mean_prediction=None,
+        calibration_error=None, worth=None, deviations={} if loss is None else {"excess_loss": Deviation(loss, 1.0, ())},
     )  # fmt: skip
     publish(StageRun(workspace, use_case, use_case.period(key)), None, seen)
 
@@ -142,8 +142,7 @@ def watched(workspace: Workspace, use_case: UseCase) -> UseCase:
 
 
 def test_the_watched_loss_is_that_of_the_champion_by_its_windows(workspace: Workspace, watched: UseCase) -> None:
-    """0.65 is the limit of the loss of `parcels`."""
-    found = forecast_loss(workspace, changed(watched, "gates", max_log_loss=0.645))
+    found = forecast_loss(workspace, changed(watched, "monitoring", max_excess_loss=0.645))
     assert found.newest == date(2024, 3, 12)
     assert found.earliest == found.latest == date(2024, 3, 16)
     by_week = forecast_loss(workspace, changed(watched, "monitoring", window=Grain.WEEK))
@@ -151,7 +150,7 @@ def test_the_watched_loss_is_that_of_the_champion_by_its_windows(workspace: Work
 
 
 def test_coverage_and_horizon_are_those_of_the_use_case(workspace: Workspace, watched: UseCase) -> None:
-    limit = changed(watched, "gates", max_log_loss=0.645)
+    limit = changed(watched, "monitoring", max_excess_loss=0.645)
     near = changed(limit, "monitoring", forecast_coverage=0.5, forecast_horizon=timedelta(days=3))
     found = forecast_loss(workspace, near)
     assert found.coverage == 0.5
