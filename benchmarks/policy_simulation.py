@@ -88,7 +88,7 @@ def window(key: str, day: Day) -> Monitored:
     """As monitoring publishes a window of one partition, as far as a verdict looks at it."""
     rows, found = len(day.label), deviations(day.label, day.served)
     parts = {n: Deviation(d.value, d.most, ((rows, float(d.rows.sum()), float(d.variance.sum())),)) for n, d in found.items()}
-    return Monitored(key, 1, None, Performance(1, rows, rows, None, None, None, None, None, None, None, parts))
+    return Monitored(key, 1, None, Performance(1, rows, rows, *[None] * 6, deviations=parts))
 
 
 def estimate(use_case: UseCase, key: str, newest: list[Day], learnt_from: int, rng: np.random.Generator) -> Gain:

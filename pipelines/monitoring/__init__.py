@@ -7,4 +7,5 @@ from pipelines.monitoring.drift import measure_drift, rehearse
 from pipelines.monitoring.observations import Deviation, Drift, Monitored, Performance, latest, publish, publish_measured
 from pipelines.monitoring.performance import measure_performance
 from pipelines.monitoring.verdict import Judgement, Verdict, judge_window
+from pipelines.monitoring.watching import watch
 from pipelines.monitoring.windows import per_window, publish_windows
