@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipelines.ingestion import Feed, late
-from pipelines.monitoring import Judgement, Monitored, judge_window, latest
+from pipelines.monitoring import Crossing, Judgement, Monitored, forecast_loss, judge_window, latest
 from pipelines.use_case import (
     Grain,
     UseCase,
@@ -74,6 +74,7 @@ class Lifecycle:
     quality: tuple[Quality, ...]
     decisions: tuple[Decision, ...]
     late: tuple[str, ...] = ()
+    forecast: Crossing | None = None
 
     @property
     def judged(self) -> Quality | None:
@@ -94,6 +95,7 @@ def lifecycle(workspace: Workspace, use_case: UseCase, decisions: int = 20) -> L
         late=tuple(missing.why for source in use_case.sources if (missing := late(Feed(workspace, use_case, source)))),
         quality=tuple(_judged(workspace, use_case)),
         decisions=tuple(workspace.ledger.decisions(use_case.name)[::-1][:decisions]),
+        forecast=forecast_loss(workspace, use_case),
     )
 
 

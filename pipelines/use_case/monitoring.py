@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pydantic import Field
 
 from pipelines.use_case.partitions import Grain
@@ -28,4 +30,8 @@ class Monitoring(Section):
     max_calibration_gap: float = Field(0.04, gt=0, description="mean prediction against the share that came true")
     false_alarms: float = Field(
         0.05, gt=0, lt=1, description="chance in a year that a model that keeps its promise is called a loss"
+    )
+    forecast_coverage: float = Field(0.8, gt=0, lt=1, description="of the dates between which the loss crosses its limit")
+    forecast_horizon: timedelta = Field(
+        timedelta(days=90), ge=timedelta(days=1), description="how far a crossing is looked for"
     )
