@@ -5,24 +5,21 @@
 2013 of the reference use case is ingested and its features are built once, into the state folder, which takes minutes; plain
 logistic regressions are fitted by the pipelines' own code on all rows before each Monday, and what they say is kept there too.
 A model that is trained at the end of a week serves from the next. `ours` asks what `pipelines.retraining` asks: what a
-challenger, fitted on all but the newest week, saves on it. How much that has to be was chosen by simulated_years.py beside it,
-which knows nothing of these weeks. Seconds are CPU seconds of all fits that a policy asked for, its challengers among them.
+challenger, fitted on all but the newest week, saves on it. How much that has to be was not chosen on these weeks: see
+`shifted`, and simulated_years.py beside it. Seconds are CPU seconds of all fits that a policy asked for, challengers too.
 
-Scenarios: the `real` year; `shuffled`, its rows on days drawn anew, so that nothing changes; `meaning`, from July on a flight
-counts as late from one minute on.
+Scenarios: the `real` year; `shifted`, from July to June; `shuffled`, its rows on days drawn anew, so that nothing changes;
+`meaning`, from July on a flight counts as late from one minute on.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
-from functools import cached_property
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,82 +27,32 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
+from real_year import CHANGED, Fits, Floats, in_scenario, year  # noqa: E402
 from simulated_years import Rule, newest, of_age, summed  # noqa: E402
 
-from pipelines import features, ingestion  # noqa: E402
-from pipelines.labels import to_labels  # noqa: E402
-from pipelines.local import REFERENCE, arrive  # noqa: E402
+from pipelines.local import REFERENCE  # noqa: E402
 from pipelines.metrics import losses, scores  # noqa: E402
+from pipelines.retraining import Gain  # noqa: E402
 from pipelines.retraining.challenger import gain  # noqa: E402
-from pipelines.training import fit  # noqa: E402
-from pipelines.use_case import UseCase, load_use_case, money, source_table  # noqa: E402
-from pipelines.workspace import StageRun, open_workspace  # noqa: E402
+from pipelines.retraining.policy import judge  # noqa: E402
+from pipelines.retraining.state import State  # noqa: E402
+from pipelines.use_case import Grain, Partition, UseCase, load_use_case, money  # noqa: E402
+from pipelines.workspace import Champion  # noqa: E402
 
-YEAR, LAST = "2013-01-01--2013-12-30", date(2013, 12, 31)
-CHANGED = date(2013, 7, 1)
+LAST = date(2013, 12, 31)
 FIRSTS = {"January-February": date(2013, 3, 1), "January-March": date(2013, 4, 1), "January-April": date(2013, 5, 1)}
-Floats = NDArray[np.float64]
-
-
-def year(use_case: UseCase, state: Path) -> pd.DataFrame:
-    """The year's features with `label` and the outcome's own column, oldest first; built once."""
-    kept = state / "year.parquet"
-    if not kept.exists():
-        print("ingesting the year and building its features ...", flush=True)
-        os.environ["TRAINYARD_STATE"] = str(state)
-        run = StageRun(open_workspace("benchmark"), use_case, use_case.period(YEAR))
-        arrive(run.workspace, use_case, run.partition)
-        ingestion.ingest_all(run)
-        planned = features.plan(run)
-        features.build(run.workspace, planned)
-        outcomes = run.lake.read(source_table(use_case, use_case.label.source)).to_pandas()
-        key, spec = [use_case.features.key], use_case.features
-        labels = to_labels(outcomes, use_case).merge(outcomes[[*key, use_case.label.column]], on=key)
-        rows = features.rebuilt(run, planned).merge(labels, on=key, validate="one_to_one")
-        rows.sort_values([spec.date, spec.key], ignore_index=True).to_parquet(kept)
-    return pd.read_parquet(kept)
-
-
-def in_scenario(use_case: UseCase, rows: pd.DataFrame, scenario: str) -> pd.DataFrame:
-    day = use_case.features.date
-    if scenario == "shuffled":
-        return rows.sample(frac=1, random_state=0, ignore_index=True).assign(**{day: rows[day]})
-    if scenario == "meaning":
-        late = (rows[use_case.label.column] >= 1).astype(int)
-        return rows.assign(label=rows["label"].where(rows[day] < CHANGED, late))
-    return rows
 
 
 @dataclass(frozen=True)
-class Fits:
-    """Models by the day before which they were fitted: what each says of the rows from that day on."""
+class Asked:
+    """The end of a week: since when the champion serves, and what it lost against a challenger, week by week."""
 
-    use_case: UseCase
-    rows: pd.DataFrame
-    folder: Path
-    recipe: str
-
-    @cached_property
-    def day(self) -> NDArray[np.object_]:
-        return self.rows[self.use_case.features.date].to_numpy()
-
-    @cached_property
-    def label(self) -> Floats:
-        return self.rows["label"].to_numpy(dtype=float)
-
-    def before(self, start: date) -> tuple[Floats, float]:
-        """Probability per row, NaN where it was fitted on, and CPU seconds."""
-        kept = self.folder / f"{start}.npz"
-        if not kept.exists():
-            began, old = time.process_time(), self.day < start
-            pipeline = fit(self.use_case, self.use_case.training.candidates[self.recipe], {}, self.rows[old])
-            seconds, probability = time.process_time() - began, np.full(len(old), np.nan, dtype="float32")
-            probability[~old] = pipeline.predict_proba(self.rows.loc[~old, list(self.use_case.features.names)])[:, 1]
-            self.folder.mkdir(parents=True, exist_ok=True)
-            np.savez(kept, probability=probability, seconds=seconds)
-        found = np.load(kept)
-        return found["probability"].astype(float), float(found["seconds"])
+    champion: date
+    start: date
+    after: date
+    labels: int
+    gains: list[Gain]
+    trained: list[date]
 
 
 @dataclass
@@ -117,10 +64,40 @@ class Replayed:
     seconds: float = 0.0
 
 
-MIN_GAIN, COOLDOWN = 0.0015, 3  # the largest that keeps 90 % of the gain in simulated years; weeks, the holdout's
+Policy = Callable[[Asked], bool]
+SETTINGS = {"min_gain": 0.002, "false_gains": None, "cooldown": timedelta(days=20)}
 AGES = {"never": 99, "every 12 weeks": 12, "every 8 weeks": 8, "every month": 4, "every 2 weeks": 2, "every week": 1}
-RULES: dict[str, Rule] = {name: of_age(age) for name, age in AGES.items()}
-RULES |= {"gains summed": summed(2 * MIN_GAIN, COOLDOWN), "ours": newest(MIN_GAIN, COOLDOWN)}
+
+
+def by(rule: Rule) -> Policy:
+    """A rule as the simulated years know it."""
+    return lambda asked: rule(-((asked.champion - asked.after).days // 7), [gain.mean for gain in asked.gains])
+
+
+def ours(case: UseCase) -> Policy:
+    """The pipelines' own policy, with its brakes."""
+    case = case.model_copy(update={"retraining": case.retraining.model_copy(update=SETTINGS)})
+
+    def wants(asked: Asked) -> bool:
+        moments = [datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (*asked.trained, asked.after)]
+        state = State(
+            champion=Champion(1, asked.champion.isoformat(), "promoted", "replayed", moments[0].isoformat()),
+            served=asked.after - asked.champion,
+            new_labels=asked.labels,
+            trained_until=asked.champion,
+            train_on=Partition.of(asked.after - timedelta(days=1), Grain.DAY),
+            gain=asked.gains[-1] if asked.gains else None,
+            started=tuple(moments[:-1]),
+            now=moments[-1],
+        )
+        return judge(case, Partition.of(asked.start, Grain.WEEK), state).retrain
+
+    return wants
+
+
+def policies(case: UseCase) -> dict[str, Policy]:
+    summed_gains = summed(0.004, 3)
+    return {name: by(of_age(age)) for name, age in AGES.items()} | {"gains summed": by(summed_gains), "ours": ours(case)}
 
 
 def weeks(first: date, last: date = LAST) -> Iterator[tuple[date, date]]:
@@ -131,20 +108,22 @@ def weeks(first: date, last: date = LAST) -> Iterator[tuple[date, date]]:
         first = after
 
 
-def replay(fits: Fits, first: date, rule: Rule, last: date = LAST, asks: bool = True) -> Replayed:
-    """A year under a rule: what each week's champion says, and what is decided at the week's end."""
-    found, champion, age = Replayed(np.full(len(fits.day), np.nan)), first, 0
-    gains: list[float] = []
+def replay(fits: Fits, first: date, wants: Policy, last: date = LAST, asks: bool = True) -> Replayed:
+    """A year under a policy: what each week's champion says, and what is decided at the week's end."""
+    found, champion = Replayed(np.full(len(fits.day), np.nan)), first
+    gains: list[Gain] = []
     for start, after in weeks(first, last):
-        week, age = (fits.day >= start) & (fits.day < after), age + 1
+        week = (fits.day >= start) & (fits.day < after)
         says = found.probability[week] = fits.before(champion)[0][week]
         if asks and champion < start:
             challenger, seconds = fits.before(start)
             lost, would_lose = (losses(fits.label[week], p) for p in (says, challenger[week]))
-            gains.append(gain(str(start), fits.day[week], lost, would_lose, fits.use_case.gates.confidence).mean)
+            key = Partition.of(start, Grain.WEEK).key
+            gains.append(gain(key, fits.day[week], lost, would_lose, fits.use_case.gates.confidence))
             found.seconds += seconds
-        if after < last and rule(age, gains):
-            champion, age, gains = after, 0, []
+        labels = int(((fits.day >= champion) & (fits.day < after)).sum())
+        if after < last and wants(Asked(champion, start, after, labels, gains, found.trained)):
+            champion, gains = after, []
             found.trained.append(after)
             found.seconds += fits.before(after)[1]
     return found
@@ -194,7 +173,7 @@ def draw(fits: Fits, first: date, found: dict[str, Replayed], file: Path) -> Non
 
 def show(fits: Fits, name: str, file: Path) -> None:
     first = FIRSTS[name]
-    found = {each: replay(fits, first, rule, asks=each not in AGES) for each, rule in RULES.items()}
+    found = {each: replay(fits, first, wants, asks=each not in AGES) for each, wants in policies(fits.use_case).items()}
     print(f"\nFirst champion of {name}; {first} to {LAST - timedelta(days=1)}:")
     print(table(fits, first, found).to_string(float_format="{:,.4f}".format))
     print(f"ours trains before {', '.join(map(str, found['ours'].trained))}; drawn in {file}", flush=True)
@@ -202,14 +181,24 @@ def show(fits: Fits, name: str, file: Path) -> None:
 
 
 def shuffled(fits: Fits) -> None:
-    trained = replay(fits, FIRSTS["January-March"], RULES["ours"]).trained
+    trained = replay(fits, FIRSTS["January-March"], ours(fits.use_case)).trained
     print(f"\nA year without drift: ours trains {len(trained)} times (at most one is the goal): {', '.join(map(str, trained))}")
+
+
+def shifted(fits: Fits) -> None:
+    """The same rule by other limits, on a year that begins in July."""
+    first = FIRSTS["January-March"]
+    rules: dict[str, Policy] = {name: by(of_age(AGES[name])) for name in ("never", "every week")}
+    rules |= {f"newest week > {limit}": by(newest(limit, 3)) for limit in (0.001, 0.0015, 0.002, 0.003, 0.004, 0.005)}
+    found = {name: replay(fits, first, wants) for name, wants in rules.items()}
+    print("\nThe year from July to June, first champion of July to September:")
+    print(table(fits, first, found)[["retrainings", "log loss", "share of weekly's gain"]].round(4).to_string(), flush=True)
 
 
 def meaning(fits: Fits) -> None:
     """The cooldown ends with the first changed week, so that it holds no answer up."""
-    first = CHANGED - timedelta(weeks=COOLDOWN - 1)
-    trained = replay(fits, first, RULES["ours"], CHANGED + timedelta(weeks=5)).trained
+    first = CHANGED - timedelta(weeks=2)
+    trained = replay(fits, first, ours(fits.use_case), CHANGED + timedelta(weeks=5)).trained
     weeks_later = next(((day - CHANGED).days // 7 for day in trained if day > CHANGED), None)
     print(f"\nA change of meaning on {CHANGED}: answered after {weeks_later} labelled weeks (at most two is the goal)")
 
@@ -217,8 +206,8 @@ def meaning(fits: Fits) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--firsts", nargs="+", choices=FIRSTS, default=list(FIRSTS), help="what the first champion knew")
-    scenarios = ("real", "shuffled", "meaning")
-    parser.add_argument("--scenarios", nargs="+", choices=scenarios, default=scenarios)
+    others = {"shifted": shifted, "shuffled": shuffled, "meaning": meaning}
+    parser.add_argument("--scenarios", nargs="+", choices=["real", *others], default=["real", *others])
     parser.add_argument("--state", type=Path, default=ROOT / "var" / "year", help="where rows, models and plots are kept")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
@@ -229,9 +218,9 @@ def main() -> None:
         fits = Fits(case, in_scenario(case, rows, scenario), state / "fits" / f"{scenario}-{recipe}", recipe)
         if scenario == "real":
             for name in options.firsts:
-                show(fits, name, state / f"retraining_policy_{name}.svg")
+                show(fits, name, state / f"retraining_policy_{name}.png")
         else:
-            {"shuffled": shuffled, "meaning": meaning}[scenario](fits)
+            others[scenario](fits)
 
 
 if __name__ == "__main__":
