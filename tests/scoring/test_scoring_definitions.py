@@ -154,7 +154,7 @@ def test_the_new_feature_is_named_in_the_decision_on_retraining(one_champion: Wo
     drift = Drift(1, 0.0, (), 0.0, {"distance": 0.1}, "r", ("heavy",))
     good = Performance(1, 100, 100, 0.8, 0.5, 0.3, 0.3, 0.01, 1.0)
     champion = world.workspace.ledger.champion("parcels")
-    monitored = Monitored("p", 1, drift, good)
+    monitored = Monitored(world.days[8].key, 1, drift, good)
     state = State(champion, 0.8, windows=(monitored,), served=timedelta(days=5), new_labels=500)
     assert "The champion does not know heavy: not compared." in judge(world.use_case, world.days[8], state).why
 
