@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from pipelines.metrics import Deviation as Measure
 from pipelines.metrics import deviations, scores
 from pipelines.monitoring.observations import Deviation, Performance, Slice
+from pipelines.monitoring.sampling import columns_of
 from pipelines.monitoring.windows import served
 from pipelines.use_case import PARTITION, features_table, labels_table, money
 from pipelines.workspace import StageRun
@@ -87,6 +88,6 @@ def _with_segments(run: StageRun, rows: DataFrame) -> DataFrame:
     found = []
     for version, part in rows.groupby(rows["features_version"].fillna(-1).astype(int)):
         at = None if version == -1 else int(version)
-        seen = run.lake.read(features_table(run.use_case), part[PARTITION].unique(), at, columns).to_pandas()
+        seen = columns_of(run, features_table(run.use_case), part[PARTITION].unique(), at, columns)
         found.append(part.merge(seen, on=[PARTITION, run.use_case.features.key], how="left", validate="one_to_one"))
     return pd.concat(found)

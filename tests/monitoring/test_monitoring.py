@@ -12,7 +12,15 @@ import pandas as pd
 import pytest
 
 from pipelines.commands import stages
-from pipelines.monitoring import drift, measure_drift, measure_performance, publish_measured
+from pipelines.monitoring import (
+    Monitored,
+    Verdict,
+    drift,
+    judge_window,
+    measure_drift,
+    measure_performance,
+    publish_measured,
+)
 from pipelines.monitoring.observations import latest
 from pipelines.results import to_json
 from pipelines.scoring import score
@@ -207,3 +215,43 @@ def test_what_was_published_is_read_back_in_order(one_champion: World) -> None:
     found = latest(world.workspace, world.use_case)
     assert list(found) == [world.days[8].key, world.days[9].key]
     assert all(m.model_version == 1 and m.performance and m.drift is None for m in found.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "drivers", "words"),
+    [
+        (lambda rows: rows.assign(rating=np.nan), ("carriers", "rating"), "carriers: rows without a value: rating +100%"),
+        (lambda rows: rows.assign(distance=rows["distance"] * 1.609), ("shipments", "distance"), "another unit, it seems"),
+        (lambda rows: rows.assign(depot="west"), ("shipments", "depot"), "depot 100%"),
+    ],
+)
+def test_a_fault_names_the_table_that_it_comes_from(
+    one_champion: World, change: Callable[[pd.DataFrame], pd.DataFrame], drivers: tuple[str, ...], words: str
+) -> None:
+    world = one_champion
+    run = StageRun(world.workspace, world.use_case, scored(world, change))
+    seen = Monitored(run.key, 1, measure_drift(run), measure_performance(run))
+    found = judge_window(world.use_case.monitoring, seen, [])
+    assert found.verdict is Verdict.DATA_FAULT
+    assert found.drivers[:2] == drivers
+    assert words in found.why
+
+
+def test_what_was_served_is_estimated_before_its_outcomes_and_the_estimate_is_checked(one_champion: World) -> None:
+    """From day 8 on the label's cause is turned around: the estimate cannot know, and what came says by how much it was off."""
+    world = one_champion
+    run = StageRun(world.workspace, world.use_case, scored(world))
+    found, seen = measure_drift(run), measure_performance(run)
+    assert found
+    assert found.estimated_log_loss
+    assert found.estimate_error
+    assert (found.rows, found.partitions) == (400, 1)
+    before = judge_window(world.use_case.monitoring, Monitored(run.key, 1, found, None), [])
+    assert "it has no outcomes yet" in before.why
+    assert f"a log loss of {found.estimated_log_loss:.3f} ± {found.estimate_error:.3f} was estimated." in before.why
+    assert seen
+    assert seen.log_loss
+    after = judge_window(world.use_case.monitoring, Monitored(run.key, 1, found, seen), [])
+    assert f"it came {seen.log_loss - found.estimated_log_loss:+.3f} from it" in after.why
+    assert {s.segment for s in seen.slices["excess_loss"]} == {"depot east", "depot north", "depot south"}
+    assert sum(s.rows for s in seen.slices["excess_loss"]) == seen.labels
