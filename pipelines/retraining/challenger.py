@@ -1,8 +1,7 @@
 """What a new model would save: the champion's own recipe, fitted on what came since, against the champion on newer rows.
 
 One fit, without search: the estimator, its parameters and its encoding are those of the registered pipeline. A plain model on
-both sides is no stand-in: on the reference year boosting gained 1.1 to 4.2 times what logistic regression did on the same
-weeks.
+both sides is no stand-in: on the reference year boosting gained 1.1 to 4.2 times what logistic regression did in the same week.
 """
 
 from __future__ import annotations
