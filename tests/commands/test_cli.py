@@ -188,7 +188,7 @@ def test_a_stage_is_run_and_its_result_printed_as_json(
     }  # fmt: skip
     stages.run_monitoring(StageRun(one_champion.workspace, one_champion.use_case, one_champion.days[8]))
     assert main(["run", "retraining", "parcels", day]) == 0
-    assert json.loads(capsys.readouterr().out)["cause"] == "loss"
+    assert json.loads(capsys.readouterr().out)["cause"] == "too little evidence"  # of one day
     assert main(["status", "parcels"]) == 0
     said = capsys.readouterr().out
     assert "champion   v1" in said
