@@ -91,6 +91,12 @@ def entropy(probability: ArrayLike) -> Floats:
     return found
 
 
+def entropy_error(probability: ArrayLike) -> float:
+    """Half the width of the 95 % interval of the log loss that calibrated probabilities of independent rows promise."""
+    p = clip(probability)
+    return float(1.96 * np.sqrt((np.log(p / (1 - p)) ** 2 * p * (1 - p)).sum()) / len(p))
+
+
 def _weighted(label: Floats, p: Floats, weight: Floats) -> Deviation:
     rows, most = weight * (label - p), np.abs(weight) * np.maximum(p, 1 - p)
     return Deviation(float(rows.mean()), rows, weight**2 * p * (1 - p), float(most.max()))

@@ -32,7 +32,7 @@ def status(use_case: UseCaseName) -> None:
         figures = f"AUC {_f(m.auc)}  log loss {_f(m.log_loss)}  drifted {_f(m.drifted_share)}"
         worth = "" if m.worth is None else f"  worth {m.worth:,.0f} {found.unit}"
         version = "–" if m.model_version is None else f"v{m.model_version}"
-        print(f"{m.partition}  {version:<3} {figures}{worth}")
+        print(f"{m.partition}  {version:<3} {figures}{worth}  {m.verdict}")
 
 
 def _f(value: float | None) -> str:

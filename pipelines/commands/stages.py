@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -86,12 +86,9 @@ def run_scoring(run: StageRun) -> object:
 
 
 def run_monitoring(run: StageRun) -> object:
-    from pipelines import monitoring
-    from pipelines.results import to_json
+    from pipelines.monitoring import watch
 
-    drifts: Any = to_json(monitoring.per_window(monitoring.measure_drift)(run))
-    performances: Any = to_json(monitoring.per_window(monitoring.measure_performance)(run))
-    return monitoring.publish_windows(run, drifts, performances)
+    return watch(run)
 
 
 def run_retraining(run: StageRun) -> object:

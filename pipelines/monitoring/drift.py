@@ -1,26 +1,33 @@
 """Drift: has the data moved away from the rows that the champion learnt from, and have the predictions?
 
-A distance (Evidently's) between a bounded, seeded sample of the partition and one of the champion's own training rows,
-so that its verdict does not change with the number of rows.
+A distance between a bounded, seeded sample of the window and one of the champion's own training rows, beyond what parts of the
+training rows as long as the window are from the rest: its verdict changes neither with the number of rows nor with the weather.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import warnings
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from pipelines.errors import PermanentError
+from pipelines.metrics import entropy, entropy_error
+from pipelines.monitoring.distances import Columns, Moved, Part, blocks, encoded, measure, telling_apart
 from pipelines.monitoring.observations import Drift, latest
+from pipelines.monitoring.sampling import sample
 from pipelines.monitoring.windows import served
 from pipelines.use_case import PARTITION, UseCase, features_table, monitoring_table
-from pipelines.workspace import Model, StageRun, feature_rows, write_bytes
+from pipelines.workspace import Model, StageRun, published_definitions, refuse_other_definitions, write_bytes
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 PREDICTION = "probability"
+_POOL = 10  # times the sample: training rows that parts as long as a window are taken from
+_DRAWN = 8  # features on Evidently's page, the furthest
 
 
 def measure_drift(run: StageRun) -> Drift | None:
@@ -36,22 +43,25 @@ def measure_drift(run: StageRun) -> Drift | None:
     if known and known.drift and known.drift.model_version == version and _is_newer(run, rows):
         return known.drift
     model = run.registry.load(run.use_case.name, version)
-    current = _sample(_served_features(run, model, rows), run.use_case)
-    reference = _reference(run, model)
-    current = current.assign(**{PREDICTION: model.predict(current)})
-    reference = reference.assign(**{PREDICTION: model.predict(reference)})
-    return _compare(run, model, current, reference)
+    current, reference = _served_features(run, model, rows), _reference(run, model)
+    return _compare(run, model, _predicted(model, current), _predicted(model, reference), rows)
 
 
 def _served_features(run: StageRun, model: Model, served: DataFrame) -> DataFrame:
-    """The features that were served from: of the version that each row names; the newest where it is from before it did."""
+    """A sample of the features that were served from: of the version that each row names; of the newest where it is from before
+    it did."""
     import pandas as pd
 
-    found = []
-    for version, keys in served[PARTITION].groupby(served["features_version"].fillna(-1).astype(int)).unique().items():
+    found, table = [], features_table(run.use_case)
+    versions = served["features_version"].fillna(-1).astype(int)
+    for version, keys in served[PARTITION].groupby(versions).unique().items():
         at = None if version == -1 else cast(int, version)
-        found.append(feature_rows(run.workspace, run.use_case, model, keys, at))
-    return pd.concat(found)
+        known = published_definitions(run.lake, table, keys, at)
+        refuse_other_definitions(run.registry, run.use_case, model, known)
+        share = int((versions == version).sum()) / len(served)
+        size = max(1, round(run.use_case.monitoring.sample_rows * share))
+        found.append(sample(run, table, keys, at, model.meta["features"], size))
+    return pd.concat(found, ignore_index=True)
 
 
 def _is_newer(run: StageRun, served: DataFrame) -> bool:
@@ -62,55 +72,122 @@ def _is_newer(run: StageRun, served: DataFrame) -> bool:
     return at is not None and (made.empty or made.max() <= datetime.fromisoformat(at))
 
 
-def _sample(rows: DataFrame, use_case: UseCase) -> DataFrame:
-    count = min(use_case.monitoring.sample_rows, len(rows))
-    return rows.sample(count, random_state=use_case.training.seed)
-
-
 def _reference(run: StageRun, model: Model) -> DataFrame:
-    """The same rows that the champion was trained on, from the very table version."""
-    table = features_table(run.use_case)
-    rows = run.lake.read(table, model.meta["partitions"], model.meta["versions"][table])
-    return _sample(rows.to_pandas(), run.use_case)
+    """Of the same rows that the champion was trained on, from the very table version."""
+    table, size = features_table(run.use_case), _POOL * run.use_case.monitoring.sample_rows
+    rows = sample(run, table, model.meta["partitions"], model.meta["versions"][table], model.meta["features"], size)
+    return rows.reset_index(drop=True)
+
+
+def _predicted(model: Model, rows: DataFrame) -> DataFrame:
+    return rows.assign(**{PREDICTION: model.predict(rows)})
 
 
 def rehearse(use_case: UseCase, model: Model, rows: DataFrame) -> None:
     """The comparison, of one half of the rows with the other. Raises whatever would stop it."""
-    rows = _sample(rows, use_case).assign(**{PREDICTION: model.predict})
-    distances, _ = _distances(use_case, model, rows.iloc[::2], rows.iloc[1::2])
-    unknown = [name for name, distance in distances.items() if not 0 <= distance < float("inf")]
+    rows = _predicted(model, rows.sample(min(use_case.monitoring.sample_rows, len(rows)), random_state=use_case.training.seed))
+    halves = rows.iloc[::2].reset_index(drop=True), rows.iloc[1::2].reset_index(drop=True)
+    moved, _ = _moved(use_case, model, *halves, 1)
+    _evidently(use_case, *halves, [PREDICTION])
+    unknown = [name for name, found in moved.items() if not 0 <= found.distance < float("inf")]
     if unknown:
         raise PermanentError(f"{use_case.name}: no distance can be told of {', '.join(unknown)}")
 
 
-def _distances(use_case: UseCase, model: Model, current: DataFrame, reference: DataFrame) -> tuple[dict[str, float], str]:
-    """Of the model's own features and its predictions; and Evidently's page."""
-    wanted = [*model.meta["features"], PREDICTION]
-    # Evidently raises for the whole report at a column without values; such a column has drifted as far as it can.
-    empty = [c for c in wanted if current[c].isna().all() != reference[c].isna().all()]
-    usable = [c for c in wanted if not current[c].isna().all() and not reference[c].isna().all()]
-    distances, page = _evidently(use_case, current, reference, usable)
-    return distances | dict.fromkeys(empty, 1.0), page
+def _moved(
+    use_case: UseCase, model: Model, current: DataFrame, reference: DataFrame, partitions: int
+) -> tuple[dict[str, Moved], tuple[float, float]]:
+    """Of the model's features and its predictions; and how well current rows, and parts of the reference, are told apart."""
+    names, settings = [*model.meta["features"], PREDICTION], use_case.monitoring
+    categorical = [c for c in names if _is_category(use_case, reference, c)]
+    pool, now = encoded(reference, current, names, categorical)
+    days = reference[PARTITION].astype(str).tolist() if PARTITION in reference else [str(n) for n in range(len(reference))]
+    parts = list(blocks(days, partitions, len(current), use_case.training.seed))
+    known = {name: values[: settings.sample_rows] for name, values in pool.items()}
+    moved = measure(pool, known, now, categorical, parts, settings.max_drift_distance)
+    judged = [name for name in model.meta["features"] if name in use_case.features.expressions]
+    apart = [telling_apart(*_sides(pool, part), judged, use_case.training.seed) for part in parts[:2]] if judged else [0.5]
+    return moved, (telling_apart(known, now, judged, use_case.training.seed) if judged else 0.5, max(apart))
 
 
-def _compare(run: StageRun, model: Model, current: DataFrame, reference: DataFrame) -> Drift:
+def _sides(pool: Columns, part: Part) -> tuple[Columns, Columns]:
+    block, rest = part
+    return {n: v[rest] for n, v in pool.items()}, {n: v[block] for n, v in pool.items()}
+
+
+def _is_category(use_case: UseCase, rows: DataFrame, name: str) -> bool:
+    from pandas.api.types import is_numeric_dtype
+
+    return name in use_case.features.categorical or not is_numeric_dtype(rows[name])
+
+
+def _compare(run: StageRun, model: Model, current: DataFrame, reference: DataFrame, rows: DataFrame) -> Drift:
     """On the model's own features: those that came after it are named, and compared once a model knows them."""
-    features = model.meta["features"]
-    distances, page = _distances(run.use_case, model, current, reference)
-    limit = run.use_case.monitoring.max_drift_distance
-    drifted = tuple(sorted(c for c, d in distances.items() if c != PREDICTION and d > limit))
-    report = f"{run.use_case.name}/drift/{run.key}-v{model.version}.html"
-    write_bytes(f"{run.workspace.environment.reports}/{report}", page.encode())
-    share = len(drifted) / len(features)
+    settings, features, partitions = run.use_case.monitoring, model.meta["features"], rows[PARTITION].nunique()
+    moved, (apart, apart_noise) = _moved(run.use_case, model, current, reference, partitions)
+    moving = tuple(name for name in features if name not in run.use_case.features.expressions)
+    judged = [name for name in features if name not in moving]
+    drifted = tuple(
+        sorted(name for name in judged if _has_drifted(moved[name], settings.max_drift_distance, settings.max_null_change))
+    )
+    shown = sorted(features, key=lambda name: -moved[name].distance)[:_DRAWN]
+    promised = rows[PREDICTION]
     return Drift(
         model_version=model.version,
-        drifted_share=share,
+        drifted_share=len(drifted) / max(len(judged), 1),
         drifted=drifted,
-        prediction_drift=distances[PREDICTION],
-        distances=distances,
-        report=report,
+        prediction_drift=moved[PREDICTION].distance if moved[PREDICTION].real else 0.0,
+        distances={name: found.distance for name, found in moved.items()},
+        report=_report(run, model, current, reference.head(len(current)), [*shown, PREDICTION]),
         not_compared=tuple(name for name in run.use_case.features.names if name not in features),
+        noise={name: found.noise for name, found in moved.items()},
+        moving=moving,
+        moving_effect=_effect(model, current, reference, moving),
+        nulls={name: moved[name].nulls for name in judged if moved[name].nulls},
+        unseen={name: moved[name].unseen for name in judged if moved[name].unseen},
+        factors={name: found for name in judged if (found := moved[name].factor)},
+        sources=sources(run.use_case),
+        told_apart=apart,
+        told_apart_noise=apart_noise,
+        rows=len(rows),
+        partitions=partitions,
+        estimated_log_loss=float(entropy(promised).mean()),
+        estimate_error=entropy_error(promised),
     )
+
+
+def _has_drifted(found: Moved, most: float, most_nulls: float) -> bool:
+    return (found.real and found.distance > most) or abs(found.nulls) > most_nulls
+
+
+def _effect(model: Model, current: DataFrame, reference: DataFrame, moving: Sequence[str]) -> float | None:
+    """What features that must move did to the mean prediction: as it is, minus with their values of the reference."""
+    import numpy as np
+
+    if not moving:
+        return None
+    before = {name: np.resize(reference[name].to_numpy(), len(current)) for name in moving}
+    return float(current[PREDICTION].mean() - model.predict(current.assign(**before)).mean())
+
+
+def sources(use_case: UseCase) -> dict[str, str]:
+    """By feature that is an expression, its table: that of the first join of which it names a column, else the entity's."""
+    spec = use_case.features
+    named = [(alias, join.table) for join in spec.joins for alias in join.columns]
+    return {
+        name: next((table for alias, table in named if re.search(rf"\b{re.escape(alias)}\b", text)), spec.entity)
+        for name, text in spec.expressions.items()
+    }
+
+
+def _report(run: StageRun, model: Model, current: DataFrame, reference: DataFrame, columns: list[str]) -> str:
+    """Evidently's page of the furthest features, in the reports folder."""
+    report = f"{run.use_case.name}/drift/{run.key}-v{model.version}.html"
+    # Evidently raises for the whole report at a column without values.
+    usable = [c for c in columns if not current[c].isna().all() and not reference[c].isna().all()]
+    _, page = _evidently(run.use_case, current, reference, usable)
+    write_bytes(f"{run.workspace.environment.reports}/{report}", page.encode())
+    return report
 
 
 def _evidently(use_case: UseCase, current: DataFrame, reference: DataFrame, columns: list[str]) -> tuple[dict[str, float], str]:
@@ -120,10 +197,8 @@ def _evidently(use_case: UseCase, current: DataFrame, reference: DataFrame, colu
         warnings.simplefilter("ignore")
         from evidently import DataDefinition, Dataset, Report
         from evidently.presets import DataDriftPreset
-        from pandas.api.types import is_numeric_dtype
 
-        declared = use_case.features.categorical
-        categorical = [c for c in columns if c in declared or not is_numeric_dtype(reference[c])]
+        categorical = [c for c in columns if _is_category(use_case, reference, c)]
         definition = DataDefinition(
             numerical_columns=[c for c in columns if c not in categorical], categorical_columns=categorical
         )

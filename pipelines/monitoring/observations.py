@@ -13,9 +13,14 @@ from pipelines.workspace import CommitRecord, StageRun, Workspace
 
 @dataclass(frozen=True)
 class Drift:
-    """Distances per column; `report` is Evidently's page, relative to the reports folder.
+    """Distances per column beyond the noise at this sample size; `report` is Evidently's page, relative to the reports folder.
 
-    `not_compared` are features that the model does not know: they came after it.
+    `drifted_share` is of the features that are judged. `moving` ones, shares of the past, must move: they are judged by what
+    they did to the mean prediction, `moving_effect`. `not_compared` are features that the model does not know: they came after
+    it. By feature, where beyond chance: `nulls`, the change of the share without a value; `unseen`, the share of values that
+    the reference lacks; `factors`, what the values were multiplied by; `sources`, which table it comes from. `told_apart`: the
+    AUC of a classifier that tells the window from the reference; `told_apart_noise`, that of parts of the reference. `rows`
+    were served, in `partitions`; `estimated_log_loss` is what their probabilities promise, give or take `estimate_error`.
     """
 
     model_version: int
@@ -25,6 +30,19 @@ class Drift:
     distances: dict[str, float]
     report: str
     not_compared: tuple[str, ...] = ()
+    noise: dict[str, float] = field(default_factory=dict)
+    moving: tuple[str, ...] = ()
+    moving_effect: float | None = None
+    nulls: dict[str, float] = field(default_factory=dict)
+    unseen: dict[str, float] = field(default_factory=dict)
+    factors: dict[str, float] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    told_apart: float | None = None
+    told_apart_noise: float | None = None
+    rows: int | None = None
+    partitions: int | None = None
+    estimated_log_loss: float | None = None
+    estimate_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,8 +72,7 @@ class Slice:
 class Performance:
     """How the served predictions did, against outcomes; `worth` is money against doing nothing.
 
-    `estimated_log_loss` is what the probabilities promise of all that was served, outcomes or not. `deviations` by measure, and
-    `slices` of the measures that are of single rows; none in rows of the table from before there were any.
+    `deviations` by measure, and `slices` of the measures that are of single rows; none in rows from before there were any.
     """
 
     model_version: int
@@ -67,19 +84,19 @@ class Performance:
     mean_prediction: float | None
     calibration_error: float | None
     worth: float | None
-    estimated_log_loss: float | None = None
     deviations: dict[str, Deviation] = field(default_factory=dict)
     slices: dict[str, tuple[Slice, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Monitored:
-    """The state of one partition, as published in the `monitoring` table."""
+    """The state of one window, as published in the `monitoring` table; `failure` is what measuring it tripped over last."""
 
     partition: str
     model_version: int | None
     drift: Drift | None
     performance: Performance | None
+    failure: str | None = None
 
 
 def latest(workspace: Workspace, use_case: UseCase) -> dict[str, Monitored]:
@@ -95,11 +112,12 @@ def latest(workspace: Workspace, use_case: UseCase) -> dict[str, Monitored]:
             row["model_version"],
             from_json(Drift, drift) if drift else None,
             from_json(Performance, performance) if performance else None,
+            document.get("failure"),
         )
     return dict(sorted(found.items()))
 
 
-def publish(run: StageRun, drift: Drift | None, performance: Performance | None) -> Monitored:
+def publish(run: StageRun, drift: Drift | None, performance: Performance | None, failure: str | None = None) -> Monitored:
     """Make the partition's state visible. A measure that is not there yet does not erase one that is."""
     import pyarrow as pa
 
@@ -107,10 +125,8 @@ def publish(run: StageRun, drift: Drift | None, performance: Performance | None)
     if before is not None:
         drift, performance = drift or before.drift, performance or before.performance
     version = next((m.model_version for m in (performance, drift) if m), None)
-    state = Monitored(partition=run.key, model_version=version, drift=drift, performance=performance)
-    document = json.dumps(
-        {"drift": drift and asdict(drift), "performance": performance and asdict(performance)}, allow_nan=False
-    )
+    state = Monitored(partition=run.key, model_version=version, drift=drift, performance=performance, failure=failure)
+    document = json.dumps({name: asdict(state)[name] for name in ("drift", "performance", "failure")}, allow_nan=False)
     columns = {"model_version": pa.int64(), "auc": pa.float64(), "log_loss": pa.float64(), "drifted_share": pa.float64()}
     row = {
         "model_version": version,
@@ -126,7 +142,12 @@ def publish(run: StageRun, drift: Drift | None, performance: Performance | None)
     return state
 
 
-def publish_measured(run: StageRun, drift: Mapping[str, object] | None, performance: Mapping[str, object] | None) -> Monitored:
+def publish_measured(
+    run: StageRun,
+    drift: Mapping[str, object] | None,
+    performance: Mapping[str, object] | None,
+    failure: str | None = None,
+) -> Monitored:
     """`publish`, with the measures as the JSON that travelled between tasks."""
     measured = from_json(Drift, drift) if drift else None, from_json(Performance, performance) if performance else None
-    return publish(run, *measured)
+    return publish(run, *measured, failure)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from pipelines.metrics import Deviation as Measure
-from pipelines.metrics import deviations, entropy, scores
+from pipelines.metrics import deviations, scores
 from pipelines.monitoring.observations import Deviation, Performance, Slice
 from pipelines.monitoring.windows import served
 from pipelines.use_case import PARTITION, features_table, labels_table, money
 from pipelines.workspace import StageRun
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+    from pandas import DataFrame
 
 _SLICES = ("excess_loss", "calibration_gap")  # a mean of single rows; an AUC within a slice is another question
 _MOST_SLICES = 40  # those with the most rows: a document of the table stays small
@@ -39,18 +42,16 @@ def measure_performance(run: StageRun) -> Performance | None:
         positive_share=found["positive_share"],
         mean_prediction=found["mean_prediction"],
         calibration_error=found["calibration_error"],
-        estimated_log_loss=float(entropy(rows["probability"]).mean()),
-        deviations={name: _by_partition(measure, labelled[PARTITION]) for name, measure in measures.items()},
+        deviations={name: by_partition(measure, labelled[PARTITION]) for name, measure in measures.items()},
         slices={name: _by_segment(run, measures[name], labelled) for name in _SLICES},
     )
 
 
-def _by_partition(measure: Measure, partition: Series) -> Deviation:
-    import pandas as pd
-
-    found = pd.DataFrame({"rows": measure.rows, "variance": measure.variance}).groupby(partition.to_numpy(), sort=True)
-    sums = zip(found.size(), found["rows"].sum(), found["variance"].sum(), strict=True)
-    return Deviation(measure.value, measure.most, tuple((int(n), float(total), float(v)) for n, total, v in sums))
+def by_partition(measure: Measure, partition: ArrayLike) -> Deviation:
+    """The measure with its sums by partition; `partition` (n,) names that of each row."""
+    number = np.unique(np.asarray(partition), return_inverse=True)[1]
+    sums = (np.bincount(number, weights).tolist() for weights in (None, measure.rows, measure.variance))
+    return Deviation(measure.value, measure.most, tuple(zip(*sums, strict=True)))
 
 
 def _by_segment(run: StageRun, measure: Measure, labelled: DataFrame) -> tuple[Slice, ...]:

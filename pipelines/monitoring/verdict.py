@@ -1,28 +1,27 @@
 """The verdict on a window: cause first, in plain words, from what was measured of it and of those before.
 
-What was measured is 0 in expectation where the model keeps its promise. Its variance by the promise is widened by how much more
-partitions differ than independent rows would (Kish's design effect), with Student's t for how many of them are known, and by
-Bernstein's term (Boucheron, Lugosi, Massart: "Concentration Inequalities", 2013, eq. 2.10) for few rows. It is a loss
-where such an interval lies beyond the limit. The chance of a false alarm is declared for a year, and shared between the
-year's windows, measures, sides, and spans: a window alone, with the one before it, with as many as give enough labels.
+A loss is one where the interval of what was measured against the model's promise lies beyond the limit. The chance of a false
+alarm is declared for a year, and shared between the year's windows, measures, sides, and spans of windows.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
-from pipelines.monitoring.observations import Deviation, Monitored, Slice
+from pipelines.monitoring.faults import faults
+from pipelines.monitoring.observations import Drift, Monitored, Performance
+from pipelines.monitoring.promise import Estimate, slices, spans
 from pipelines.use_case import Grain, Monitoring, Partition
 
-_ENOUGH = 0.05  # "as promised" is said of an interval of 95 %
-_YEAR = 365
+_YEAR = timedelta(days=365)
+_SIDES = 4  # of three measures: one may be lost to either side
 _WORDS = {
-    "excess_loss": "log loss {value:+.3f} against what was promised on these rows",
-    "calibration_gap": "{value:+.1%} predicted beyond what came true",
-    "auc_loss": "AUC {value:.3f} below what was promised on these rows",
+    "excess_loss": ("log loss {:+.3f} against what was promised on these rows", "{:.3f}"),
+    "calibration_gap": ("{:+.1%} predicted beyond what came true", "{:.1%}"),
+    "auc_loss": ("AUC {:.3f} below what was promised on these rows", "{:.3f}"),
 }
 
 
@@ -36,9 +35,19 @@ class Verdict(StrEnum):
     HEALTHY = "healthy"
 
 
+_ENDS = {
+    Verdict.DATA_FAULT: "mend the data, or accept it in monitoring.accepted_faults; no new model",
+    Verdict.DRIFT_WITH_LOSS: "a new model is needed",
+    Verdict.LOSS_WITHOUT_DRIFT: "what they mean has changed; a new model is needed",
+    Verdict.DRIFT_WITHOUT_LOSS: "the predictions are as good as promised all the same; watched, no new model",
+    Verdict.SEASON: "as a year ago; no new model",
+    Verdict.HEALTHY: "the predictions are as good as promised: no new model",
+}
+
+
 @dataclass(frozen=True)
 class Judgement:
-    """`drivers`: the features, sources and slices that the verdict stands on; `missing_labels` with too little evidence."""
+    """`drivers`: the features, tables and slices that the verdict stands on; `missing_labels` with too little evidence."""
 
     window: str
     verdict: Verdict
@@ -47,160 +56,159 @@ class Judgement:
     missing_labels: int | None = None
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over `rows` of one or more windows, its standard error, and how many partitions the error is known from."""
-
-    value: float
-    rows: int
-    error: float
-    freedom: int
-    most: float  # what rows that hang together add at most, over all rows
-
-    def half_width(self, chance: float) -> float:
-        """Of the interval that the truth is beyond, on one side, with this chance."""
-        from scipy.special import stdtrit
-
-        return float(-stdtrit(self.freedom, chance)) * self.error + self.most * math.log(1 / chance) / 3
-
-
 def judge_window(settings: Monitoring, window: Monitored, before: Sequence[Monitored]) -> Judgement:
     """The verdict on a window; `before` are the earlier ones of its use case, oldest first, of any version."""
-    lost, thin = _losses(settings, window, before)
-    drifted, told = _drift_words(settings, window)
-    drivers = window.drift.drifted if window.drift and drifted else ()
+    seen, drifted = window.performance, _has_drifted(settings, window.drift)
+    own = [w for w in before if seen and w.performance and w.performance.model_version == seen.model_version]
+    lost, missing = _losses(settings, window, own)
+    faulty = faults(settings, window, before)
+    features = window.drift.drifted if window.drift and drifted else ()
+    told = [
+        window.failure or "",
+        *_loss_words(settings, window, own, lost),
+        _drift_words(settings, window.drift, drifted),
+        _check_words(window),
+    ]
+    verdict = _verdict(
+        bool(faulty), bool(lost), drifted, missing is None or missing > 0, _as_a_year_ago(settings, window, before)
+    )
+    end = f"{verdict.capitalize()}: {_ENDS.get(verdict, _thin(window, missing))}."
+    return Judgement(
+        window.partition,
+        verdict,
+        " ".join(part for part in (*(f"{f.words}." for f in faulty), *told, end) if part),
+        (*(d for f in faulty for d in f.drivers), *features, *(name for name, _ in _worst(settings, window, own, lost))),
+        missing if verdict is Verdict.TOO_LITTLE else None,
+    )
+
+
+def _verdict(faulty: bool, lost: bool, drifted: bool, thin: bool, season: bool) -> Verdict:
+    if faulty:
+        return Verdict.DATA_FAULT
+    if season and (lost or (drifted and not thin)):
+        return Verdict.SEASON
     if lost:
-        words, slices = _slice_words(settings, window, before, list(lost))
-        verdict = Verdict.DRIFT_WITH_LOSS if drifted else Verdict.LOSS_WITHOUT_DRIFT
-        end = "a new model is needed" if drifted else "what they mean has changed; a new model is needed"
-        said = f"{'; '.join(lost.values())}.{words} {told} {verdict.capitalize()}: {end}."
-        return Judgement(window.partition, verdict, said, (*drivers, *slices))
-    if thin is not None:
-        said = f"{told} Too little evidence of what the model is worth: {thin[1]}."
-        return Judgement(window.partition, Verdict.TOO_LITTLE, said, drivers, thin[0])
-    if drifted:
-        said = f"{told} The predictions are as good as promised all the same: watched, no new model."
-        return Judgement(window.partition, Verdict.DRIFT_WITHOUT_LOSS, said, drivers)
-    return Judgement(window.partition, Verdict.HEALTHY, f"{told} The predictions are as good as promised: no new model.")
+        return Verdict.DRIFT_WITH_LOSS if drifted else Verdict.LOSS_WITHOUT_DRIFT
+    if thin:
+        return Verdict.TOO_LITTLE
+    return Verdict.DRIFT_WITHOUT_LOSS if drifted else Verdict.HEALTHY
 
 
-def _losses(
-    settings: Monitoring, window: Monitored, before: Sequence[Monitored]
-) -> tuple[dict[str, str], tuple[int | None, str] | None]:
-    """By measure that is lost beyond doubt, how much in words; and how many labels are missing to say that nothing is."""
+def _thin(window: Monitored, missing: int | None) -> str:
+    if window.performance is None:
+        return "it has no outcomes yet"
+    if missing is None:
+        return "it was measured before there were intervals; measured again it has them"
+    return f"about {missing:,} more labels are needed to tell a loss of the size of the limits from chance"
+
+
+Lost = dict[str, tuple[Estimate, float]]  # by measure: the span that shows it, and half the width of its interval
+
+
+def _losses(settings: Monitoring, window: Monitored, own: Sequence[Monitored]) -> tuple[Lost, int | None]:
+    """What is lost beyond doubt; and how many labels are missing to say that nothing is, None where nothing was measured."""
     seen = window.performance
     if seen is None or not seen.deviations:
-        return {}, (None, "it has no outcomes yet" if seen is None else "it was measured before there were intervals")
-    lost, missing = {}, 0
-    own = [w for w in before if w.performance and w.performance.model_version == seen.model_version]
+        return {}, None
+    lost: Lost = {}
+    missing = 0
     for name in seen.deviations:
-        limit = float(getattr(settings, f"max_{name}"))
-        spans = _spans(window, own, name, limit)
-        chance = _chance(settings, window) / len(spans)
-        beyond = next((e for e in spans if _beyond(name, e.value, e.half_width(chance), limit)), None)
-        if beyond and _beyond(name, spans[0].value, 0, limit):  # what was lost before and is not now is no loss of this window
-            lost[name] = _in_words(name, beyond, chance, limit)
-        missing = max(missing, _missing(spans[-1], limit))
-    words = f"about {missing:,} more labels are needed to tell a loss of the size of the limits from chance"
-    return lost, (missing, words) if missing else None
+        limit, found = _limit(settings, name), spans(window, own, name, _limit(settings, name))
+        chance = _chance(settings, window) / len(found)
+        shown = next((e for e in found if _beyond(name, e.value, limit + e.half_width(chance))), None)
+        if shown and _beyond(name, found[0].value, limit):  # what was lost before and is not now is no loss of this window
+            lost[name] = shown, shown.half_width(chance)
+        missing = max(missing, found[-1].missing(limit))
+    return lost, missing
+
+
+def _limit(settings: Monitoring, name: str) -> float:
+    return float(getattr(settings, f"max_{name}"))
 
 
 def _chance(settings: Monitoring, window: Monitored) -> float:
-    """Of one false alarm by one interval of this window, on one side; four sides of three measures."""
+    """Of a false alarm by one interval of this window, on one side."""
     period = Partition.parse_period(window.partition, Grain.DAY)
-    return settings.false_alarms * min((period.end - period.start).days / _YEAR, 1) / 4
+    return settings.false_alarms * min((period.end - period.start) / _YEAR, 1) / _SIDES
 
 
-def _beyond(name: str, value: float, half: float, limit: float) -> bool:
-    return (abs(value) if name == "calibration_gap" else value) - half > limit
+def _beyond(name: str, value: float, limit: float) -> bool:
+    return (abs(value) if name == "calibration_gap" else value) > limit
 
 
-def _in_words(name: str, found: Estimate, chance: float, limit: float) -> str:
-    half = found.half_width(chance)
-    shown = f"{half:.1%}" if name == "calibration_gap" else f"{half:.3f}"
-    most = f"{limit:.1%}" if name == "calibration_gap" else f"{limit:.3f}"
-    return f"{_WORDS[name].format(value=found.value)} (± {shown}, {found.rows:,} labels; {most} is allowed)"
+def _as_a_year_ago(settings: Monitoring, window: Monitored, before: Sequence[Monitored]) -> bool:
+    """Whether the same window of last year, by whatever version, had drifted and missed its promise alike."""
+    key = _a_year_before(window.partition)
+    then = next((w for w in before if w.partition == key), None)
+    if then is None or not then.performance or not window.performance:
+        return False
+    known, now = then.performance.deviations, window.performance.deviations
+    alike = now.keys() <= known.keys() and all(abs(now[n].value - known[n].value) <= _limit(settings, n) for n in now)
+    return alike and set(window.drift.drifted if window.drift else ()) <= set(then.drift.drifted if then.drift else ())
 
 
-def _missing(found: Estimate, limit: float) -> int:
-    half = found.half_width(_ENOUGH / 2)
-    return 0 if half <= limit else math.ceil(found.rows * ((half / limit) ** 2 - 1))
+def _a_year_before(key: str) -> str:
+    return f"{int(key[:4]) - 1}{key[4:]}"
 
 
-def _spans(window: Monitored, own: Sequence[Monitored], name: str, limit: float) -> list[Estimate]:
-    """Of the window alone, with the one before it, and with as many as give enough labels: how many hangs on no outcome."""
-    given = [d for w in (*own, window) if (d := _deviation(w, name))]
-    effect, freedom = _design_effect(given)
-    found: list[Estimate] = []
-    total = promised = most = 0.0
-    rows = 0
-    for each in reversed(given):
-        labels = sum(n for n, _, _ in each.parts)
-        rows, total, most = rows + labels, total + each.value * labels, max(most, each.most)
-        promised += sum(v for _, _, v in each.parts)
-        found.append(Estimate(total / rows, rows, math.sqrt(effect * promised) / rows, freedom, effect * most / rows))
-        if not _missing(found[-1], limit):
-            break
-    return [*found[:2], *found[2:][-1:]]
+def _has_drifted(settings: Monitoring, drift: Drift | None) -> bool:
+    return drift is not None and (
+        drift.prediction_drift > settings.max_prediction_drift
+        or drift.drifted_share > settings.max_drifted_share
+        or (drift.told_apart or 0) - (drift.told_apart_noise or 0) > settings.max_told_apart
+    )
 
 
-def _deviation(window: Monitored, name: str) -> Deviation | None:
-    return window.performance.deviations.get(name) if window.performance else None
+def _loss_words(settings: Monitoring, window: Monitored, own: Sequence[Monitored], lost: Lost) -> list[str]:
+    found = []
+    for name, (shown, half) in lost.items():
+        words, figure = _WORDS[name]
+        within = f"± {figure.format(half)}, {shown.rows:,} labels; {figure.format(_limit(settings, name))} is allowed"
+        found.append(f"{words.format(shown.value)} ({within}).")
+    worst = ", ".join(words for _, words in _worst(settings, window, own, lost))
+    return [*found, f"Worst where {worst}."] if worst else found
 
 
-def _design_effect(given: Sequence[Deviation]) -> tuple[float, int]:
-    """How much more sums of partitions vary than the promise says (at least 1), and the degrees of freedom that say so.
-
-    Within longer windows about the mean of each; those of one partition about the mean of all but the newest two, so that a
-    change does not hide in the spread that it makes.
-    """
-    longer = [list(d.parts) for d in given if len(d.parts) > 1]
-    single = [d.parts[0] for d in given[:-2] if len(d.parts) == 1]
-    squares = promised = 0.0
-    freedom = 0
-    for parts in [*longer, *([single] if len(single) > 1 else [])]:
-        mean = sum(s for _, s, _ in parts) / sum(n for n, _, _ in parts)
-        squares += sum((s - n * mean) ** 2 for n, s, _ in parts) * len(parts) / (len(parts) - 1)
-        promised += sum(v for _, _, v in parts)
-        freedom += len(parts) - 1
-    return (max(1.0, squares / promised), freedom) if promised > 0 else (1.0, 1)
+def _worst(settings: Monitoring, window: Monitored, own: Sequence[Monitored], lost: Lost) -> list[tuple[str, str]]:
+    """The slices that are beyond the limit whatever chance does, three at most: name, and words."""
+    for name in ("excess_loss", "calibration_gap") if lost else ():
+        found = slices(window, own, name)
+        sure = [(s, e) for s, e in found if _beyond(name, e.value, _limit(settings, name) + e.half_width(0.025 / len(found)))]
+        if sure:
+            top = sorted(sure, key=lambda each: -abs(each[1].value))[:3]
+            return [(s.segment, f"{s.segment} ({e.value:+.3f} ± {e.half_width():.3f})") for s, e in top]
+    return []
 
 
-def _slice_words(
-    settings: Monitoring, window: Monitored, before: Sequence[Monitored], lost: Sequence[str]
-) -> tuple[str, tuple[str, ...]]:
-    """The worst slices of what was lost, if any is beyond its own interval."""
-    seen = window.performance
-    own = [w for w in before if w.performance and seen and w.performance.model_version == seen.model_version]
-    for name in ("excess_loss", "calibration_gap"):
-        slices = seen.slices.get(name, ()) if seen else ()
-        effect, freedom = _design_effect([d for w in (*own, window) if (d := _deviation(w, name))])
-        limit = float(getattr(settings, f"max_{name}"))
-        found = [(s, _of_slice(s, effect, freedom)) for s in slices]
-        worst = [(s, e) for s, e in found if _beyond(name, s.value, e.half_width(_ENOUGH / 2 / len(slices)), limit)]
-        if worst and (name in lost or "auc_loss" in lost):
-            top = sorted(worst, key=lambda each: -abs(each[0].value))[:3]
-            words = ", ".join(f"{s.segment} ({s.value:+.3f} ± {e.half_width(_ENOUGH / 2):.3f})" for s, e in top)
-            return f" Worst where {words}.", tuple(s.segment for s, _ in top)
-    return "", ()
-
-
-def _of_slice(found: Slice, effect: float, freedom: int) -> Estimate:
-    return Estimate(found.value, found.rows, math.sqrt(effect * found.variance), freedom, effect * found.most / found.rows)
-
-
-def _drift_words(settings: Monitoring, window: Monitored) -> tuple[bool, str]:
-    if window.drift is None:
-        return False, "Drift was not measured."
-    drift = window.drift
-    shifted = drift.prediction_drift > settings.max_prediction_drift
-    drifted = shifted or drift.drifted_share > settings.max_drifted_share
-    worst = sorted(drift.distances.items(), key=lambda item: -item[1])[:3]
+def _drift_words(settings: Monitoring, drift: Drift | None, drifted: bool) -> str:
+    if drift is None:
+        return "Drift was not measured."
+    worst = sorted(((n, d) for n, d in drift.distances.items() if n not in drift.moving), key=lambda item: -item[1])[:3]
     names = ", ".join(f"{name} {distance:.2f}" for name, distance in worst)
     word = "have drifted" if drifted else "drifted, within what is allowed"
     told = f"{len(drift.drifted)} features ({drift.drifted_share:.0%}) {word} (furthest: {names})."
-    if shifted:
+    if drift.prediction_drift > settings.max_prediction_drift:
         told += f" The predictions have moved by {drift.prediction_drift:.2f}."
+    if drift.moving_effect is not None and abs(drift.moving_effect) >= 0.01:
+        told += f" Shares of the past moved the mean prediction by {drift.moving_effect:+.1%}."
+    if (drift.told_apart or 0) - (drift.told_apart_noise or 0) > settings.max_told_apart:
+        told += f" A classifier tells the rows from the training rows (AUC {drift.told_apart:.2f})."
     if drift.not_compared:
         told += f" The champion does not know {', '.join(drift.not_compared)}: not compared."
-    return drifted, told
+    return told
+
+
+def _check_words(window: Monitored) -> str:
+    """The estimate from before there were outcomes, beside what came."""
+    drift, seen = window.drift, window.performance
+    if drift is None or drift.estimated_log_loss is None or drift.estimate_error is None:
+        return ""
+    told = f"Before outcomes a log loss of {drift.estimated_log_loss:.3f} ± {drift.estimate_error:.3f} was estimated"
+    came = estimate_error(drift, seen)
+    return f"{told}; it came {came:+.3f} from it." if came is not None else f"{told}."
+
+
+def estimate_error(drift: Drift | None, seen: Performance | None) -> float | None:
+    """The log loss that came minus the one that was estimated before there were outcomes."""
+    known = drift.estimated_log_loss if drift else None
+    return None if known is None or seen is None or seen.log_loss is None else seen.log_loss - known

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from pipelines.errors import redact
 from pipelines.monitoring.observations import Monitored, publish_measured
 from pipelines.use_case import PARTITION
 from pipelines.workspace import StageRun, served_rows
@@ -43,11 +44,25 @@ def per_window(measure: Callable[[StageRun], _Measure | None]) -> Callable[[Stag
     return measured
 
 
+_Measured = Mapping[str, Mapping[str, object] | None]
+
+
 def publish_windows(
-    run: StageRun,
-    drifts: Mapping[str, Mapping[str, object] | None],
-    performances: Mapping[str, Mapping[str, object] | None],
+    run: StageRun, drifts: _Measured | None, performances: _Measured | None, failures: Mapping[str, str] | None = None
 ) -> list[Monitored]:
-    """`publish_measured` for each of the run's windows; nothing is said of a longer one that is not complete."""
-    measured = [(w, drifts[w.key], performances[w.key]) for w in windows(run)]
-    return [publish_measured(w, drift, seen) for w, drift, seen in measured if drift or seen or w.key == run.key]
+    """`publish_measured` for each of the run's windows; nothing is said of a longer one that is not complete.
+
+    A measure that is None as a whole ended without a result; `failures` says by its name what it tripped over. The other one is
+    published all the same.
+    """
+    words = dict(failures or {})
+    for name, found in (("drift", drifts), ("performance", performances)):
+        if found is None:
+            words.setdefault(name, "ended without a result; the log of its task says why")
+    failure = " ".join(f"Measuring {name} crashed: {redact(said)}." for name, said in words.items()) or None
+    measured = [(w, (drifts or {}).get(w.key), (performances or {}).get(w.key)) for w in windows(run)]
+    return [
+        publish_measured(window, drift, seen, failure)
+        for window, drift, seen in measured
+        if drift or seen or failure or window.key == run.key
+    ]

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from pipelines.ingestion import Feed, late
-from pipelines.monitoring import Monitored, latest
-from pipelines.use_case import UseCase, features_table, labels_table, monitoring_table, predictions_table, source_table
+from pipelines.monitoring import Crossing, Judgement, Monitored, forecast_loss, judge_window, latest
+from pipelines.use_case import (
+    Grain,
+    UseCase,
+    features_table,
+    labels_table,
+    monitoring_table,
+    predictions_table,
+    source_table,
+)
 from pipelines.workspace import Decision, Kind, Workspace
 
 # Names of runs are not unique over DAGs: two that are scheduled for the same minute share one.
@@ -49,6 +58,8 @@ class Quality:
     drifted_share: float | None
     worth: float | None
     report: str | None
+    verdict: str | None = None
+    why: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,7 @@ class Lifecycle:
     quality: tuple[Quality, ...]
     decisions: tuple[Decision, ...]
     late: tuple[str, ...] = ()
+    forecast: Crossing | None = None
 
     @property
     def judged(self) -> Quality | None:
@@ -81,8 +93,9 @@ def lifecycle(workspace: Workspace, use_case: UseCase, decisions: int = 20) -> L
         champion=_champion(workspace, use_case),
         last_partitions=_last_partitions(workspace, use_case),
         late=tuple(missing.why for source in use_case.sources if (missing := late(Feed(workspace, use_case, source)))),
-        quality=tuple(_quality(m) for m in latest(workspace, use_case).values()),
+        quality=tuple(_judged(workspace, use_case)),
         decisions=tuple(workspace.ledger.decisions(use_case.name)[::-1][:decisions]),
+        forecast=forecast_loss(workspace, use_case),
     )
 
 
@@ -125,7 +138,16 @@ def _last_partitions(workspace: Workspace, use_case: UseCase) -> dict[str, str |
     return {stage: next(reversed(workspace.lake.partitions(table)), None) for stage, table in tables.items()}
 
 
-def _quality(monitored: Monitored) -> Quality:
+def _judged(workspace: Workspace, use_case: UseCase) -> Iterator[Quality]:
+    """Every window with its verdict, by the limits of now and those windows before it that are as long."""
+    before: dict[Grain, list[Monitored]] = {}
+    for key, monitored in latest(workspace, use_case).items():
+        alike = before.setdefault(use_case.period(key).grain, [])
+        yield _quality(monitored, judge_window(use_case.monitoring, monitored, alike))
+        alike.append(monitored)
+
+
+def _quality(monitored: Monitored, judged: Judgement) -> Quality:
     drift, performance = monitored.drift, monitored.performance
     return Quality(
         partition=monitored.partition,
@@ -136,4 +158,6 @@ def _quality(monitored: Monitored) -> Quality:
         drifted_share=drift.drifted_share if drift else None,
         worth=performance.worth if performance else None,
         report=drift.report if drift else None,
+        verdict=f"crashed; {judged.verdict}" if monitored.failure else judged.verdict,
+        why=judged.why,
     )

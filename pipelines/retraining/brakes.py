@@ -138,7 +138,7 @@ def _budget(settings: Retraining, state: State) -> str | None:
 
 def _no_gain(settings: Retraining, cause: str, state: State) -> str | None:
     """A loss that a new model would not mend is no reason for one."""
-    if cause != "loss" or state.gain is None or state.gain.mean > settings.min_gain:
+    if cause not in ("loss", "forecast") or state.gain is None or state.gain.mean > settings.min_gain:
         return None
     return f"a new model would not mend it by the estimate, which has to be above {settings.min_gain}."
 

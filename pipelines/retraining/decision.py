@@ -12,7 +12,7 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from pipelines.errors import PermanentError
-from pipelines.monitoring import Monitored, latest
+from pipelines.monitoring import Monitored, forecast_loss, latest
 from pipelines.retraining.attempts import attempts, decided, next_run, starts, under_way
 from pipelines.retraining.gain import Gain
 from pipelines.retraining.policy import RetrainingDecision, fingerprint, judge
@@ -85,6 +85,7 @@ def read_state(run: StageRun, champion: Champion | None, decisions: Sequence[Dec
         trained_until=trained_until,
         train_on=(run.partition if ready[-1].key == run.partitions[-1].key else ready[-1]) if ready else None,
         under_way=under_way(run.use_case, decisions, now),
+        crossing=forecast_loss(run.workspace, run.use_case) if "forecast" in run.use_case.retraining.reasons else None,
         attempts=attempts(decisions, champion),
         started=starts(decisions),
         held=hold(decisions),

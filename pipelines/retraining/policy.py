@@ -1,8 +1,8 @@
 """The retraining policy: a pure function of state, never of counts of events, to a decision.
 
-The cause comes first: a data fault is mended, not learnt; a loss asks for a new model, and so does an age, or a gain that a
-challenger has shown; drift without loss is watched. What became of a window is monitoring's verdict. Then the brakes, see
-`brakes`: what one held up stays undecided.
+The cause comes first: a data fault is mended, not learnt; a loss asks for a new model, and so does an age, a gain that a
+challenger has shown, or, where configured, a loss that is forecast; drift without loss is watched. What became of a window
+is monitoring's verdict. Then the brakes, see `brakes`: what one held up stays undecided.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _CAUSES = {
     Verdict.TOO_LITTLE: "too little evidence",
     Verdict.HEALTHY: "healthy",
 }
-_ASKING = ("loss", "age", "gain")  # the gravest first; `retraining.reasons` says which of them may start a training
+_ASKING = ("loss", "age", "gain", "forecast")  # the gravest first; `retraining.reasons` says which of them may start a training
 
 
 @dataclass(frozen=True)
 class RetrainingDecision:
-    """`retrain`, and why in plain words; `cause` is one of loss, age, gain, or what asks for nothing: data fault, drift,
-    season, too little evidence, healthy, unknown.
+    """`retrain`, and why in plain words; `cause` is one of loss, age, gain, forecast, or what asks for nothing: data fault,
+    drift, season, too little evidence, healthy, unknown.
 
     With a yes: the partition, or period, to train on, and the id of the run to start.
     """
@@ -97,6 +97,9 @@ def _causes(use_case: UseCase, partition: Partition, state: State) -> list[_Caus
         found["age"] = _Cause("age", f"The champion has served {state.served.days} days; the use case allows {limit.days}.")
     if worth_it(use_case, state.gain):
         found["gain"] = _Cause("gain", "A new model would be better by more than what is asked.")
+    crossing, lead = state.crossing, use_case.retraining.forecast_lead
+    if crossing and crossing.expected and crossing.expected <= partition.end + lead:
+        found["forecast"] = _Cause("forecast", f"{crossing.words} A new model is needed before.")
     unknown = _Cause(
         "unknown",
         f"No window up to {partition.key} that v{state.champion.version} served is monitored with outcomes and not decided "

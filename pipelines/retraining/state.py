@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from pipelines.monitoring import Monitored
+from pipelines.monitoring import Crossing, Monitored
 from pipelines.retraining.gain import Gain
 from pipelines.use_case import Partition
 from pipelines.workspace import Champion, Decision
@@ -44,6 +44,7 @@ class State:
     train_on: Partition | None = None
     under_way: str | None = None
     gain: Gain | None = None
+    crossing: Crossing | None = None
     attempts: tuple[Attempt, ...] = ()
     started: tuple[datetime, ...] = ()
     held: Decision | None = None

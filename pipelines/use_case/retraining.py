@@ -19,8 +19,13 @@ class Budget(Section):
 
 
 class Retraining(Section):
-    reasons: tuple[Literal["loss", "age", "gain"], ...] = Field(
+    reasons: tuple[Literal["loss", "age", "gain", "forecast"], ...] = Field(
         ("loss", "age", "gain"), description="causes that may start a training; another one is told and starts none"
+    )
+    forecast_lead: timedelta = Field(
+        timedelta(days=14),
+        ge=timedelta(0),
+        description="so long before its loss is expected to cross its limit, a model is replaced",
     )
     cooldown: timedelta = Field(timedelta(days=31), ge=timedelta(0), description="a champion that served no longer is let be")
     min_new_labels: int = Field(5000, ge=0)

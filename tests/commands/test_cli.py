@@ -213,6 +213,8 @@ def test_a_rollback_is_one_command_and_its_reason_is_kept(
     assert "v2 is the champion already" in capsys.readouterr().err
     assert main(["rollback", "parcels", "--reason", "too many false alarms"]) == 0
     assert "v2 gives way to v1: too many false alarms" in capsys.readouterr().out
+    assert main(["resume", "parcels", "--reason", "mended"]) == 0
+    assert "the hold of the rollback to v1 ends: mended" in capsys.readouterr().out
     assert main(["decisions", "parcels"]) == 0
     assert "too many false alarms" in capsys.readouterr().out
 

@@ -51,6 +51,8 @@ def test_champion_partitions_quality_and_decisions_are_shown(one_champion: World
     assert (quality.auc, quality.worth, quality.report) == (seen.auc, seen.worth, None)
     assert found.decisions[0].why == decision.why
     assert found.unit == "USD"
+    assert found.forecast
+    assert found.forecast.lacking == "not enough history: 1 window of at least 8"
     asdict(found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import date
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from pipelines.errors import PermanentError
+from pipelines.monitoring import Crossing
 from pipelines.pages import charts, model_card, rendering, reports
 from pipelines.pages.reports import cards, known_reports, read_report, reports_of, reports_page
 from pipelines.pages.site import Unreadable, overview, problem, use_case_page
@@ -118,6 +120,18 @@ def test_the_chart_draws_any_number_of_partitions(count: int) -> None:
     assert drawn.count('class="bar"') == count
     assert 1 <= len(re.findall(r">p\d+</text>", drawn)) <= 14
     assert "nan" not in drawn
+
+
+def test_the_forecast_of_the_loss_is_shown_in_its_words() -> None:
+    day = date(2013, 7, 1)
+    known = Crossing(0.48, 0.8, None, day, date(2013, 9, 29), date(2013, 8, 5), date(2013, 8, 12), None, 9, 7)
+    for forecast in (known, Crossing(0.48, 0.8, "not enough history: 2 windows of at least 8")):
+        page = Elements(draw(replace(VIEW, forecast=forecast)))
+        assert forecast.words in page.text
+        (shown,) = (a["data-forecast"] for _, a in page.tags if "data-forecast" in a)
+        assert shown == ("2013-08-05" if forecast is known else "")
+    assert "crosses 0.48 not before 2013-08-05, and maybe not by 2013-09-29 (80%); back-tested: 7 of 9." in known.words
+    assert "Forecast" not in Elements(draw()).text
 
 
 def test_a_partition_without_outcomes_breaks_the_line() -> None:

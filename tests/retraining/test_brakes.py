@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.monitoring import Crossing
 from pipelines.retraining import Gain
 from pipelines.retraining.policy import RetrainingDecision, judge
 from pipelines.retraining.state import Attempt, State
@@ -22,6 +23,9 @@ NOW = datetime(2024, 3, 20, 6, tzinfo=UTC)
 GAIN = Gain("2024-03", 400, 0.01, 0.006, 0.014)
 NO_GAIN = Gain("2024-03", 400, 0.001, -0.003, 0.005)
 ROLLED_BACK = Decision("r", "parcels", Kind.ROLLED_BACK, "2024-03-01", "v2 gives way to v1: it misses half", "ada", "by hand")
+CROSSING = Crossing(
+    0.5, 0.8, None, date(2024, 3, 20), date(2024, 6, 20), date(2024, 3, 25), date(2024, 4, 1), date(2024, 4, 20)
+)
 
 
 def refused(days_ago: float, gain: Gain | None = None) -> Attempt:
@@ -99,6 +103,14 @@ HELD = {
     "a loss that nobody mends, and an age": (
         at(windows=(LOSS,), gain=NO_GAIN, served=timedelta(days=9)), {"max_age": timedelta(days=9)}, True, "age", "+0.0010",
     ),
+    "a crossing soon": (
+        at(crossing=CROSSING), {"reasons": ("forecast",)},
+        True, "forecast", "At this pace the loss crosses 0.5 between 2024-03-25 and 2024-04-20",
+    ),
+    "a crossing later on": (
+        at(crossing=CROSSING), {"reasons": ("forecast",), "forecast_lead": timedelta(9)}, False, "healthy", "",
+    ),
+    "a crossing, not configured": (at(crossing=CROSSING), {}, False, "forecast", "does not accept forecast"),
     "no estimate": (at(windows=(LOSS,)), {}, True, "loss", "What a new model would gain could not be estimated."),
     "rolled back": (
         at(windows=(LOSS,), gain=GAIN, held=ROLLED_BACK), {}, False, "loss",

@@ -31,7 +31,7 @@ def drift(share: float) -> Drift:
 def performance(auc: float | None = 0.8, mean: float = 0.3, labels: int = 500, version: int = 1) -> Performance:
     gone = {"excess_loss": 0.0, "calibration_gap": mean - 0.3} | ({} if auc is None else {"auc_loss": 0.8 - auc})
     known = {name: Deviation(value, 1e-4, ((10, 10 * value, 1e-4),) * 50) for name, value in gone.items()}
-    return Performance(version, 500, labels, auc, 0.5, 0.3, mean, 0.02, 10.0, 0.5, known)
+    return Performance(version, 500, labels, auc, 0.5, 0.3, mean, 0.02, 10.0, known)
 
 
 def monitored(seen: Performance | None, share: float | None = 0.0, version: int = 1, key: str = DAY) -> Monitored:
@@ -46,6 +46,8 @@ def state(**values: Any) -> State:
 
 MOVED = replace(monitored(performance()), drift=replace(drift(0.0), prediction_drift=0.2))
 LOSS = monitored(performance(auc=0.6), share=0.6)
+FAULT = replace(LOSS, partition="2024-03-09", drift=replace(drift(0.6), nulls={"distance": 0.9}))
+FEW = monitored(replace(performance(), deviations={"calibration_gap": Deviation(0.0, 1.0, ((20, 0.0, 4.0),))}))
 # case -> (state, retrain, cause, words of the reason)
 CASES: dict[str, tuple[State, bool, str, str]] = {
     "healthy": (state(), False, "healthy", "no new model"),
@@ -57,6 +59,8 @@ CASES: dict[str, tuple[State, bool, str, str]] = {
     "loss, drift unknown": (state(windows=(monitored(performance(auc=0.6), share=None),)), True, "loss", "not measured"),
     "promises too much": (state(windows=(monitored(performance(mean=0.55)),)), True, "loss", "+25.0% predicted beyond"),
     "promises too little": (state(windows=(monitored(performance(mean=0.05)),)), True, "loss", "-25.0% predicted beyond"),
+    "a data fault": (state(windows=(FAULT, LOSS)), False, "data fault", "mend the data"),
+    "too little evidence": (state(windows=(FEW,)), False, "too little evidence", "more labels are needed"),
     "cooldown": (state(windows=(LOSS,), served=timedelta(days=1)), False, "loss", "the cooldown is 1"),
     "too few new labels": (state(windows=(LOSS,), new_labels=99), False, "loss", "100 are asked"),
     "under way": (state(windows=(LOSS,), under_way="training x is under way."), False, "loss", "not now: training x"),
@@ -121,6 +125,17 @@ def test_what_a_brake_held_up_stays_undecided(use_case: UseCase) -> None:
     healthy, held = state(), state(windows=(LOSS,), new_labels=0)
     assert list(judge(use_case, ON, healthy).evidence["decided"]) == [DAY]
     assert judge(use_case, ON, held).evidence["decided"] == {}
+    faulty = state(windows=(FAULT, LOSS), served=timedelta(days=99))
+    aging = changed(use_case, "retraining", max_age=timedelta(days=10))
+    assert judge(aging, ON, faulty).cause == "data fault"
+    assert judge(aging, ON, faulty).evidence["decided"] == {}, "neither the fault nor the loss beside it"
+    accepted = changed(use_case, "monitoring", accepted_faults=("2024-03-09",))
+    assert judge(accepted, ON, faulty).retrain
+
+
+def test_windows_before_make_few_labels_enough(use_case: UseCase) -> None:
+    before = tuple(replace(FEW, partition=f"2024-02-{day:02d}") for day in range(1, 29))
+    assert judge(use_case, ON, state(windows=(FEW,), history=(*before, FEW))).cause == "healthy"
 
 
 def test_without_a_champion_no_is_recorded_with_its_reason(published: World) -> None:
