@@ -32,7 +32,7 @@ def retraining(use_case: UseCase) -> DAG:
         from pipelines.results import from_json
         from pipelines.retraining import Gain, decide
 
-        return step(decide, use_case.name, gain and from_json(Gain, gain))
+        return step(decide, use_case.name, from_json(Gain, gain) if isinstance(gain, dict) else gain)
 
     @task.short_circuit
     def is_needed(decision: dict[str, Any]) -> bool:

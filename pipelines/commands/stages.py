@@ -97,7 +97,7 @@ def run_retraining(run: StageRun) -> object:
     return decide(run, _estimated(run))
 
 
-def _estimated(run: StageRun) -> Gain | None:
+def _estimated(run: StageRun) -> Gain | str | None:
     from pipelines.retraining import estimate
 
     try:

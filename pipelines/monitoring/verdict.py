@@ -189,7 +189,8 @@ def _drift_words(settings: Monitoring, drift: Drift | None, drifted: bool) -> st
     worst = sorted(((n, d) for n, d in drift.distances.items() if n not in drift.moving), key=lambda item: -item[1])[:3]
     names = ", ".join(f"{name} {distance:.2f}" for name, distance in worst)
     word = "have drifted" if drifted else "drifted, within what is allowed"
-    told = f"{len(drift.drifted)} features ({drift.drifted_share:.0%}) {word} (furthest: {names})."
+    features = "feature" if len(drift.drifted) == 1 else "features"
+    told = f"{len(drift.drifted)} {features} ({drift.drifted_share:.0%}) {word} (furthest: {names})."
     if drift.prediction_drift > settings.max_prediction_drift:
         told += f" The predictions have moved by {drift.prediction_drift:.2f}."
     if drift.moving_effect is not None and abs(drift.moving_effect) >= 0.01:

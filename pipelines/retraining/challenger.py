@@ -6,7 +6,6 @@ both sides is no stand-in: on the reference year boosting gained 1.1 to 4.2 time
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,6 @@ from pipelines.workspace import Model, StageRun, feature_rows
 if TYPE_CHECKING:
     import pandas as pd
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Split:
@@ -35,17 +32,8 @@ class Split:
     judged: tuple[str, ...]
 
 
-def estimate(run: StageRun) -> Gain | None:
-    """The gain on the newest labelled window up to the run's partition; None where nobody knows, and the log says why."""
-    found = gain_or_why(run)
-    if isinstance(found, Gain):
-        return found
-    _log.info("%s: nobody knows what a new model would save: %s", run, found)
-    return None
-
-
-def gain_or_why(run: StageRun) -> Gain | str:
-    """The gain, or why there is no estimate of it.
+def estimate(run: StageRun) -> Gain | str:
+    """The gain on the newest labelled window up to the run's partition, or why there is no estimate of it.
 
     Outcomes count where they are known now; the challenger learns only of those that were known when the window began, as a
     model that served it would have.

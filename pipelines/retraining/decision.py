@@ -21,17 +21,18 @@ from pipelines.use_case import Partition, features_table, labels_table
 from pipelines.workspace import Champion, Decision, Kind, StageRun, hold
 
 
-def decide(run: StageRun, gain: Gain | None = None) -> RetrainingDecision:
+def decide(run: StageRun, gain: Gain | str | None = None) -> RetrainingDecision:
     """Decide on what is monitored up to a partition, or period, and not decided yet. A no is recorded here.
 
-    `gain` is what a new model would save, by the estimate; None where it could not be estimated.
+    `gain` is what a new model would save, by the estimate, or why there is none; None where the estimate failed.
 
     A cron asks within a period that has not ended: it is about the one before. Asked again for the same state, it says the
     same; a yes names the run of the training, so that `record_start` is told of the very run that was started.
     """
     run = replace(run, partition=_ended(run))
     decisions, champion = run.ledger.decisions(run.use_case.name), run.ledger.champion(run.use_case.name)
-    decision = judge(run.use_case, run.partition, replace(read_state(run, champion, decisions), gain=gain))
+    estimated = {"gain": gain} if isinstance(gain, Gain) else {"no_gain": gain} if gain else {}
+    decision = judge(run.use_case, run.partition, replace(read_state(run, champion, decisions), **estimated))
     if decision.retrain:
         return replace(decision, training_run=next_run(decisions, run.key))
     run.ledger.record(

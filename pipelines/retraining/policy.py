@@ -135,7 +135,7 @@ def _decided(state: State) -> dict[str, str]:
 def _gain_in_words(state: State) -> str:
     gain = state.gain
     if gain is None:
-        return "What a new model would gain could not be estimated." if state.champion else ""
+        return f"What a new model would gain could not be estimated: {state.no_gain}." if state.champion else ""
     return (
         f"A challenger that has not seen {gain.window} saves {gain.mean:+.4f} of log loss per row on it, "
         f"{gain.low:+.4f} to {gain.high:+.4f} ({gain.rows:,} rows)."

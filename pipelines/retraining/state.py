@@ -31,7 +31,7 @@ class State:
     `windows` are those that the champion served, monitored with outcomes and not decided yet, oldest first; `history` all
     that is monitored up to then, of any version; `trained_until` is the end of the champion's training. `attempts` are
     those since it came or a person resumed, `started` when each training was that the policy ever started, both oldest
-    first. `held` is a rollback that nobody lifted, `now` the local time.
+    first. Without a `gain`, `no_gain` says why. `held` is a rollback that nobody lifted, `now` the local time.
     """
 
     champion: Champion | None = None
@@ -44,6 +44,7 @@ class State:
     train_on: Partition | None = None
     under_way: str | None = None
     gain: Gain | None = None
+    no_gain: str = "its estimate failed, and the log says why"
     crossing: Crossing | None = None
     attempts: tuple[Attempt, ...] = ()
     started: tuple[datetime, ...] = ()

@@ -105,13 +105,13 @@ HELD = {
     ),
     "a crossing soon": (
         at(crossing=CROSSING), {"reasons": ("forecast",)},
-        True, "forecast", "At this pace the loss crosses 0.5 between 2024-03-25 and 2024-04-20",
+        True, "forecast", "At this pace the excess loss crosses 0.5 between 2024-03-25 and 2024-04-20",
     ),
     "a crossing later on": (
         at(crossing=CROSSING), {"reasons": ("forecast",), "forecast_lead": timedelta(9)}, False, "healthy", "",
     ),
     "a crossing, not configured": (at(crossing=CROSSING), {}, False, "forecast", "does not accept forecast"),
-    "no estimate": (at(windows=(LOSS,)), {}, True, "loss", "What a new model would gain could not be estimated."),
+    "no estimate": (at(windows=(LOSS,)), {}, True, "loss", "could not be estimated: its estimate failed"),
     "rolled back": (
         at(windows=(LOSS,), gain=GAIN, held=ROLLED_BACK), {}, False, "loss",
         "ada rolled back, and that holds what nobody asked for (v2 gives way to v1: it misses half). It ends with "
