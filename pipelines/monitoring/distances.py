@@ -22,6 +22,7 @@ Part = tuple[NDArray[np.intp], NDArray[np.intp]]  # rows of a block, and of the 
 _DRAWS = 20
 _CHANCE = 0.05  # of one feature among all that is beyond its noise where nothing has changed
 _LEAST_FACTOR = 1.5  # miles and kilometres, the closest of the usual units, are 1.6 apart
+_NONE = -1e15
 _FOLDS, _TOLD = 3, 2000  # of the classifier, and the rows of each side that it sees
 
 
@@ -150,7 +151,8 @@ def telling_apart(reference: Columns, current: Columns, names: Sequence[str], se
     sides = [np.column_stack([side[name] for name in names])[:_TOLD] for side in (reference, current)]
     if min(len(side) for side in sides) < 10 * _FOLDS:
         return 0.5
-    rows, side = np.concatenate(sides), np.repeat([0, 1], [len(s) for s in sides])
+    # To a tree none is as good as a value below all; a column of none at all, as on calm days, its binning does not survive.
+    rows, side = np.nan_to_num(np.concatenate(sides), nan=_NONE), np.repeat([0, 1], [len(s) for s in sides])
     model = HistGradientBoostingClassifier(max_iter=30, max_leaf_nodes=8, early_stopping=False, random_state=seed)
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     return float(cross_val_score(model, rows, side, cv=folds, scoring="roc_auc").mean())

@@ -125,6 +125,9 @@ def test_columns_that_moved_together_only_are_told_apart_by_a_classifier() -> No
     assert distance(one["b"], other["b"], False) < LIMIT
     assert telling_apart(one, other, ["a", "b"], 0) > 0.9
     assert abs(telling_apart(one, same, ["a", "b"], 0) - 0.5) < 0.05
+    none = np.full(len(one["a"]), np.nan)  # nobody reports a gust on calm days
+    assert abs(telling_apart({**one, "a": none}, {**other, "a": none}, ["a", "b"], 0) - 0.5) < 0.1
+    assert telling_apart({"a": one["a"]}, {"a": none}, ["a"], 0) == 1.0
 
 
 def test_what_was_promised_is_0_off_in_expectation_with_the_variance_that_is_told() -> None:
