@@ -113,7 +113,7 @@ class World:
         return replace(self.workspace, run=run)
 
 
-def _simple_only(use_case: UseCase) -> UseCase:
+def simple_of(use_case: UseCase) -> UseCase:
     simple = {name: c for name, c in use_case.training.candidates.items() if c.simple}
     return changed(use_case, "training", candidates=simple, trials=1)
 
@@ -140,7 +140,7 @@ def _one_champion(_published: Path, tmp_path_factory: pytest.TempPathFactory, us
 def _two_champions(_one_champion: Path, tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Path:
     folder = _copied(_one_champion, tmp_path_factory.mktemp("two"))
     day = synthetic.days(use_case, 14)[SECOND_TRAINING]
-    newest = changed(_simple_only(use_case), "training", max_history=timedelta(days=6))
+    newest = changed(simple_of(use_case), "training", max_history=timedelta(days=6))
     assert stages.run_training(StageRun(make_workspace(folder, "second"), newest, day)).decision == "promoted"
     return folder
 
@@ -155,29 +155,30 @@ def _copied(source: Path, target: Path) -> Path:
     return target
 
 
-def _world(source: Path, target: Path, use_case: UseCase) -> World:
+def copy_of(source: Path, target: Path, use_case: UseCase) -> World:
+    """A world's folder, copied: what one test does there no other sees."""
     return World(make_workspace(_copied(source, target)), use_case, synthetic.days(use_case, 14))
 
 
 @pytest.fixture
 def published(_published: Path, tmp_path: Path, use_case: UseCase) -> World:
     """Features and labels, no model."""
-    return _world(_published, tmp_path, use_case)
+    return copy_of(_published, tmp_path, use_case)
 
 
 @pytest.fixture
 def one_champion(_one_champion: Path, tmp_path: Path, use_case: UseCase) -> World:
     """v1, trained through day 7 by all candidates, serves from day 8 on."""
-    return _world(_one_champion, tmp_path, use_case)
+    return copy_of(_one_champion, tmp_path, use_case)
 
 
 @pytest.fixture
 def two_champions(_two_champions: Path, tmp_path: Path, use_case: UseCase) -> World:
     """v2, trained on days 8 to 13, would serve from the day after; v1 served days 8 to 13."""
-    return _world(_two_champions, tmp_path, use_case)
+    return copy_of(_two_champions, tmp_path, use_case)
 
 
 @pytest.fixture
 def simple_only(use_case: UseCase) -> UseCase:
     """The use case with its simple candidate only and one trial: trains in a second."""
-    return _simple_only(use_case)
+    return simple_of(use_case)

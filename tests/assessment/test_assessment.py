@@ -401,6 +401,7 @@ def test_data_that_is_not_fit_trains_nothing_and_the_ledger_says_why(published: 
     assert world.workspace.registry.client.get_experiment_by_name("parcels") is None
 
 
+@pytest.mark.long
 def test_the_report_goes_with_the_model_and_into_the_decision(published: World, simple_only: UseCase) -> None:
     world = published
     assert stages.run_training(StageRun(world.workspace, simple_only, world.days[7])).decision == Kind.PROMOTED
@@ -434,6 +435,7 @@ def rewritten_verdict(world: World) -> Verdict:
     return next(v for v in assess(planned(world)).verdicts if v.gate == "rewritten")
 
 
+@pytest.mark.long
 def test_values_changed_after_the_label_was_known_are_named(published: World) -> None:
     world = published
     assert "what they were before" in rewritten_verdict(world).sentence

@@ -96,6 +96,7 @@ def test_types_are_decided_at_publication(workspace: Workspace, typed: UseCase) 
     assert set(record.record.definitions or {}) == set(typed.features.names)
 
 
+@pytest.mark.long
 def test_every_type_is_trained_gated_scored_watched_shown_and_reproduced(workspace: Workspace, typed: UseCase) -> None:
     days = synthetic.days(typed, 9)
     for day in days:

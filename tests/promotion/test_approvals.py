@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from pipelines.results import Verdict
 from pipelines.training import Trained, TrainingPlan, TrainingRun
 from pipelines.use_case import UseCase
 from pipelines.workspace import Kind, Workspace
-from tests.conftest import World
+from tests.conftest import copy_of, simple_of
 
 GROUP = ("admin", "grace")
 
@@ -180,16 +181,26 @@ def test_values_of_the_data_are_shown_as_they_are(shown: Any) -> None:
 # What becomes of it
 
 
-@pytest.fixture
-def waiting(one_champion: World, strict: UseCase) -> Proposal:
-    """A challenger of the last day, registered and up for approval."""
+@pytest.fixture(scope="module")
+def made(_one_champion: Path, tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> tuple[Path, Proposal]:
+    """A challenger of the last day, registered: once, as its training takes seconds."""
     from tests.promotion.test_promotion import judged as challenger
     from tests.promotion.test_promotion import proposed
 
+    strict = simple_of(use_case).model_copy(update={"approval": "required"})
     newest = strict.model_copy(update={"training": strict.training.model_copy(update={"max_history": timedelta(days=6)})})
-    environment = one_champion.workspace.environment.model_copy(update={"groups": {"model-approvers": GROUP}})
-    world = replace(one_champion, workspace=replace(one_champion.workspace, environment=environment))
-    return proposed(challenger(world, newest))
+    folder = tmp_path_factory.mktemp("made")
+    return folder, proposed(challenger(copy_of(_one_champion, folder, use_case), newest))
+
+
+@pytest.fixture
+def waiting(made: tuple[Path, Proposal], tmp_path: Path, use_case: UseCase) -> Proposal:
+    """It is up for approval, in a copy of its own."""
+    folder, proposal = made
+    workspace = copy_of(folder, tmp_path, use_case).workspace
+    environment = workspace.environment.model_copy(update={"groups": {"model-approvers": GROUP}})
+    training = replace(proposal.training, workspace=replace(workspace, environment=environment))
+    return replace(proposal, training=training)
 
 
 def test_of_both_steps_exactly_one_concludes(waiting: Proposal) -> None:

@@ -124,6 +124,7 @@ def test_intervals_hold_the_value_and_every_candidate_is_listed(two_champions: W
     assert all(m["champion"] is not None for m in record_of(two_champions, 2)["metrics"])
 
 
+@pytest.mark.long
 def test_the_interval_of_the_auc_is_that_of_drawing_whole_days() -> None:
     random = np.random.default_rng(1)
     day = np.repeat(np.arange(5), 30)

@@ -102,6 +102,7 @@ def test_a_rollback_and_its_drill_ask_the_same(two_champions: World) -> None:
     assert world.workspace.ledger.decisions("parcels") == before
 
 
+@pytest.mark.long
 def test_a_challenger_of_another_definition_is_not_compared_until_the_champion_is_retired(
     one_champion: World, simple_only: UseCase
 ) -> None:
@@ -123,6 +124,7 @@ def test_a_version_is_reproduced_though_the_definition_changed_since(one_champio
     assert reproduce(world.workspace, "parcels", 1).identical
 
 
+@pytest.mark.long
 def test_a_feature_may_come_after_the_champion(one_champion: World, simple_only: UseCase) -> None:
     """It goes on scoring and being watched on its own features; the new one is named, and the next model has it."""
     world, more, day = one_champion, with_more(one_champion.use_case), next_day(one_champion)

@@ -216,6 +216,7 @@ def test_a_failing_column_of_a_join_is_named(run: StageRun, spark: SparkSession)
         publish(featured(run, joins=joins), spark)
 
 
+@pytest.mark.long
 def test_the_explanation_stands_before_any_frame(run: StageRun) -> None:
     """The job as a process, as the stage runs it."""
     failing = with_feature(run, "distance / (pieces - pieces)")

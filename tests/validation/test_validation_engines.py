@@ -236,6 +236,7 @@ TEXTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_patterns_mean_the_same_on_both_engines(tmp_path: Path) -> None:
     columns = {f"c{n}": Column(type=ColumnType.STRING, pattern=p, nullable=True) for n, p in enumerate(PATTERNS)}
     contract = Contract(key=("id",), columns={"id": Column(type=ColumnType.STRING), **columns})
@@ -364,6 +365,7 @@ NOTICED = EVERYTHING.model_copy(
 # would the comparison notice? ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("planted", ["NaN is left as it is", "patterns are Java's", "patterns are anchored"])
 def test_the_comparison_notices_a_difference(planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if planted == "NaN is left as it is":

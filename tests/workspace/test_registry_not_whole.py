@@ -29,6 +29,7 @@ from tests import synthetic
 from tests.conftest import AFTER, USE_CASES, World, changed, make_workspace
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.long  # each stands on a registry of its own
 
 
 def delete_version(world: World, version: int) -> None:
