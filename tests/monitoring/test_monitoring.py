@@ -116,7 +116,8 @@ def test_how_far_a_feature_may_move_and_how_many_rows_are_looked_at_is_declared(
         return asked(self, rows)
 
     monkeypatch.setattr(Model, "predict", predict)
-    for use_case, expected in ((few, ()), (changed(world.use_case, "monitoring", max_drift_distance=0.1), ("distance",))):
+    stricter = changed(world.use_case, "monitoring", max_drift_distance=0.1)
+    for use_case, expected in ((few, ()), (world.use_case, ()), (stricter, ("distance",))):
         found = measure_drift(StageRun(world.workspace, use_case, world.days[8]))
         assert found
         assert found.drifted == expected
