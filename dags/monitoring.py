@@ -14,6 +14,7 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, get_current_context, tas
 from assets import asset
 from wiring import USE_CASES, stage_dag, step
 
+from pipelines.errors import in_words
 from pipelines.use_case import UseCase
 
 
@@ -22,7 +23,7 @@ def told(measure: Any, use_case: UseCase) -> Any:
     try:
         return step(measure, use_case.name)
     except Exception as error:
-        get_current_context()["ti"].xcom_push("failure", f"{type(error).__name__}: {error}")
+        get_current_context()["ti"].xcom_push("failure", in_words(error))
         raise
 
 

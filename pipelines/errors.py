@@ -18,6 +18,11 @@ def keep_secret(value: str) -> None:
         _secrets.add(value)
 
 
+def in_words(error: Exception) -> str:
+    """Its kind and what it says, fit to be kept where people read it."""
+    return redact(f"{type(error).__name__}: {error}")
+
+
 def redact(text: str) -> str:
     """The text without known secrets, and without what stands before the host of an address."""
     for secret in sorted(_secrets, key=len, reverse=True):

@@ -51,7 +51,7 @@ def calibration_error(label: Floats, probability: Floats, bins: int = 10) -> flo
 
 
 @dataclass(frozen=True)
-class Deviation:
+class Residuals:
     """A measure of labelled rows against what the probabilities that were served promise of these very rows.
 
     `value` is 0 in expectation where they are calibrated, whatever the mix of rows. `rows` (n,) has the mean `value`, to first
@@ -64,7 +64,7 @@ class Deviation:
     most: float
 
 
-def deviations(label: ArrayLike, probability: ArrayLike) -> dict[str, Deviation]:
+def deviations(label: ArrayLike, probability: ArrayLike) -> dict[str, Residuals]:
     """What the served probabilities promised of rows (n,) of a binary target, against what came: the one place that knows how.
 
     `excess_loss`: log loss minus its expectation, the entropy of the probabilities. `calibration_gap`: share predicted minus
@@ -97,9 +97,9 @@ def entropy_error(probability: ArrayLike) -> float:
     return float(1.96 * np.sqrt((np.log(p / (1 - p)) ** 2 * p * (1 - p)).sum()) / len(p))
 
 
-def _weighted(label: Floats, p: Floats, weight: Floats) -> Deviation:
+def _weighted(label: Floats, p: Floats, weight: Floats) -> Residuals:
     rows, most = weight * (label - p), np.abs(weight) * np.maximum(p, 1 - p)
-    return Deviation(float(rows.mean()), rows, weight**2 * p * (1 - p), float(most.max()))
+    return Residuals(float(rows.mean()), rows, weight**2 * p * (1 - p), float(most.max()))
 
 
 def _promised_auc(p: Floats, group: NDArray[np.intp]) -> tuple[float, Floats]:

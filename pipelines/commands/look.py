@@ -33,7 +33,8 @@ def status(use_case: UseCaseName) -> None:
         worth = "" if m.worth is None else f"  worth {m.worth:,.0f} {found.unit}"
         version = "–" if m.model_version is None else f"v{m.model_version}"
         print(f"{m.partition}  {version:<3} {figures}{worth}")
-        print(f"           {m.verdict}")
+        if m.verdict:
+            print(f"           {m.verdict}")
 
 
 def _f(value: float | None) -> str:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipelines.metrics import Deviation as Measure
-from pipelines.metrics import deviations, scores
+from pipelines.metrics import Residuals, deviations, scores
 from pipelines.monitoring.observations import Deviation, Performance, Slice
 from pipelines.monitoring.sampling import columns_of
 from pipelines.monitoring.windows import served
@@ -48,14 +47,14 @@ def measure_performance(run: StageRun) -> Performance | None:
     )
 
 
-def by_partition(measure: Measure, partition: ArrayLike) -> Deviation:
+def by_partition(measure: Residuals, partition: ArrayLike) -> Deviation:
     """The measure with its sums by partition; `partition` (n,) names that of each row."""
     number = np.unique(np.asarray(partition), return_inverse=True)[1]
     sums = (np.bincount(number, weights).tolist() for weights in (None, measure.rows, measure.variance))
     return Deviation(measure.value, measure.most, tuple(zip(*sums, strict=True)))
 
 
-def _by_segment(run: StageRun, measure: Measure, labelled: DataFrame) -> tuple[Slice, ...]:
+def _by_segment(run: StageRun, measure: Residuals, labelled: DataFrame) -> tuple[Slice, ...]:
     """By value of each declared segment, those with the most rows first."""
     import pandas as pd
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipelines.errors import in_words
 from pipelines.monitoring.drift import measure_drift
 from pipelines.monitoring.observations import Monitored
 from pipelines.monitoring.performance import measure_performance
@@ -21,7 +22,7 @@ def watch(run: StageRun) -> list[Monitored]:
             found[name] = to_json(measure(run))  # type: ignore[operator]  # of either kind
         except Exception as error:
             crashed[name] = error
-    words = {name: f"{type(error).__name__}: {error}" for name, error in crashed.items()}
+    words = {name: in_words(error) for name, error in crashed.items()}
     published = publish_windows(run, found.get("drift"), found.get("performance"), words)
     for raised in crashed.values():
         raise raised

@@ -19,6 +19,7 @@ from pipelines.use_case import (
 )
 from pipelines.workspace import Decision, Kind, Workspace
 
+_JUDGED = 60  # windows: each is judged by all before it, and a page is asked for often
 # Names of runs are not unique over DAGs: two that are scheduled for the same minute share one.
 _MADE_BY = {
     Kind.ASKED: "training",
@@ -139,16 +140,18 @@ def _last_partitions(workspace: Workspace, use_case: UseCase) -> dict[str, str |
 
 
 def _judged(workspace: Workspace, use_case: UseCase) -> Iterator[Quality]:
-    """Every window with its verdict, by the limits of now and those windows before it that are as long."""
+    """Every window, the newest with their verdicts, by the limits of now and those windows before it that are as long."""
     before: dict[Grain, list[Monitored]] = {}
-    for key, monitored in latest(workspace, use_case).items():
+    known = latest(workspace, use_case)
+    for left, (key, monitored) in zip(range(len(known), 0, -1), known.items(), strict=True):
         alike = before.setdefault(use_case.period(key).grain, [])
-        yield _quality(monitored, judge_window(use_case.monitoring, monitored, alike))
+        yield _quality(monitored, judge_window(use_case.monitoring, monitored, alike) if left <= _JUDGED else None)
         alike.append(monitored)
 
 
-def _quality(monitored: Monitored, judged: Judgement) -> Quality:
+def _quality(monitored: Monitored, judged: Judgement | None) -> Quality:
     drift, performance = monitored.drift, monitored.performance
+    crashed = "crashed; " if monitored.failure else ""
     return Quality(
         partition=monitored.partition,
         model_version=monitored.model_version,
@@ -158,6 +161,6 @@ def _quality(monitored: Monitored, judged: Judgement) -> Quality:
         drifted_share=drift.drifted_share if drift else None,
         worth=performance.worth if performance else None,
         report=drift.report if drift else None,
-        verdict=f"crashed; {judged.verdict}" if monitored.failure else judged.verdict,
-        why=judged.why,
+        verdict=f"{crashed}{judged.verdict}" if judged else None,
+        why=judged.why if judged else None,
     )

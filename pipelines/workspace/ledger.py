@@ -47,6 +47,7 @@ class Kind(StrEnum):
 
 
 _MOVES_CHAMPION = (Kind.PROMOTED, Kind.ROLLED_BACK, Kind.RETIRED, Kind.ALIAS_ACCEPTED)
+_OLDER_WORDS = {"retrained": str(Kind.STARTED)}  # in ledgers from before: what was said of a start
 UNASKED = "retraining__"  # how the runs of trainings begin that no person started
 
 
@@ -123,7 +124,8 @@ class Ledger:
             return []
         names = [f.name for f in fields(Decision)]
         rows = self.lake.read(_table(use_case)).to_pylist()
-        found = [Decision(**{n: r[n] for n in names if n in r} | {"evidence": json.loads(r["evidence"])}) for r in rows]
+        told = [{n: r[n] for n in names if n in r} | {"evidence": json.loads(r["evidence"])} for r in rows]
+        found = [Decision(**row | {"kind": _OLDER_WORDS.get(row["kind"], row["kind"])}) for row in told]
         return sorted(found, key=lambda d: (d.position or -1, d.at, d.id))
 
     def champion_moves(self, use_case: str) -> list[Decision]:

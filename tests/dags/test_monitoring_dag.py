@@ -28,9 +28,9 @@ def test_the_words_of_what_crashed_are_kept_for_publish(monkeypatch: pytest.Monk
     monkeypatch.setattr(monitoring, "get_current_context", lambda: {"ti": SimpleNamespace(xcom_push=kept.__setitem__)})
 
     def crash(*_: Any) -> None:
-        raise ValueError("no such column")
+        raise ValueError("no such column in s3://user:secret@host")
 
     monkeypatch.setattr(monitoring, "step", crash)
     with pytest.raises(ValueError, match="no such column"):
         monitoring.told(crash, load_use_cases()[0][0])
-    assert kept == {"failure": "ValueError: no such column"}
+    assert kept == {"failure": "ValueError: no such column in s3://***@host"}

@@ -56,6 +56,20 @@ def test_champion_partitions_quality_and_decisions_are_shown(one_champion: World
     asdict(found)
 
 
+def test_a_page_judges_the_newest_windows_whatever_the_history(one_champion: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is judged by all before it: of all of them, a page would cost the square of the years."""
+    world = one_champion
+    for day in world.days[8:11]:
+        scoring.score(StageRun(world.workspace, world.use_case, day))
+        seen = monitoring.measure_performance(StageRun(world.workspace, world.use_case, day))
+        monitoring.publish(StageRun(world.workspace, world.use_case, day), None, seen)
+    assert all(q.verdict for q in lifecycle(world.workspace, world.use_case).quality)
+    monkeypatch.setattr("pipelines.pages.view._JUDGED", 1)
+    found = lifecycle(world.workspace, world.use_case).quality
+    assert [bool(q.verdict) for q in found] == [False, False, True]
+    assert all(q.auc is not None for q in found)
+
+
 def test_the_newest_decisions_come_first_and_no_more_than_asked(two_champions: World) -> None:
     found = lifecycle(two_champions.workspace, two_champions.use_case, decisions=1)
     assert [d.model_version for d in found.decisions] == [2]

@@ -68,6 +68,15 @@ def test_while_a_training_is_under_way_no_second_one_is_started(lost: World, num
     assert f"not now: training {first.training_run} is under way; without an outcome by 2024-03-14 06:00" in found.why
 
 
+def test_a_training_that_was_under_way_when_the_word_changed_is_known(lost: World) -> None:
+    """A ledger from before says `retrained` of a start."""
+    first = StageRun(lost.at("cron"), lost.use_case, lost.days[10])
+    found = decide(first)
+    old = Decision("retrained/1", "parcels", "retrained", found.partition, found.why, "policy", str(found.training_run))
+    lost.workspace.ledger.record(old)
+    assert "is under way" in decide(StageRun(lost.at("cron 2"), lost.use_case, lost.days[11])).why
+
+
 @pytest.mark.parametrize("number", [10, 11], ids=["the same decision", "the next decision"])
 def test_a_training_that_failed_is_tried_again_in_a_run_of_its_own(lost: World, number: int) -> None:
     """After a pause of a day: what failed counts as an attempt, and is no verdict."""
