@@ -45,7 +45,8 @@ def versions_known(run: StageRun, table: str) -> dict[str, int]:
     for commit in run.lake.standing(source_table(run.use_case, table)):
         if SNAPSHOT not in commit.record.keys:
             continue
-        read, oldest = commit.record.read_at, commit.version  # a commit from before it was written counts for all
+        # A commit from before it was written counts for all.
+        read, oldest = commit.record.part(SNAPSHOT).read_at, commit.version
         known = [key for key, at in starts.items() if not read or datetime.fromisoformat(read) <= at]
         found = dict.fromkeys(known, commit.version) | found
         if len(found) == len(starts):

@@ -156,8 +156,9 @@ def _last_read(feed: Feed) -> dict[str, CommitRecord]:
     found: dict[str, CommitRecord] = {}
     lake = feed.workspace.lake
     for commit in lake.commits(feed.table) if lake.exists(feed.table) else ():
-        for key in commit.record.keys if commit.record.source_digest else ():
-            found.setdefault(key, commit.record)
+        for key in commit.record.keys:
+            if (record := commit.record.part(key)).source_digest:
+                found.setdefault(key, record)
     return found
 
 

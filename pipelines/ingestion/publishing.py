@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from pipelines.errors import PermanentError, TransientError
 from pipelines.ingestion.arrival import Arrival
 from pipelines.ingestion.auditing import audit_all
 from pipelines.ingestion.landing import land
-from pipelines.results import Audited, Published
+from pipelines.results import Audited, Published, TableSlice
 from pipelines.use_case import quarantine_table
 from pipelines.workspace import CommitRecord, Publications, StageRun, Workspace, taken_back_on_failure
 
@@ -49,8 +51,9 @@ def publish_all(run: StageRun, audited: list[Audited]) -> list[Published]:
     for arrival, item in arrivals:
         for table, staged in _tables(arrival, item):
             run.lake.stop_at_unpublishable(table, item.partition, staged)
+    groups = groupby(arrivals, key=lambda each: each[0].table)
     with taken_back_on_failure(run.lake) as publications:
-        return [publish(arrival, item, publications) for arrival, item in arrivals]
+        return [published for _, group in groups for published in publish(list(group), publications)]
 
 
 def _tables(arrival: Arrival, audited: Audited) -> list[tuple[str, tuple[str, ...]]]:
@@ -59,14 +62,33 @@ def _tables(arrival: Arrival, audited: Audited) -> list[tuple[str, tuple[str, ..
     return [*((table, staged) for table, staged in sides if staged), (arrival.table, audited.staged)]
 
 
-def publish(arrival: Arrival, audited: Audited, publications: Publications, replayed: int | None = None) -> Published:
-    """Make audited rows visible, and the rejected ones too, in the quarantine. `replayed`: how many came out of it.
+def publish(
+    arrivals: list[tuple[Arrival, Audited]], publications: Publications, replayed: int | None = None
+) -> list[Published]:
+    """Make audited rows of one source visible, and the rejected ones too, in the quarantine: one transaction per table.
+
+    `replayed`: how many came out of quarantine.
 
     Raises:
         PermanentError: what was published and quarantined is not what came in.
-        TransientError: another run published the partition meanwhile.
+        TransientError: another run published a partition meanwhile.
     """
-    record = CommitRecord(
+    records = {item.partition: _record(arrival, item, replayed) for arrival, item in arrivals}
+    tables: dict[str, dict[str, tuple[str, ...]]] = {}
+    for arrival, item in arrivals:
+        for table, staged in _tables(arrival, item):
+            tables.setdefault(table, {})[item.partition] = staged
+    last = tables.pop(arrivals[0][0].table)  # rows become visible when what is beside them is
+    for table, parts in (*tables.items(), (arrivals[0][0].table, last)):
+        made = publications.publish(table, parts, CommitRecord.together({key: records[key] for key in parts}))
+    found = {each.partition: each for each in made}
+    results = [_published(item, found[item.partition]) for _, item in arrivals]
+    reconcile(arrivals[0][0].run.workspace, results)
+    return results
+
+
+def _record(arrival: Arrival, audited: Audited, replayed: int | None) -> CommitRecord:
+    return CommitRecord(
         run=arrival.run.id,
         source_digest=audited.source_digest,
         read_at=audited.read_at,
@@ -77,31 +99,31 @@ def publish(arrival: Arrival, audited: Audited, publications: Publications, repl
         warnings="; ".join(audited.warnings) or None,
         replayed=replayed,
     )
-    published = [publications.publish(table, audited.partition, staged, record) for table, staged in _tables(arrival, audited)]
-    result = Published(
+
+
+def _published(audited: Audited, made: TableSlice) -> Published:
+    return Published(
         table=audited.table,
         partition=audited.partition,
-        version=published[-1].version,
+        version=made.version,
         rows_in=audited.rows_in,
-        rows_published=published[-1].rows,
+        rows_published=made.rows,
         rows_quarantined=audited.rows_quarantined,
     )
-    reconcile(arrival.run.workspace, result)
-    return result
 
 
-def reconcile(workspace: Workspace, published: Published) -> None:
-    """Count again, in the tables themselves.
+def reconcile(workspace: Workspace, published: list[Published]) -> None:
+    """Count again, in the tables themselves; all of one source.
 
     Raises:
         PermanentError: rows in are not rows published plus rows quarantined.
     """
-    rows, quarantined = (
-        workspace.lake.partitions(table).get(published.partition, 0)
-        for table in (published.table, quarantine_table(published.table))
-    )
-    if rows + quarantined != published.rows_in:
-        raise PermanentError(
-            f"{published.table} {published.partition}: {published.rows_in} rows came in, but {rows} are published and "
-            f"{quarantined} are in quarantine; do not use this partition: run ingestion again, or restore the version before"
-        )
+    table = published[0].table
+    there, held = workspace.lake.partitions(table), workspace.lake.partitions(quarantine_table(table))
+    for each in published:
+        rows, quarantined = there.get(each.partition, 0), held.get(each.partition, 0)
+        if rows + quarantined != each.rows_in:
+            raise PermanentError(
+                f"{table} {each.partition}: {each.rows_in} rows came in, but {rows} are published and {quarantined} are in "
+                "quarantine; do not use this partition: run ingestion again, or restore the version before"
+            )

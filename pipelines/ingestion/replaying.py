@@ -92,7 +92,7 @@ def _sent_again(arrival: Arrival, table: str) -> bool:
 def _ingest_again(arrival: Arrival, waiting: int) -> None:
     audited = audit(arrival, land(arrival.run, arrival.source))
     with taken_back_on_failure(arrival.lake) as publications:
-        publish(arrival, audited, publications, max(waiting - audited.rows_quarantined, 0))
+        publish([(arrival, audited)], publications, max(waiting - audited.rows_quarantined, 0))
 
 
 def _judge_anew(arrival: Arrival) -> None:
@@ -196,7 +196,7 @@ def _record(arrival: Arrival) -> Replayed:
         rows_published=run.lake.partitions(table).get(key, 0),
         rows_quarantined=left.total(),
     )
-    reconcile(run.workspace, done)
+    reconcile(run.workspace, [done])
     moved, recompute = record.replayed or 0, dependents(run, arrival.source) if record.replayed is not None else ()
     result = Replayed(
         source=arrival.source,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -12,6 +14,8 @@ from pipelines.workspace import Lake
 
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray, Table
+
+_NOT_NULL = "\0"
 
 
 def broken_invariants(lake: Lake, table: str, partition: Partition | None, rows: Table, contract: Contract) -> list[str]:
@@ -56,8 +60,9 @@ def _judge(lake: Lake, table: str, before: list[str], rows: Table, invariant: In
             return None
         return f"{rows.num_rows} rows where {usual:.0f} are usual, beyond a factor of {limit:g}"
     assert invariant.column is not None
-    past = lake.read(table, before, columns=[invariant.column])
-    then, now = _shares(past, invariant), _shares(rows, invariant)
+    version = lake.version(table)
+    past = [_counts_at(lake, table, version, key, invariant.measure, invariant.column) for key in before]
+    then, now = _shares(sum(past, Counter())), _shares(_counts(rows[invariant.column], invariant.measure))
     worst = max(then | now, key=lambda v: abs(now.get(v, 0.0) - then.get(v, 0.0)))
     change = now.get(worst, 0.0) - then.get(worst, 0.0)
     if abs(change) <= (invariant.max_change or 0.0):
@@ -66,11 +71,21 @@ def _judge(lake: Lake, table: str, before: list[str], rows: Table, invariant: In
     return f"{what} went from {then.get(worst, 0.0):.1%} to {now.get(worst, 0.0):.1%}, by more than {invariant.max_change:.1%}"
 
 
-def _shares(rows: Table, invariant: Invariant) -> dict[str, float]:
-    column = rows[invariant.column]
-    if invariant.measure == "null_share":
-        return {"null": column.null_count / max(len(column), 1)}
-    return {str(v["values"]): v["counts"] / len(column) for v in column.value_counts().to_pylist()}
+@lru_cache(maxsize=1000)
+def _counts_at(lake: Lake, table: str, version: int, key: str, measure: str, column: str) -> Counter[str]:
+    """Of a published partition: a long period asks again and again for the same ones, of the newest version."""
+    return _counts(lake.read(table, [key], columns=[column])[column], measure)
+
+
+def _counts(column: ChunkedArray, measure: str) -> Counter[str]:
+    """How often each value is there; of a share of nulls, how many are null and how many are not."""
+    if measure == "null_share":
+        return Counter({"null": column.null_count, _NOT_NULL: len(column) - column.null_count})
+    return Counter({str(v["values"]): v["counts"] for v in column.value_counts().to_pylist()})
+
+
+def _shares(counts: Counter[str]) -> dict[str, float]:
+    return {value: count / max(counts.total(), 1) for value, count in counts.items() if value != _NOT_NULL}
 
 
 def stop_at_stale(rows: Table, contract: Contract, partition: Partition, timezone: str, where: str) -> None:

@@ -20,6 +20,7 @@ class CommitRecord:
 
     partition: str | None = None
     partitions: tuple[str, ...] | None = None  # where one commit published several
+    each: dict[str, dict[str, str | int | None]] | None = None  # by partition of these, what is not the same in all: see `part`
     run: str | None = None
     read_at: str | None = None  # by the workspace's clock: when a source's file was read, or a window measured
     stamp: str | None = None  # of the source's file, by its store's listing
@@ -58,6 +59,18 @@ class CommitRecord:
             else replace(self, partition=None, partitions=keys)
         )
 
+    @classmethod
+    def together(cls, records: Mapping[str, CommitRecord]) -> CommitRecord:
+        """Of several partitions that one commit publishes: once what is the same in all, and the rest by partition."""
+        first = next(iter(records.values()))
+        names = [f.name for f in fields(cls) if any(getattr(r, f.name) != getattr(first, f.name) for r in records.values())]
+        each = {key: {name: getattr(record, name) for name in names} for key, record in records.items()}
+        return replace(first, **dict.fromkeys(names), each=each) if names else first
+
+    def part(self, key: str) -> CommitRecord:
+        """What is said of one of its partitions."""
+        return replace(self, each=None, **self.each.get(key, {})) if self.each else self  # type: ignore[arg-type]
+
     def metadata(self) -> dict[str, str]:
         """As Delta keeps it: texts by key."""
         # The ledger's commits have had no prefix from the start.
@@ -72,14 +85,20 @@ class CommitRecord:
         found: dict[str, object] = {f.name: metadata[prefix + f.name] for f in fields(cls) if prefix + f.name in metadata}
         for name in {"changed", "partitions"} & set(found):
             found[name] = tuple(filter(None, str(found[name]).split(",")))
-        found |= {name: json.loads(str(found[name])) for name in ("definitions", "made_from") if name in found}
+        found |= {name: json.loads(str(found[name])) for name in ("definitions", "made_from", "each") if name in found}
         return from_json(cls, found)
 
 
 def _text(value: object) -> str:
     if isinstance(value, dict):
-        return json.dumps(value, sort_keys=True)  # names and digests
+        return json.dumps(_redacted(value), sort_keys=True)
     return redact(",".join(value) if isinstance(value, tuple) else str(value))
+
+
+def _redacted(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _redacted(inner) for key, inner in value.items()}
+    return redact(value) if isinstance(value, str) else value
 
 
 class CommitInfo(TypedDict):
@@ -99,6 +118,10 @@ class Commit:
     operation: str
     restored_to: int | None
     record: CommitRecord
+
+    def of_part(self, key: str) -> Commit:
+        """With what its record says of one partition."""
+        return replace(self, record=self.record.part(key))
 
     @classmethod
     def of(cls, version: int, info: CommitInfo) -> Commit:

@@ -141,7 +141,7 @@ class LakeLog:
         """`published` by partition, in one reading of the log; partitions without one are left out."""
         wanted, found = set(partitions), dict[str, Commit]()
         for commit in self.standing(table, version) if wanted else ():
-            found |= dict.fromkeys(wanted.intersection(commit.record.keys) - set(found), commit)
+            found |= {key: commit.of_part(key) for key in wanted.intersection(commit.record.keys) - set(found)}
             if len(found) == len(wanted):
                 break
         return found

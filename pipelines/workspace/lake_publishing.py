@@ -186,6 +186,7 @@ class LakePublishing(LakeReading):
                 if not commit(delta):
                     return None
                 delta.update_incremental()
+                self._read[table] = delta  # nobody writes by it any more, and whoever reads next need not open it again
                 return delta.version()
             except CommitFailedError:
                 time.sleep(0.05 * attempt)

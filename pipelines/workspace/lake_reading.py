@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _NEVER = 9999  # the year of what never ends
+_LISTED = ["partition.partition", "path", "num_records"]  # the rest are statistics of every column
 
 
 @dataclass(frozen=True, order=True)
@@ -40,7 +41,7 @@ class LakeReading(LakeLog):
         import pyarrow as pa
 
         wanted = None if partitions is None else set(partitions)
-        adds = pa.table(self.delta(table, version).get_add_actions(flatten=True)).to_pylist()
+        adds = pa.table(self.delta(table, version).get_add_actions(flatten=True)).select(_LISTED).to_pylist()
         found = (
             DataFile(partition=a["partition.partition"], uri=f"{self.uri(table)}/{a['path']}", rows=a["num_records"])
             for a in adds
@@ -53,8 +54,10 @@ class LakeReading(LakeLog):
         import pyarrow as pa
 
         found: dict[str, datetime | None] = {}
-        for add in pa.table(self.delta(table).get_add_actions(flatten=True)).to_pylist() if self.exists(table) else ():
-            key, value = add["partition.partition"], add.get(f"max.{column}")
+        adds = pa.table(self.delta(table).get_add_actions(flatten=True)) if self.exists(table) else pa.table({})
+        names = [name for name in (_LISTED[0], f"max.{column}") if name in adds.column_names]
+        for add in adds.select(names).to_pylist():
+            key, value = add[_LISTED[0]], add.get(f"max.{column}")
             before = found.get(key, value)
             found[key] = None if value is None or before is None else max(before, value)
         return found
@@ -106,8 +109,14 @@ class LakeReading(LakeLog):
     @classified
     def published_files(self, table: str, partition: str) -> list[str]:
         """Files of the partition, relative to the table, as `publish` takes them."""
-        found = self.files(table, [partition]) if self.exists(table) else []
-        return [file.uri.removeprefix(f"{self.uri(table)}/") for file in found]
+        return self.files_each(table, [partition])[partition]
+
+    def files_each(self, table: str, partitions: Iterable[str]) -> dict[str, list[str]]:
+        """`published_files` by partition."""
+        found: dict[str, list[str]] = {key: [] for key in partitions}
+        for file in self.files(table, found) if self.exists(table) else ():
+            found[file.partition].append(file.uri.removeprefix(f"{self.uri(table)}/"))
+        return found
 
     def staged_files(self, table: str, area: str) -> list[str]:
         """The Parquet files that a job left in a staging area."""

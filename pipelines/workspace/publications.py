@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -33,18 +33,21 @@ class Publications:
     lake: Lake
     made: list[_Before] = field(default_factory=list)
 
-    def publish(self, table: str, partition: str, staged: tuple[str, ...], record: CommitRecord) -> TableSlice:
-        """As `Lake.publish`."""
-        commit, files = self.lake.published(table, partition), self.lake.published_files(table, partition)
-        before = _Before(
-            table=table,
-            partition=partition,
-            files=files,
-            record=commit.record if commit else CommitRecord(run=record.run),
-            seen=self.lake.seen(table, partition),
+    def publish(self, table: str, staged: Mapping[str, tuple[str, ...]], record: CommitRecord) -> list[TableSlice]:
+        """As `Lake.publish_each`."""
+        commits, files = self.lake.published_each(table, staged), self.lake.files_each(table, staged)
+        seen = self.lake.seen_each(table, staged)
+        self.made.extend(
+            _Before(
+                table=table,
+                partition=key,
+                files=files[key],
+                record=commits[key].record if key in commits else CommitRecord(run=record.run),
+                seen=seen[key],
+            )
+            for key in staged
         )
-        self.made.append(before)
-        return self.lake.publish(table, partition, staged, record, before.seen)
+        return self.lake.publish_each(table, staged, record, seen)
 
     def take_back(self) -> list[str]:
         """Put back what was there, newest first; return the tables where that failed."""

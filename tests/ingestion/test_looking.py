@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -233,6 +234,29 @@ def test_a_longer_period_is_ingested_whole_or_not_at_all(workspace: Workspace, u
     send(workspace, week.within(use_case.grain)[-1], "shipments")
     assert len(ingestion.ingest(run, "shipments")) == 7
     assert len(workspace.lake.partitions("parcels/shipments")) == 7
+
+
+def test_a_longer_period_is_one_transaction_of_each_table_and_each_day_keeps_its_own_record(
+    workspace: Workspace, use_case: UseCase
+) -> None:
+    week = use_case.period("2024-W10")
+    days = week.within(use_case.grain)
+    for day in days:
+        send(workspace, day, "shipments")
+    spoiled = synthetic.parcels(days[2], 20)[0]
+    spoiled.loc[4, "depot"] = "west"
+    synthetic.put(workspace, "shipments", days[2], spoiled)
+    ingestion.ingest(StageRun(workspace, use_case, week), "shipments")
+    assert workspace.lake.version("parcels/shipments") == 1, "it was made, and published once"
+    files = [Path(workspace.environment.landing) / f"parcels/shipments/{day.key}.csv.gz" for day in days]
+    records = [workspace.lake.published("parcels/shipments", day.key).record for day in days]  # type: ignore[union-attr]
+    assert [r.source_digest for r in records] == [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    assert [r.stamp for r in records] == [f"{file.stat().st_size}-{file.stat().st_mtime_ns}" for file in files]
+    assert [r.rows_quarantined for r in records] == [0, 0, 1, 0, 0, 0, 0]
+    workspace.clock.set(week.ends_at(use_case.timezone) + timedelta(days=1))
+    take(workspace, use_case, "shipments")
+    synthetic.put(workspace, "shipments", days[2], synthetic.parcels(days[2], 20)[0])
+    assert take(workspace, use_case, "shipments") == [days[2].key], "the others' files are known by their own stamps"
 
 
 def test_a_period_of_good_rows_is_checked_at_once_and_a_bad_one_by_halves(

@@ -119,14 +119,14 @@ class Killed(BaseException):
 
 def die_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Every publish from the `number`th on dies before it is made."""
-    publish, calls = Lake.publish, iter(range(1, 100))
+    publish, calls = Lake.publish_each, iter(range(1, 100))
 
     def dying(self: Lake, *arguments: Any, **named: Any) -> Any:
         if next(calls) >= number:
             raise Killed
         return publish(self, *arguments, **named)
 
-    monkeypatch.setattr(Lake, "publish", dying)
+    monkeypatch.setattr(Lake, "publish_each", dying)
 
 
 @pytest.mark.parametrize("number", [1, 2])

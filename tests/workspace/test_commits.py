@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,6 +50,21 @@ def test_nothing_and_none_are_told_apart(record: CommitRecord) -> None:
 def test_a_count_that_is_none_is_refused() -> None:
     with pytest.raises(ValidationError, match="rows_in"):
         CommitRecord.of({"trainyard_rows_in": "many"})
+
+
+def test_several_partitions_of_one_commit_have_each_its_own_record() -> None:
+    one, two = replace(FULL, stamp="s1"), replace(FULL, stamp="s2", rows_in=7, warnings=None, changed=None)
+    together = CommitRecord.together({"1": one, "2": replace(two, changed=FULL.changed)})
+    assert set(together.each["1"]) == {"stamp", "rows_in", "warnings"}, "what is the same in all is there once"
+    again = CommitRecord.of(together.about(["1", "2"]).metadata())
+    assert [again.part(key).stamp for key in ("1", "2", "3")] == ["s1", "s2", None]
+    assert (again.part("2").rows_in, again.part("2").warnings, again.part("1").warnings) == (7, None, FULL.warnings)
+    assert CommitRecord.together({"1": one}) == one
+
+
+def test_a_secret_is_hidden_in_what_differs_too() -> None:
+    records = {key: replace(FULL, warnings=f"{key}: https://me:hunter2@host/x") for key in "12"}
+    assert "hunter2" not in str(CommitRecord.together(records).metadata())
 
 
 def test_the_lake_returns_what_was_published(workspace: Workspace) -> None:

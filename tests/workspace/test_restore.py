@@ -46,7 +46,7 @@ def ingest(workspace: Workspace, use_case: UseCase, day: Partition, heavy: int =
 def reconciles(workspace: Workspace, day: Partition) -> int:
     """Rows in, as the commit has it; raises where the tables say otherwise."""
     commit = workspace.lake.published(TABLE, day.key)
-    ingestion.reconcile(workspace, Published(TABLE, day.key, commit.version, commit.record.rows_in, 0, 0))
+    ingestion.reconcile(workspace, [Published(TABLE, day.key, commit.version, commit.record.rows_in, 0, 0)])
     return commit.record.rows_in
 
 
