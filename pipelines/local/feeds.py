@@ -53,6 +53,12 @@ def arrive(workspace: Workspace, use_case: UseCase, period: Partition, now: date
     return placed
 
 
+def load() -> None:
+    """Make all rows of the year, which takes seconds, before they are asked for."""
+    for source in ("schedule", "outcomes", "weather"):
+        _by_day(source)
+
+
 def _place(workspace: Workspace, folder: str, name: str, data: bytes) -> str:
     uri = f"{workspace.environment.landing}/{folder}/{name}"
     if not file_exists(uri) or read_bytes(uri) != data:
@@ -154,7 +160,12 @@ def _arrivals(flights: DataFrame, departed: Series[pd.Timestamp]) -> Series[pd.T
 
 
 def _iso(times: Series[pd.Timestamp]) -> Series[str]:
-    return times.dt.strftime(_MOMENT)
+    """As `_MOMENT` has it: by NumPy, which takes a tenth of the time of `strftime`."""
+    import numpy as np
+    import pandas as pd
+
+    text = np.datetime_as_string(times.dt.tz_convert(None).to_numpy("datetime64[s]"))
+    return pd.Series(text.astype(object) + "Z", index=times.index).where(times.notna())
 
 
 def _package_file(name: str) -> Path:

@@ -7,11 +7,12 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from pipelines.errors import PermanentError, TransientError
 from pipelines.features import spark_environment, warm_server
@@ -36,13 +37,16 @@ class Addresses:
 
 
 @contextmanager
-def running(state: Path | None = None) -> Iterator[Addresses]:
-    """Start Airflow, MLflow and a warm Spark, wait until the first two answer, stop all at the end whatever happens."""
+def running(state: Path | None = None, changed: Mapping[str, str] = MappingProxyType({})) -> Iterator[Addresses]:
+    """Start Airflow, MLflow and a warm Spark, wait until the first two answer, stop all at the end whatever happens.
+
+    `changed` are variables of their environment that are not as usual.
+    """
     state = state or state_folder()
     known = _known(state)
     processes.stop_left_over(known)
     ports = free_port(_AIRFLOW_PORT), free_port(_MLFLOW_PORT)
-    environment = settings(state, *ports)
+    environment = {**settings(state, *ports), **changed}
     initialise(state, environment)
     services: list[Service] = []
     try:
