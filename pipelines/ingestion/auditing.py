@@ -22,7 +22,7 @@ from pipelines.ingestion.quarantining import (
 from pipelines.ingestion.reading import UNKNOWN, open_source, unknown_schema
 from pipelines.results import Audited, Landed
 from pipelines.use_case import ROW, Severity
-from pipelines.validation import Check, Failure, broken_invariants, check_staged, clean_page, stop_at_stale
+from pipelines.validation import Check, Counts, Failure, broken_invariants, check_staged, clean_page, stop_at_stale
 from pipelines.workspace import StageRun, write_bytes
 
 if TYPE_CHECKING:
@@ -38,15 +38,15 @@ def audit_all(run: StageRun, landed: list[Landed]) -> list[Audited]:
     arrivals = [(Arrival(run.part(item.partition), item.source), item) for item in landed]
     changed = [(arrival, item) for arrival, item in arrivals if not _unchanged(arrival, item)]
     groups = groupby(changed, key=lambda each: each[1].source)
-    return [audited for _, group in groups for audited in _audit_parts(list(group))]
+    return [audited for _, group in groups for audited in _audit_parts(list(group), {})]
 
 
-def _audit_parts(parts: list[tuple[Arrival, Landed]]) -> list[Audited]:
+def _audit_parts(parts: list[tuple[Arrival, Landed]], beside: dict[str, list[Counts]]) -> list[Audited]:
     """Partitions of one source by one check, where no row breaks any rule; else each half by itself, down to each partition."""
     report, middle = _clean_together(parts), len(parts) // 2
     if report or not middle:
-        return [audit(arrival, item, report) for arrival, item in parts]
-    return _audit_parts(parts[:middle]) + _audit_parts(parts[middle:])
+        return [audit(arrival, item, report, beside) for arrival, item in parts]
+    return _audit_parts(parts[:middle], beside) + _audit_parts(parts[middle:], beside)
 
 
 def _clean_together(parts: list[tuple[Arrival, Landed]]) -> str | None:
@@ -65,10 +65,10 @@ def _clean_together(parts: list[tuple[Arrival, Landed]]) -> str | None:
     return page and _save_page(arrival, key, page)
 
 
-def audit(arrival: Arrival, landed: Landed, clean: str | None = None) -> Audited:
+def audit(arrival: Arrival, landed: Landed, clean: str | None = None, beside: dict[str, list[Counts]] | None = None) -> Audited:
     """Check staged rows against their contract; split off those that break a `reject` rule.
 
-    `clean` is the report of a check that found none to break a rule.
+    `clean` is the report of a check that found none to break a rule; `beside` as in `broken_invariants`.
 
     Raises:
         PermanentError: a `fail` rule is broken, too few rows are left, too many were rejected, an invariant is broken.
@@ -88,7 +88,7 @@ def audit(arrival: Arrival, landed: Landed, clean: str | None = None) -> Audited
         rows_in=landed.rows_in,
         rows_accepted=split.good.num_rows,
         rows_quarantined=broken.total(),
-        warnings=(*warnings, *broken_invariants(arrival.lake, arrival.table, arrival.partition, split.good, contract)),
+        warnings=(*warnings, *broken_invariants(arrival.lake, arrival.table, arrival.partition, split.good, contract, beside)),
         report=split.report,
         source_digest=landed.source_digest,
         read_at=landed.read_at,

@@ -5,5 +5,5 @@ In: staged rows and their contract. Out: a `Check` with every broken rule and it
 
 from pipelines.validation.check import Check, Failure, check_rows, check_staged, clean_page
 from pipelines.validation.engines import batch_of, new_context, suite
-from pipelines.validation.invariants import broken_invariants, stop_at_stale
+from pipelines.validation.invariants import Counts, broken_invariants, stop_at_stale
 from pipelines.validation.spark import session

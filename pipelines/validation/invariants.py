@@ -15,30 +15,45 @@ from pipelines.workspace import Lake
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray, Table
 
-_NOT_NULL = "\0"
+Counts = Counter[str]
+_ROWS, _NOT_NULL = "rows", "\0"
 
 
-def broken_invariants(lake: Lake, table: str, partition: Partition | None, rows: Table, contract: Contract) -> list[str]:
+def broken_invariants(
+    lake: Lake,
+    table: str,
+    partition: Partition | None,
+    rows: Table,
+    contract: Contract,
+    beside: dict[str, list[Counts]] | None = None,
+) -> list[str]:
     """Sentences about broken `warn` invariants, and about those that had nothing to compare with.
 
-    A table without partitions (None) is compared with what it holds now.
+    A table without partitions (None) is compared with what it holds now. `beside` are partitions that passed in the same run
+    and are published with this one, which joins them: of a long period each is compared as it would have been day by day.
 
     Raises:
         PermanentError: a broken invariant of severity `fail`.
     """
-    warnings = []
-    known = [key for key, count in lake.partitions(table).items() if count] if contract.invariants else []
-    name = partition.key if partition else SNAPSHOT
-    for invariant in contract.invariants:
-        before = _before(known, partition, invariant)
-        if not before:
+    warnings, beside = [], {} if beside is None else beside
+    published = {key: count for key, count in lake.partitions(table).items() if count} if contract.invariants else {}
+    known, name = sorted(published | beside), partition.key if partition else SNAPSHOT
+    measured = [_counts(rows, invariant.measure, invariant.column) for invariant in contract.invariants]
+    for number, invariant in enumerate(contract.invariants):
+        past = [
+            beside[key][number] if key in beside else _published(lake, table, key, published[key], invariant)
+            for key in _before(known, partition, invariant)
+        ]
+        if not past:
             warnings.append(f"{invariant.id}: not checked, as nothing is published before {name} to compare with")
             continue
-        sentence = _judge(lake, table, before, rows, invariant)
+        sentence = _judge(past, measured[number], invariant)
         if sentence and invariant.severity is not Severity.WARN:
             raise PermanentError(f"{table} {name}: invariant {invariant.id} is broken: {sentence}; nothing was published")
         if sentence:
             warnings.append(f"{invariant.id}: {sentence}")
+    if partition:
+        beside[partition.key] = measured
     return warnings
 
 
@@ -50,41 +65,48 @@ def _before(known: list[str], partition: Partition | None, invariant: Invariant)
     return within or [p.key for p in earlier[-1:]]
 
 
-def _judge(lake: Lake, table: str, before: list[str], rows: Table, invariant: Invariant) -> str | None:
+def _judge(past: list[Counts], now: Counts, invariant: Invariant) -> str | None:
     """What is wrong, or None."""
     if invariant.measure == "row_count":
-        counts = lake.partitions(table)
-        usual = sum(counts[key] for key in before) / len(before)
-        limit = invariant.max_ratio or 1.0
-        if usual / limit <= rows.num_rows <= usual * limit:
+        usual, limit = sum(counts[_ROWS] for counts in past) / len(past), invariant.max_ratio or 1.0
+        if usual / limit <= now[_ROWS] <= usual * limit:
             return None
-        return f"{rows.num_rows} rows where {usual:.0f} are usual, beyond a factor of {limit:g}"
-    assert invariant.column is not None
-    version = lake.version(table)
-    past = [_counts_at(lake, table, version, key, invariant.measure, invariant.column) for key in before]
-    then, now = _shares(sum(past, Counter())), _shares(_counts(rows[invariant.column], invariant.measure))
-    worst = max(then | now, key=lambda v: abs(now.get(v, 0.0) - then.get(v, 0.0)))
-    change = now.get(worst, 0.0) - then.get(worst, 0.0)
+        return f"{now[_ROWS]} rows where {usual:.0f} are usual, beyond a factor of {limit:g}"
+    before, after = _shares(sum(past, Counter())), _shares(now)
+    worst = max(before | after, key=lambda v: abs(after.get(v, 0.0) - before.get(v, 0.0)))
+    change = after.get(worst, 0.0) - before.get(worst, 0.0)
     if abs(change) <= (invariant.max_change or 0.0):
         return None
     what = f"the share of '{worst}' in {invariant.column}"
-    return f"{what} went from {then.get(worst, 0.0):.1%} to {now.get(worst, 0.0):.1%}, by more than {invariant.max_change:.1%}"
+    return (
+        f"{what} went from {before.get(worst, 0.0):.1%} to {after.get(worst, 0.0):.1%}, by more than {invariant.max_change:.1%}"
+    )
+
+
+def _published(lake: Lake, table: str, key: str, rows: int, invariant: Invariant) -> Counts:
+    """What a published partition holds."""
+    if invariant.column is None:
+        return Counter({_ROWS: rows})
+    return _counted_at(lake, table, lake.version(table), key, invariant.measure, invariant.column)
 
 
 @lru_cache(maxsize=1000)
-def _counts_at(lake: Lake, table: str, version: int, key: str, measure: str, column: str) -> Counter[str]:
-    """Of a published partition: a long period asks again and again for the same ones, of the newest version."""
-    return _counts(lake.read(table, [key], columns=[column])[column], measure)
+def _counted_at(lake: Lake, table: str, version: int, key: str, measure: str, column: str) -> Counts:
+    """A long period asks again and again for the same partitions, of the newest version."""
+    return _counts(lake.read(table, [key], columns=[column]), measure, column)
 
 
-def _counts(column: ChunkedArray, measure: str) -> Counter[str]:
-    """How often each value is there; of a share of nulls, how many are null and how many are not."""
+def _counts(rows: Table, measure: str, column: str | None) -> Counts:
+    """How many rows; or how often each value is there; or, of a share of nulls, how many are null and how many are not."""
+    if column is None:
+        return Counter({_ROWS: rows.num_rows})
     if measure == "null_share":
-        return Counter({"null": column.null_count, _NOT_NULL: len(column) - column.null_count})
-    return Counter({str(v["values"]): v["counts"] for v in column.value_counts().to_pylist()})
+        nulls = rows[column].null_count
+        return Counter({"null": nulls, _NOT_NULL: rows.num_rows - nulls})
+    return Counter({str(v["values"]): v["counts"] for v in rows[column].value_counts().to_pylist()})
 
 
-def _shares(counts: Counter[str]) -> dict[str, float]:
+def _shares(counts: Counts) -> dict[str, float]:
     return {value: count / max(counts.total(), 1) for value, count in counts.items() if value != _NOT_NULL}
 
 

@@ -259,6 +259,22 @@ def test_a_longer_period_is_one_transaction_of_each_table_and_each_day_keeps_its
     assert take(workspace, use_case, "shipments") == [days[2].key]
 
 
+def test_a_day_of_a_longer_period_is_compared_with_the_days_before_it_in_the_same_run(
+    workspace: Workspace, use_case: UseCase
+) -> None:
+    """As it would be day by day: without, a history that is taken in at once would be compared with nothing."""
+    week = use_case.period("2024-W10")
+    *days, last = week.within(use_case.grain)
+    for day in days:
+        send(workspace, day, "shipments")
+    synthetic.put(workspace, "shipments", last, synthetic.parcels(last, 90)[0])
+    with pytest.raises(
+        PermanentError, match=rf"parcels/shipments {last.key}: invariant volume is broken: 90 rows where 20 are"
+    ):
+        ingestion.ingest(StageRun(workspace, use_case, week), "shipments")
+    assert not workspace.lake.exists("parcels/shipments")
+
+
 def test_a_period_of_good_rows_is_checked_at_once_and_a_bad_one_by_halves(
     workspace: Workspace, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
