@@ -17,6 +17,7 @@ class Schedules(Section):
     ingestion: str | None = None
     retraining: str | None = "0 6 2 * *"
     maintenance: str | None = "0 3 * * 0"
+    catch_up: str | None = "30 5 * * *"
 
 
 def stop_at_bad_cron(where: str, cron: str | None, grain: Grain | None) -> None:

@@ -69,7 +69,7 @@ def test_every_task_retries_but_those_where_it_cannot_help(bag: Any) -> None:
             assert (task.retries > 0) != (task.task_id in once), f"{dag.dag_id}.{task.task_id}"
 
 
-@pytest.mark.parametrize("stage", ["retraining", "maintenance"])
+@pytest.mark.parametrize("stage", ["retraining", "maintenance", "catch_up"])
 def test_a_stage_runs_when_the_use_case_says(stage: str) -> None:
     use_case = load_use_cases()[0][0]
     other = use_case.model_copy(update={"schedules": use_case.schedules.model_copy(update={stage: "17 3 5 * *"})})

@@ -1,24 +1,31 @@
-"""Ten days' files land while nothing runs. The first looks after the start take them all in, in order, without a hand."""
+"""Ten days' files land while nothing runs. The first looks after the start take them all in, in order, without a hand.
+
+Then the rest of a week comes while scoring, labels and monitoring are paused, and get no events: the next look for what was
+missed tells them.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
+from airflow_client.client import DAGApi, DAGPatchBody
 
 from pipelines.local import feeds, services, summary
 from pipelines.local.api import Airflow
 from pipelines.local.demo import STAGES
 from pipelines.local.replay import Replay
-from pipelines.use_case import Partition, UseCase, features_table, load_use_case, predictions_table
+from pipelines.maintenance import missed
+from pipelines.monitoring import latest
+from pipelines.use_case import Partition, UseCase, features_table, labels_table, load_use_case, predictions_table
 from pipelines.workspace import Workspace, open_workspace, served_rows
 from tests.e2e.test_whole_lifecycle import HISTORY, cut
 
-OUTAGE = "2013-11-11--2013-11-20"
+OUTAGE, PAUSE, WEEK = "2013-11-11--2013-11-20", "2013-11-21--2013-11-24", "2013-W47"
 _PATIENCE = 600
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(1800)]
 
@@ -44,13 +51,42 @@ def after(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace,
         now = days[-1].ends_at(use_case.timezone) + timedelta(minutes=5)
         feeds.arrive(workspace, use_case, use_case.period(OUTAGE), now)
         workspace.clock.set(now)
-        with services.running(folder / "var"):
-            started = time.monotonic()
-            while not all(day.key in workspace.lake.partitions(predictions_table(use_case)) for day in days):
-                assert time.monotonic() - started < _PATIENCE, f"look at {folder}/var/airflow/logs"
-                time.sleep(1)
-            print(f"ten days were caught up {time.monotonic() - started:.0f} s after the start")
+        with services.running(folder / "var") as at:
+            took = wait(lambda: all(day.key in workspace.lake.partitions(predictions_table(use_case)) for day in days))
+            print(f"ten days were caught up {took:.0f} s after the start")
+            pause(Airflow(at.airflow, at.user, at.password), workspace, use_case)
         yield workspace, use_case, days
+
+
+def wait(until: Callable[[], bool]) -> float:
+    """The seconds that it took."""
+    started = time.monotonic()
+    while not until():
+        assert time.monotonic() - started < _PATIENCE, "look at var/airflow/logs in the test's folder"
+        time.sleep(1)
+    return time.monotonic() - started
+
+
+def pause(airflow: Airflow, workspace: Workspace, use_case: UseCase) -> None:
+    """Days come, with their outcomes, while three stages are paused; once they go on, the next look tells them."""
+    paused = [f"{use_case.name}.{stage}" for stage in ("scoring", "labels", "monitoring")]
+    for dag in paused:
+        DAGApi(airflow).patch_dag(dag, DAGPatchBody(is_paused=True))
+    days = use_case.period(PAUSE).within(use_case.grain)
+    now = days[-1].ends_at(use_case.timezone) + timedelta(days=1, minutes=5)
+    feeds.arrive(workspace, use_case, use_case.period(PAUSE), now)
+    workspace.clock.set(now)
+
+    def there(table: Callable[[UseCase], str]) -> set[str]:
+        return {day.key for day in days} & set(workspace.lake.partitions(table(use_case)))
+
+    wait(lambda: len(there(features_table)) == len(days))
+    time.sleep(20)
+    assert not there(predictions_table) | there(labels_table), "nobody was told"
+    for dag in paused:
+        DAGApi(airflow).patch_dag(dag, DAGPatchBody(is_paused=False))
+    airflow.trigger(f"{use_case.name}.catch_up", "by_hand")
+    wait(lambda: len(there(predictions_table) & there(labels_table)) == len(days) and not missed(workspace, use_case))
 
 
 def test_all_days_are_served_each_flight_once(after: tuple[Workspace, UseCase, list[Partition]]) -> None:
@@ -73,6 +109,14 @@ def test_they_are_what_they_would_have_been_then(after: tuple[Workspace, UseCase
     assert summary.live_in_bulk(workspace, use_case, days) == sum(
         workspace.lake.partitions(f"{use_case.name}/schedule")[day.key] for day in days
     )
+
+
+def test_what_paused_stages_missed_was_caught_up_once(after: tuple[Workspace, UseCase, list[Partition]]) -> None:
+    workspace, use_case, _ = after
+    keys = [day.key for day in use_case.period(PAUSE).within(use_case.grain)]
+    assert latest(workspace, use_case)[WEEK].performance
+    rows = served_rows(workspace, use_case, keys).partition.value_counts().to_dict()
+    assert rows == {key: workspace.lake.partitions(f"{use_case.name}/schedule")[key] for key in keys}
 
 
 def test_no_training_was_started(after: tuple[Workspace, UseCase, list[Partition]]) -> None:

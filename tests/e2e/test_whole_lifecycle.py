@@ -65,7 +65,7 @@ def cut(folder: Path) -> None:
     """The reference use case judged by weeks, with two candidates: the same code on less data."""
     document = yaml.safe_load((ROOT / "conf" / "use_cases" / "flight_delay.yaml").read_text())
     document["monitoring"] |= {"window": "week"}
-    document["schedules"] = {"ingestion": None, "retraining": None, "maintenance": None}
+    document["schedules"] = {"ingestion": None, "retraining": None, "maintenance": None, "catch_up": None}
     document["training"] |= {"min_history": "P14D", "holdout_days": 4, "trials": 1, "folds": 2, "search_rows": 5000}
     candidates = document["training"]["candidates"]
     candidates.pop("forest")
