@@ -9,10 +9,10 @@ from pipelines.maintenance import missed
 from pipelines.monitoring import measure_drift, publish_windows
 from pipelines.results import to_json
 from pipelines.scoring import score
-from pipelines.use_case import UseCase
+from pipelines.use_case import Grain, Partition, UseCase
 from pipelines.workspace import StageRun, Workspace
 from tests import synthetic
-from tests.conftest import FIRST_TRAINING, World
+from tests.conftest import FIRST_TRAINING, World, changed
 
 
 def run(world: World, number: int) -> StageRun:
@@ -50,6 +50,20 @@ def test_a_window_whose_labels_came_while_nobody_looked_is_told_again(one_champi
     assert "predictions" not in missed(one_champion.workspace, one_champion.use_case)
 
 
+def test_what_has_no_labels_yet_or_is_not_over_is_left_alone(one_champion: World) -> None:
+    world, day = one_champion, one_champion.days[-1].next
+    world.workspace.clock.set(day.ends_at(world.use_case.timezone))
+    rows = synthetic.features(day, synthetic.parcels(day)[0])
+    synthetic.publish_features(world.workspace, world.use_case, day, rows)
+    today = StageRun(world.workspace, world.use_case, day)
+    score(today)
+    stages.run_monitoring(today)
+    assert "predictions" not in missed(world.workspace, world.use_case)
+    by_week = changed(world.use_case, "monitoring", window="week")
+    assert Partition.of(day.start, Grain.WEEK).end > day.end
+    assert "predictions" not in missed(world.workspace, by_week)
+
+
 def test_what_came_and_was_neither_built_nor_labelled_is_told_to_both(workspace: Workspace, use_case: UseCase) -> None:
     days = synthetic.days(use_case, 6)
     assert missed(workspace, use_case) == {}
@@ -59,6 +73,11 @@ def test_what_came_and_was_neither_built_nor_labelled_is_told_to_both(workspace:
     workspace.clock.set(days[4].ends_at(use_case.timezone))
     found = missed(workspace, use_case)
     assert days[4].key in found["shipments"]
+    for day in (later := synthetic.days(use_case, 8)[6:]):
+        synthetic.put(workspace, "shipments", day, synthetic.parcels(day, 20)[0])
+        ingestion.ingest(StageRun(workspace, use_case, day), "shipments")
+    assert later[0].key in missed(workspace, use_case)["shipments"]
+    assert later[1].key not in missed(workspace, use_case)["shipments"], "it waits for the outcomes of the day before"
     labelled = found["deliveries"]
     for key in labelled[1:]:
         publish_labels(StageRun(workspace, use_case, use_case.partition(key)))
