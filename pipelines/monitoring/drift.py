@@ -11,14 +11,13 @@ import re
 import warnings
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
-from pipelines.metrics import entropy, entropy_error
 from pipelines.monitoring.distances import Columns, Moved, Part, blocks, encoded, measure, telling_apart
 from pipelines.monitoring.observations import Drift, latest
 from pipelines.monitoring.sampling import sample
-from pipelines.monitoring.windows import served
+from pipelines.monitoring.windows import Served, served
 from pipelines.use_case import PARTITION, UseCase, features_table, monitoring_table
 from pipelines.workspace import Model, StageRun, published_definitions, refuse_other_definitions, write_bytes
 
@@ -35,41 +34,36 @@ def measure_drift(run: StageRun) -> Drift | None:
 
     An unchanged window is not measured twice: the monitoring DAG runs again when outcomes come in.
     """
-    rows = served(run)
-    if rows is None:
+    seen = served(run)
+    if seen is None:
         return None
-    version = int(rows["model_version"].iloc[-1])
     known = latest(run.workspace, run.use_case).get(run.key)
-    if known and known.drift and known.drift.model_version == version and _is_newer(run, rows):
+    if known and known.drift and known.drift.model_version == seen.version and _is_newer(run, seen):
         return known.drift
-    model = run.registry.load(run.use_case.name, version)
-    current, reference = _served_features(run, model, rows), _reference(run, model)
-    return _compare(run, model, _predicted(model, current), _predicted(model, reference), rows)
+    model = run.registry.load(run.use_case.name, seen.version)
+    current, reference = _served_features(run, model, seen), _reference(run, model)
+    return _compare(run, model, _predicted(model, current), _predicted(model, reference), seen)
 
 
-def _served_features(run: StageRun, model: Model, served: DataFrame) -> DataFrame:
+def _served_features(run: StageRun, model: Model, seen: Served) -> DataFrame:
     """A sample of the features that were served from: of the version that each row names; of the newest where it is from before
     it did."""
     import pandas as pd
 
     found, table = [], features_table(run.use_case)
-    versions = served["features_version"].fillna(-1).astype(int)
-    for version, keys in served[PARTITION].groupby(versions).unique().items():
-        at = None if version == -1 else cast(int, version)
-        known = published_definitions(run.lake, table, keys, at)
+    for version, rows in seen.built.items():
+        known = published_definitions(run.lake, table, rows, version)
         refuse_other_definitions(run.registry, run.use_case, model, known)
-        share = int((versions == version).sum()) / len(served)
-        size = max(1, round(run.use_case.monitoring.sample_rows * share))
-        found.append(sample(run, table, keys, at, model.meta["features"], size))
+        size = max(1, round(run.use_case.monitoring.sample_rows * sum(rows.values()) / seen.rows))
+        found.append(sample(run, table, rows, version, model.meta["features"], size))
     return pd.concat(found, ignore_index=True)
 
 
-def _is_newer(run: StageRun, served: DataFrame) -> bool:
+def _is_newer(run: StageRun, seen: Served) -> bool:
     """Whether the window was measured after all of it was served: a partition may be caught up later."""
     measured = run.lake.published(monitoring_table(run.use_case), run.key)
-    made = served["made_at"].dropna()
     at = measured.record.read_at if measured else None
-    return at is not None and (made.empty or made.max() <= datetime.fromisoformat(at))
+    return at is not None and (seen.made_at is None or seen.made_at <= datetime.fromisoformat(at))
 
 
 def _reference(run: StageRun, model: Model) -> DataFrame:
@@ -121,9 +115,9 @@ def _is_category(use_case: UseCase, rows: DataFrame, name: str) -> bool:
     return name in use_case.features.categorical or not is_numeric_dtype(rows[name])
 
 
-def _compare(run: StageRun, model: Model, current: DataFrame, reference: DataFrame, rows: DataFrame) -> Drift:
+def _compare(run: StageRun, model: Model, current: DataFrame, reference: DataFrame, seen: Served) -> Drift:
     """On the model's own features: those that came after it are named, and compared once a model knows them."""
-    settings, features, partitions = run.use_case.monitoring, model.meta["features"], rows[PARTITION].nunique()
+    settings, features, partitions = run.use_case.monitoring, model.meta["features"], len(seen.partitions)
     moved, (apart, apart_noise) = _moved(run.use_case, model, current, reference, partitions)
     moving = tuple(name for name in features if name not in run.use_case.features.expressions)
     judged = [name for name in features if name not in moving]
@@ -131,7 +125,6 @@ def _compare(run: StageRun, model: Model, current: DataFrame, reference: DataFra
         sorted(name for name in judged if _has_drifted(moved[name], settings.max_drift_distance, settings.max_null_change))
     )
     shown = sorted(features, key=lambda name: -moved[name].distance)[:_DRAWN]
-    promised = rows[PREDICTION]
     return Drift(
         model_version=model.version,
         drifted_share=len(drifted) / max(len(judged), 1),
@@ -149,10 +142,10 @@ def _compare(run: StageRun, model: Model, current: DataFrame, reference: DataFra
         sources=sources(run.use_case),
         told_apart=apart,
         told_apart_noise=apart_noise,
-        rows=len(rows),
+        rows=seen.rows,
         partitions=partitions,
-        estimated_log_loss=float(entropy(promised).mean()),
-        estimate_error=entropy_error(promised),
+        estimated_log_loss=seen.promised,
+        estimate_error=seen.promised_error,
     )
 
 

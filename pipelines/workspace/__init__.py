@@ -29,7 +29,7 @@ from pipelines.workspace.model_rows import (
     refuse_mixed_definitions,
     refuse_other_definitions,
 )
-from pipelines.workspace.predictions import predicted_rows, prediction_schema, served_rows
+from pipelines.workspace.predictions import predicted_rows, prediction_schema, served_batches, served_rows
 from pipelines.workspace.publications import Publications, taken_back_on_failure
 from pipelines.workspace.registry import CHALLENGER, CHAMPION, CONFIGURATION_FILE, Registry
 from pipelines.workspace.restoring import restorable, restore, use_case_of
