@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pandas import DataFrame
 
-ROWS = 2**20  # of a lot, about
+ROWS = 2**19  # of a lot, about
 _VERSION = "features_version"
 
 

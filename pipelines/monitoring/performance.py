@@ -1,7 +1,7 @@
 """Performance: what was served against what really happened, in scores, in money, and against what the model promised.
 
-Means are of all rows. What goes by rank (AUC, what was promised of it, calibration) is of about a million of them by lot, where
-there are more: its interval is that of those rows.
+Means are of all rows. What goes by rank (AUC, what was promised of it, calibration) is of about half a million of them by lot,
+where there are more: its interval is that of those rows.
 """
 
 from __future__ import annotations

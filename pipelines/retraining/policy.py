@@ -22,8 +22,10 @@ _CAUSES = {
     Verdict.DATA_FAULT: "data fault",
     Verdict.DRIFT_WITH_LOSS: "loss",
     Verdict.LOSS_WITHOUT_DRIFT: "loss",
+    Verdict.SLICE_LOSS: "slice loss",
     Verdict.DRIFT_WITHOUT_LOSS: "drift",
     Verdict.SEASON: "season",
+    Verdict.MENDED: "mended",
     Verdict.TOO_LITTLE: "too little evidence",
     Verdict.HEALTHY: "healthy",
 }
@@ -33,7 +35,7 @@ _ASKING = ("loss", "age", "gain", "forecast")  # the gravest first; `retraining.
 @dataclass(frozen=True)
 class RetrainingDecision:
     """`retrain`, and why in plain words; `cause` is one of loss, age, gain, forecast, or what asks for nothing: data fault,
-    drift, season, too little evidence, healthy, unknown.
+    slice loss, drift, season, mended, too little evidence, healthy, unknown.
 
     With a yes: the partition, or period, to train on, and the id of the run to start.
     """

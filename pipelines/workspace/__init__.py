@@ -17,7 +17,16 @@ from pipelines.workspace.environment import (
     state_folder,
     usable_use_cases,
 )
-from pipelines.workspace.files import digest_of, file_exists, list_files, open_stream, read_bytes, stamp_of, write_bytes
+from pipelines.workspace.files import (
+    digest_of,
+    file_exists,
+    list_files,
+    open_stream,
+    read_bytes,
+    remove_file,
+    stamp_of,
+    write_bytes,
+)
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.lake_reading import DataFile
 from pipelines.workspace.ledger import UNASKED, Champion, Decision, Kind, Ledger, hold
