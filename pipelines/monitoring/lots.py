@@ -63,6 +63,7 @@ def _keep(batches: Iterable[pa.Table], key: str, count: int, folder: Path) -> No
     from pandas.util import hash_array
 
     folder.mkdir()
+    small = pa.ipc.IpcWriteOptions(compression="lz4")
     writers: dict[tuple[int, pa.Schema], pa.RecordBatchStreamWriter] = {}
     with ExitStack() as stack:
         for each in batches:
@@ -72,7 +73,7 @@ def _keep(batches: Iterable[pa.Table], key: str, count: int, folder: Path) -> No
                 which = number, batch.schema
                 if which not in writers:
                     file = folder / f"{number}-{len(writers)}"
-                    writers[which] = stack.enter_context(pa.ipc.new_stream(str(file), batch.schema))
+                    writers[which] = stack.enter_context(pa.ipc.new_stream(str(file), batch.schema, options=small))
                 writers[which].write_table(batch.filter(pa.array(lot == number)))
 
 

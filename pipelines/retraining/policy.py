@@ -29,6 +29,7 @@ _CAUSES = {
     Verdict.TOO_LITTLE: "too little evidence",
     Verdict.HEALTHY: "healthy",
 }
+_LATER = ("present", "slices_gone", "slice_nulls", "baseline", "season")
 _ASKING = ("loss", "age", "gain", "forecast")  # the gravest first; `retraining.reasons` says which of them may start a training
 
 
@@ -126,7 +127,10 @@ def _among(state: State, window: Monitored, why: str) -> str:
 
 def fingerprint(window: Monitored) -> str:
     """Of what was measured: corrected outcomes make another window of it, which is decided anew."""
-    return hashlib.sha256(json.dumps(asdict(window), sort_keys=True).encode()).hexdigest()[:8]
+    told = asdict(window)
+    if told["drift"]:  # a window from before there were these is the same as it was
+        told["drift"] = {name: value for name, value in told["drift"].items() if value or name not in _LATER}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _decided(state: State) -> dict[str, str]:
