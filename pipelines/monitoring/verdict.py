@@ -14,7 +14,7 @@ from pipelines.monitoring.faults import faults, mended
 from pipelines.monitoring.losses import limit_of, losses, lost_slices
 from pipelines.monitoring.observations import Monitored, Reference
 from pipelines.monitoring.references import a_year_before
-from pipelines.monitoring.wording import check_words, drift_words, loss_words, mend_words, reference_words
+from pipelines.monitoring.wording import mend_words, reasons
 from pipelines.use_case import Grain, Monitoring, Partition
 
 
@@ -63,16 +63,8 @@ def judge_window(settings: Monitoring, window: Monitored, before: Sequence[Monit
     first, thin = _of(window, "baseline"), missing is None or missing > 0
     moved = drifted or moved_from(settings, first)
     features = window.drift.drifted if window.drift and drifted else first.drifted if first and moved else ()
-    told = [
-        mend_words(window) if over else "",
-        window.failure or "",
-        *loss_words(settings, lost, worst),
-        drift_words(settings, window.drift, drifted),
-        *reference_words(settings, window, moved),
-        check_words(window),
-    ]
     season = _as_a_year_ago(settings, window, before) or (not lost and _is_season(settings, window))
-    cases = {
+    cases: dict[Verdict, object] = {
         Verdict.DATA_FAULT: faulty,
         Verdict.MENDED: over,
         Verdict.SEASON: season and (lost or (moved and not thin)),
@@ -83,11 +75,12 @@ def judge_window(settings: Monitoring, window: Monitored, before: Sequence[Monit
         Verdict.DRIFT_WITHOUT_LOSS: moved,
     }
     verdict = next((name for name, holds in cases.items() if holds), Verdict.HEALTHY)
+    causes = [*(f"{f.words}." for f in (*faulty, *over)), mend_words(window) if over else ""]
     end = f"{verdict.capitalize()}: {_ENDS.get(verdict, _thin(window, missing))}."
     return Judgement(
         window.partition,
         verdict,
-        " ".join(part for part in (*(f"{f.words}." for f in (*faulty, *over)), *told, end) if part),
+        " ".join(filter(None, (*causes, window.failure, *reasons(settings, window, lost, worst, moved), end))),
         (*(d for f in (*faulty, *over) for d in f.drivers), *features, *(name for name, _ in worst)),
         missing if verdict is Verdict.TOO_LITTLE else None,
     )

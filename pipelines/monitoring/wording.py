@@ -16,6 +16,16 @@ _WORDS = {
 }
 
 
+def reasons(
+    settings: Monitoring, window: Monitored, lost: Lost, worst: Sequence[tuple[str, str]], moved: bool
+) -> Iterator[str]:
+    """What was lost, what has drifted from what, and what had been estimated; sentences, some of them empty."""
+    yield from loss_words(settings, lost, worst)
+    yield drift_words(settings, window.drift, moved_from(settings, window.drift))
+    yield from reference_words(settings, window, moved)
+    yield check_words(window)
+
+
 def loss_words(settings: Monitoring, lost: Lost, worst: Sequence[tuple[str, str]]) -> list[str]:
     found = []
     for name, (shown, half) in lost.items():
