@@ -91,10 +91,11 @@ def entropy(probability: ArrayLike) -> Floats:
     return found
 
 
-def entropy_error(probability: ArrayLike) -> float:
-    """Half the width of the 95 % interval of the log loss that calibrated probabilities of independent rows promise."""
+def entropy_variance(probability: ArrayLike) -> Floats:
+    """The variance of that log loss, of each row."""
     p = clip(probability)
-    return float(1.96 * np.sqrt((np.log(p / (1 - p)) ** 2 * p * (1 - p)).sum()) / len(p))
+    found: Floats = np.log(p / (1 - p)) ** 2 * p * (1 - p)
+    return found
 
 
 def _weighted(label: Floats, p: Floats, weight: Floats) -> Residuals:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
 
@@ -11,10 +13,19 @@ from pipelines.errors import PermanentError, TransientError
 from pipelines.ingestion import forget_rejected
 from pipelines.promotion import earlier_champions
 from pipelines.scoring import predict
-from pipelines.use_case import UseCase, features_table, labels_table, quarantine_table, source_table, unknown_columns_table
-from pipelines.workspace import Workspace, check_alias, feature_rows, restorable
+from pipelines.use_case import (
+    UseCase,
+    features_table,
+    labels_table,
+    monitoring_table,
+    quarantine_table,
+    source_table,
+    unknown_columns_table,
+)
+from pipelines.workspace import Workspace, check_alias, feature_rows, list_files, remove_file, restorable
 
 _log = logging.getLogger(__name__)
+_PAGE = re.compile(r"/drift/(?P<window>\d[\w-]*)-v\d+\.html$")
 
 
 @dataclass(frozen=True)
@@ -30,10 +41,14 @@ class Drill:
 
 @dataclass(frozen=True)
 class Swept:
-    """Files removed per table: no version within the retention needs them. `skipped` says why others were left alone."""
+    """Files removed per table: no version within the retention needs them. `skipped` says why others were left alone.
+
+    `pages` of drift were removed, of windows that were measured before it.
+    """
 
     files: dict[str, int]
     skipped: dict[str, str] = field(default_factory=dict)
+    pages: int = 0
 
 
 def alias(workspace: Workspace, use_case: UseCase) -> bool:
@@ -88,7 +103,20 @@ def sweep(workspace: Workspace, use_case: UseCase) -> Swept:
         if workspace.lake.exists(table) and table not in skipped:
             found[table] = workspace.lake.sweep(table, use_case.keep_versions_for, kept.get(table, ()))
             _log.info("%s: %d files removed", table, found[table])
-    return Swept(found, skipped)
+    return Swept(found, skipped, _sweep_pages(workspace, use_case))
+
+
+def _sweep_pages(workspace: Workspace, use_case: UseCase) -> int:
+    """Drawings of windows that were measured before; what was measured stays in its table."""
+    oldest = workspace.clock.now() - use_case.keep_versions_for
+    listed = list_files(f"{workspace.environment.reports}/{use_case.name}/drift")
+    pages = {page: m["window"] for page, _ in listed if (m := _PAGE.search(page))}
+    measured = workspace.lake.published_each(monitoring_table(use_case), pages.values())
+    at = {key: commit.record.read_at for key, commit in measured.items()}
+    old = [page for page, key in pages.items() if (when := at.get(key)) and datetime.fromisoformat(when) < oldest]
+    for page in old:
+        remove_file(page)
+    return len(old)
 
 
 def _trained_on(workspace: Workspace, use_case: UseCase) -> tuple[dict[str, set[int]], dict[str, str]]:

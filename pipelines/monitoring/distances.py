@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 Columns = Mapping[str, Floats]
 Part = tuple[NDArray[np.intp], NDArray[np.intp]]  # rows of a block, and of the rest
 _DRAWS = 20
-_CHANCE = 0.05  # of one feature among all that is beyond its noise where nothing has changed
+CHANCE = 0.05  # of one feature among all that is beyond its noise where nothing has changed
 _LEAST_FACTOR = 1.5  # miles and kilometres, the closest of the usual units, are 1.6 apart
 _NONE = -1e15
 _FOLDS, _TOLD = 3, 2000  # of the classifier, and the rows of each side that it sees
@@ -100,7 +100,7 @@ def measure(
     """
     from scipy.stats import norm
 
-    quantile = float(norm.isf(_CHANCE / max(len(reference), 1)))
+    quantile = float(norm.isf(CHANCE / max(len(reference), 1)))
     found = {}
     for name, known in reference.items():
         now, is_category = current[name], name in categorical

@@ -1,15 +1,19 @@
-"""Data faults: what a mend of the data answers and no new model does. Each names the table that it comes from."""
+"""Data faults: what a mend of the data answers and no new model does. Each names the table that it comes from.
+
+What was served stays faulty. A fault ends where the same rows, as they are published now, are in order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from statistics import median
 
 from pipelines.monitoring.observations import Drift, Monitored
 from pipelines.use_case import Monitoring
 
 _PARTITIONS = 8  # a week's days and one more: before, nobody knows what a usual one holds
+_MEASURED = ("rows", "nulls", "unseen", "factors", "slices_gone", "slice_nulls")
 _RANGE = 1.1  # times the most, or the least, that any window held
 
 
@@ -23,8 +27,25 @@ class Fault:
 
 def faults(settings: Monitoring, window: Monitored, before: Sequence[Monitored]) -> list[Fault]:
     """Everything about a window that a fault of its data explains; nothing where a person has accepted it by name."""
+    return [] if window.drift is None else _faults(settings, window, _now(window.drift), before)
+
+
+def mended(settings: Monitoring, window: Monitored, before: Sequence[Monitored]) -> list[Fault]:
+    """What was faulty when it was served, where nothing is any more."""
     drift = window.drift
-    if drift is None or window.partition in settings.accepted_faults:
+    if drift is None or drift.present is None or faults(settings, window, before):
+        return []
+    return _faults(settings, window, drift, before)
+
+
+def _now(drift: Drift) -> Drift:
+    """The drift with what is measured of the features as they are published now."""
+    now = drift.present
+    return replace(drift, **{name: getattr(now, name) for name in _MEASURED}) if now else drift
+
+
+def _faults(settings: Monitoring, window: Monitored, drift: Drift, before: Sequence[Monitored]) -> list[Fault]:
+    if window.partition in settings.accepted_faults:
         return []
     nulls = {name: f"{change:+.0%}" for name, change in drift.nulls.items() if change > settings.max_null_change}
     unseen = {name: f"{share:.0%}" for name, share in drift.unseen.items() if share > settings.max_unseen_share}
@@ -32,9 +53,20 @@ def faults(settings: Monitoring, window: Monitored, before: Sequence[Monitored])
     return [
         *_volume(settings, drift, before),
         *_of_sources(drift, nulls, "rows without a value"),
+        *_of_slices(settings, drift, set(nulls)),
         *_of_sources(drift, unseen, "values that no training row has"),
         *_of_sources(drift, units, "another unit, it seems: all values"),
     ]
+
+
+def _of_slices(settings: Monitoring, drift: Drift, known: Set[str]) -> Iterator[Fault]:
+    """What is missing in a slice, and not, or not as much, in all rows."""
+    for name, share in drift.slices_gone.items():
+        yield Fault(f"{name}: not a row, of usually {share:.0%}", ("volume", name))
+    for name, changes in drift.slice_nulls.items():
+        found = {n: f"{c:+.0%}" for n, c in changes.items() if c > settings.max_null_change and n not in known}
+        for fault in _of_sources(drift, found, f"rows without a value where {name}"):
+            yield Fault(fault.words, (*fault.drivers, name))
 
 
 def _of_sources(drift: Drift, found: Mapping[str, str], what: str) -> list[Fault]:
@@ -49,7 +81,8 @@ def _of_sources(drift: Drift, found: Mapping[str, str], what: str) -> list[Fault
 
 def _volume(settings: Monitoring, drift: Drift, before: Sequence[Monitored]) -> list[Fault]:
     """Rows per partition beyond the ratio of the median, and beyond what any window before held."""
-    known = [(d.rows / d.partitions, d.partitions) for w in before if (d := w.drift) and d.rows and d.partitions]
+    given = [_now(w.drift) for w in before if w.drift]
+    known = [(d.rows / d.partitions, d.partitions) for d in given if d.rows and d.partitions]
     if not drift.rows or not drift.partitions or sum(partitions for _, partitions in known) < _PARTITIONS:
         return []
     now, usual = drift.rows / drift.partitions, [rows for rows, _ in known]

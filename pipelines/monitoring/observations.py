@@ -12,6 +12,31 @@ from pipelines.workspace import CommitRecord, StageRun, Workspace
 
 
 @dataclass(frozen=True)
+class Present:
+    """The window's features as they are published now, `version` of their table, measured `at`; the rest as in `Drift`."""
+
+    version: int
+    at: str
+    rows: int
+    nulls: dict[str, float]
+    unseen: dict[str, float]
+    factors: dict[str, float]
+    slices_gone: dict[str, float] = field(default_factory=dict)
+    slice_nulls: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The window against other rows than the champion's training rows: `about` says which, `missing` why not."""
+
+    about: str
+    drifted: tuple[str, ...]
+    drifted_share: float
+    prediction_drift: float
+    missing: str | None = None
+
+
+@dataclass(frozen=True)
 class Drift:
     """Distances per column beyond the noise at this sample size; `report` is Evidently's page, relative to the reports folder.
 
@@ -21,6 +46,8 @@ class Drift:
     the reference lacks; `factors`, what the values were multiplied by; `sources`, which table it comes from. `told_apart`: the
     AUC of a classifier that tells the window from the reference; `told_apart_noise`, that of parts of the reference. `rows`
     were served, in `partitions`; `estimated_log_loss` is what their probabilities promise, give or take `estimate_error`.
+    `present` where a fault was served and the features were built again since. `baseline` and `season` are further references.
+    `slices_gone` (their share of the reference) and `slice_nulls` are by slice, such as `depot north`.
     """
 
     model_version: int
@@ -43,6 +70,11 @@ class Drift:
     partitions: int | None = None
     estimated_log_loss: float | None = None
     estimate_error: float | None = None
+    present: Present | None = None
+    slices_gone: dict[str, float] = field(default_factory=dict)
+    slice_nulls: dict[str, dict[str, float]] = field(default_factory=dict)
+    baseline: Reference | None = None
+    season: Reference | None = None
 
 
 @dataclass(frozen=True)

@@ -1,50 +1,93 @@
-"""Performance: what was served against what really happened, in scores, in money, and against what the model promised."""
+"""Performance: what was served against what really happened, in scores, in money, and against what the model promised.
+
+Means are of all rows. What goes by rank (AUC, what was promised of it, calibration) is of about half a million of them by lot,
+where there are more: its interval is that of those rows.
+"""
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipelines.metrics import Residuals, deviations, scores
+from pipelines.metrics import Residuals, deviations, losses, scores
+from pipelines.monitoring import lots
 from pipelines.monitoring.observations import Deviation, Performance, Slice
-from pipelines.monitoring.sampling import columns_of
-from pipelines.monitoring.windows import served
-from pipelines.use_case import PARTITION, features_table, labels_table, money
+from pipelines.monitoring.windows import Served, served
+from pipelines.use_case import PARTITION, UseCase, labels_table, money
 from pipelines.workspace import StageRun
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 _SLICES = ("excess_loss", "calibration_gap")  # a mean of single rows; an AUC within a slice is another question
 _MOST_SLICES = 40  # those with the most rows: a document of the table stays small
+_RANKED = ["label", "probability", PARTITION]
+_GROUP = ["measure", "by", "value"]
 
 
 def measure_performance(run: StageRun) -> Performance | None:
     """Served predictions against outcomes; None until the window is over and all that was served in it has outcomes."""
-    rows = served_with_outcomes(run)
-    if rows is None:
+    import pandas as pd
+
+    seen, table = served(run), labels_table(run.use_case)
+    if seen is None or not set(seen.partitions) <= set(run.lake.partitions(table)):
         return None
-    labelled = rows[rows["label"].notna()]
-    if labelled.empty:
-        return None
-    label, probability = labelled["label"].to_numpy(), labelled["probability"].to_numpy()
-    found, measures = scores(label, probability), deviations(label, probability)
-    worth = money(label, probability, run.use_case.value, run.use_case.scoring.threshold) if run.use_case.value else None
+    sums: list[DataFrame] = []
+    means: list[dict[str, float]] = []
+    ranked: list[DataFrame] = []
+    for rows in lots.served_with_outcomes(run, seen):
+        labelled = rows[rows["label"].notna()].astype({"label": float})
+        if len(labelled):
+            sums.append(_sums(run.use_case, labelled))
+            means.append(_means(run.use_case, labelled))
+        if sum(map(len, ranked)) < lots.ROWS:
+            ranked.append(labelled[_RANKED])
+    return _performance(run.use_case, seen, pd.concat(sums), pd.DataFrame(means).sum(), pd.concat(ranked)) if sums else None
+
+
+def _performance(use_case: UseCase, seen: Served, sums: DataFrame, means: Series, ranked: DataFrame) -> Performance:
+    total = sums.groupby(_GROUP, as_index=False).agg({"rows": "sum", "total": "sum", "variance": "sum", "most": "max"})
+    by_measure = {name: total[total["measure"] == name] for name in _SLICES}
+    label, probability = ranked["label"].to_numpy(), ranked["probability"].to_numpy()
+    by_rank, labels = scores(label, probability), int(means["labels"])
+    measures = {name: by_partition(m, ranked[PARTITION]) for name, m in deviations(label, probability).items()}
     return Performance(
-        model_version=int(rows["model_version"].iloc[-1]),
-        rows=len(rows),
-        labels=len(labelled),
-        worth=worth,
-        auc=found["auc"],
-        log_loss=found["log_loss"],
-        positive_share=found["positive_share"],
-        mean_prediction=found["mean_prediction"],
-        calibration_error=found["calibration_error"],
-        deviations={name: by_partition(measure, labelled[PARTITION]) for name, measure in measures.items()},
-        slices={name: _by_segment(run, measures[name], labelled) for name in _SLICES},
+        model_version=seen.version,
+        rows=seen.rows,
+        labels=labels,
+        worth=float(means["worth"]) if use_case.value else None,
+        auc=by_rank["auc"],
+        calibration_error=by_rank["calibration_error"],
+        **{name: float(means[name] / labels) for name in ("log_loss", "positive_share", "mean_prediction")},
+        deviations=measures | {name: _deviation(found[found["by"] == PARTITION]) for name, found in by_measure.items()},
+        slices={name: _slices(use_case, found) for name, found in by_measure.items()},
     )
+
+
+def _means(use_case: UseCase, labelled: DataFrame) -> dict[str, float]:
+    """Sums of what the window's means are made of."""
+    label, p = labelled["label"].to_numpy(), labelled["probability"].to_numpy()
+    worth = money(label, p, use_case.value, use_case.scoring.threshold) if use_case.value else 0.0
+    sums = {"log_loss": losses(label, p).sum(), "positive_share": label.sum(), "mean_prediction": p.sum()}
+    return sums | {"labels": len(label), "worth": worth}
+
+
+def _sums(use_case: UseCase, labelled: DataFrame) -> DataFrame:
+    """By measure, and by partition or value of a segment: rows, the sum of their shares, its variance, the most of a row."""
+    import pandas as pd
+
+    found, measures = [], deviations(labelled["label"], labelled["probability"])
+    for name, by in product(_SLICES, (PARTITION, *use_case.features.segments)):
+        measure, value = measures[name], labelled[by].astype("string").fillna("missing").to_numpy()
+        rows = pd.DataFrame({"value": value, "total": measure.rows, "variance": measure.variance})
+        groups = rows.groupby("value", as_index=False).agg(
+            rows=("total", "size"), total=("total", "sum"), variance=("variance", "sum")
+        )
+        found.append(groups.assign(measure=name, by=by, most=measure.most))
+    return pd.concat(found)
 
 
 def by_partition(measure: Residuals, partition: ArrayLike) -> Deviation:
@@ -54,39 +97,22 @@ def by_partition(measure: Residuals, partition: ArrayLike) -> Deviation:
     return Deviation(measure.value, measure.most, tuple(zip(*sums, strict=True)))
 
 
-def _by_segment(run: StageRun, measure: Residuals, labelled: DataFrame) -> tuple[Slice, ...]:
-    """By value of each declared segment, those with the most rows first."""
-    import pandas as pd
+def _deviation(total: DataFrame) -> Deviation:
+    parts = tuple(zip(*(total[name].tolist() for name in ("rows", "total", "variance")), strict=True))
+    return Deviation(float(total["total"].sum() / total["rows"].sum()), float(total["most"].max()), parts)
 
-    rows = pd.DataFrame({"rows": measure.rows, "variance": measure.variance}, index=labelled.index)
-    found = []
-    for name in run.use_case.features.segments:
-        for value, part in rows.groupby(labelled[name].astype("string").fillna("missing"), sort=True):
-            count = len(part)
-            spread = float(part["variance"].sum()) / count**2
-            found.append(Slice(f"{name} {value}", count, float(part["rows"].mean()), spread, measure.most))
+
+def _slices(use_case: UseCase, total: DataFrame) -> tuple[Slice, ...]:
+    """Of each value of a segment, those with the most rows first."""
+    found = [
+        Slice(
+            f"{by} {each['value']}",
+            each["rows"],
+            each["total"] / each["rows"],
+            each["variance"] / each["rows"] ** 2,
+            each["most"],
+        )
+        for by in use_case.features.segments
+        for each in total[total["by"] == by].to_dict("records")
+    ]
     return tuple(sorted(found, key=lambda s: -s.rows)[:_MOST_SLICES])
-
-
-def served_with_outcomes(run: StageRun) -> DataFrame | None:
-    """What was served in the window, with `label` where it is known, and the segments; None before there are labels."""
-    event, rows, table = [PARTITION, run.use_case.features.key], served(run), labels_table(run.use_case)
-    if rows is None or not set(rows[PARTITION]) <= set(run.lake.partitions(table)):
-        return None
-    keys = rows[PARTITION].unique()
-    labels = run.lake.read(table, keys, columns=[run.use_case.features.key, "label"]).to_pandas()
-    rows = rows.merge(labels, on=event, how="left", validate="one_to_one")
-    return _with_segments(run, rows) if run.use_case.features.segments else rows
-
-
-def _with_segments(run: StageRun, rows: DataFrame) -> DataFrame:
-    """The segments as they were served: of the version of the features that each row names, of now where it is from before."""
-    import pandas as pd
-
-    columns = [run.use_case.features.key, *run.use_case.features.segments]
-    found = []
-    for version, part in rows.groupby(rows["features_version"].fillna(-1).astype(int)):
-        at = None if version == -1 else int(version)
-        seen = columns_of(run, features_table(run.use_case), part[PARTITION].unique(), at, columns)
-        found.append(part.merge(seen, on=[PARTITION, run.use_case.features.key], how="left", validate="one_to_one"))
-    return pd.concat(found)

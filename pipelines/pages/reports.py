@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.errors import PermanentError
+from pipelines.monitoring import whole_page
 from pipelines.pages.model_card import read_card
 from pipelines.pages.rendering import render
 from pipelines.pages.site import assessment_page
@@ -92,6 +93,8 @@ def read_report(workspace: Workspace, use_case: str, kind: str, name: str) -> by
     place = f"{workspace.environment.reports}/{found.path}"
     if kind == "assessment":
         return assessment_page(json.loads(read_bytes(f"{place.removesuffix('.html')}.json"))).encode()
+    if kind == "drift":
+        return whole_page(place, read_bytes(place))
     return read_bytes(place) + (render("great_expectations.html").encode() if kind == "contracts" else b"")
 
 

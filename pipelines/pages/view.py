@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,7 +17,7 @@ from pipelines.use_case import (
     predictions_table,
     source_table,
 )
-from pipelines.workspace import Decision, Kind, Workspace
+from pipelines.workspace import Decision, Kind, Workspace, list_files
 
 _JUDGED = 60  # windows: each is judged by all before it, and a page is asked for often
 # Names of runs are not unique over DAGs: two that are scheduled for the same minute share one.
@@ -142,14 +142,16 @@ def _last_partitions(workspace: Workspace, use_case: UseCase) -> dict[str, str |
 def _judged(workspace: Workspace, use_case: UseCase) -> Iterator[Quality]:
     """Every window, the newest with their verdicts, by the limits of now and those windows before it that are as long."""
     before: dict[Grain, list[Monitored]] = {}
-    known = latest(workspace, use_case)
+    known, place = latest(workspace, use_case), f"{workspace.environment.reports}/"
+    drawn = {page.removeprefix(place) for page, _ in list_files(f"{place}{use_case.name}/drift")}
     for left, (key, monitored) in zip(range(len(known), 0, -1), known.items(), strict=True):
         alike = before.setdefault(use_case.period(key).grain, [])
-        yield _quality(monitored, judge_window(use_case.monitoring, monitored, alike) if left <= _JUDGED else None)
+        judged = judge_window(use_case.monitoring, monitored, alike) if left <= _JUDGED else None
+        yield _quality(monitored, judged, drawn)
         alike.append(monitored)
 
 
-def _quality(monitored: Monitored, judged: Judgement | None) -> Quality:
+def _quality(monitored: Monitored, judged: Judgement | None, drawn: Collection[str]) -> Quality:
     drift, performance = monitored.drift, monitored.performance
     crashed = "crashed; " if monitored.failure else ""
     return Quality(
@@ -160,7 +162,7 @@ def _quality(monitored: Monitored, judged: Judgement | None) -> Quality:
         log_loss=performance.log_loss if performance else None,
         drifted_share=drift.drifted_share if drift else None,
         worth=performance.worth if performance else None,
-        report=drift.report if drift else None,
+        report=drift.report if drift and drift.report in drawn else None,  # old pages are swept
         verdict=f"{crashed}{judged.verdict}" if judged else None,
         why=judged.why if judged else None,
     )

@@ -22,18 +22,21 @@ _CAUSES = {
     Verdict.DATA_FAULT: "data fault",
     Verdict.DRIFT_WITH_LOSS: "loss",
     Verdict.LOSS_WITHOUT_DRIFT: "loss",
+    Verdict.SLICE_LOSS: "slice loss",
     Verdict.DRIFT_WITHOUT_LOSS: "drift",
     Verdict.SEASON: "season",
+    Verdict.MENDED: "mended",
     Verdict.TOO_LITTLE: "too little evidence",
     Verdict.HEALTHY: "healthy",
 }
+_LATER = ("present", "slices_gone", "slice_nulls", "baseline", "season")
 _ASKING = ("loss", "age", "gain", "forecast")  # the gravest first; `retraining.reasons` says which of them may start a training
 
 
 @dataclass(frozen=True)
 class RetrainingDecision:
     """`retrain`, and why in plain words; `cause` is one of loss, age, gain, forecast, or what asks for nothing: data fault,
-    drift, season, too little evidence, healthy, unknown.
+    slice loss, drift, season, mended, too little evidence, healthy, unknown.
 
     With a yes: the partition, or period, to train on, and the id of the run to start.
     """
@@ -124,7 +127,10 @@ def _among(state: State, window: Monitored, why: str) -> str:
 
 def fingerprint(window: Monitored) -> str:
     """Of what was measured: corrected outcomes make another window of it, which is decided anew."""
-    return hashlib.sha256(json.dumps(asdict(window), sort_keys=True).encode()).hexdigest()[:8]
+    told = asdict(window)
+    if told["drift"]:  # a window from before there were these is the same as it was
+        told["drift"] = {name: value for name, value in told["drift"].items() if value or name not in _LATER}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _decided(state: State) -> dict[str, str]:

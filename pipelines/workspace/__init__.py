@@ -17,7 +17,16 @@ from pipelines.workspace.environment import (
     state_folder,
     usable_use_cases,
 )
-from pipelines.workspace.files import digest_of, file_exists, list_files, open_stream, read_bytes, stamp_of, write_bytes
+from pipelines.workspace.files import (
+    digest_of,
+    file_exists,
+    list_files,
+    open_stream,
+    read_bytes,
+    remove_file,
+    stamp_of,
+    write_bytes,
+)
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.lake_reading import DataFile
 from pipelines.workspace.ledger import UNASKED, Champion, Decision, Kind, Ledger, hold
@@ -29,7 +38,7 @@ from pipelines.workspace.model_rows import (
     refuse_mixed_definitions,
     refuse_other_definitions,
 )
-from pipelines.workspace.predictions import predicted_rows, prediction_schema, served_rows
+from pipelines.workspace.predictions import predicted_rows, prediction_schema, served_batches, served_rows
 from pipelines.workspace.publications import Publications, taken_back_on_failure
 from pipelines.workspace.registry import CHALLENGER, CHAMPION, CONFIGURATION_FILE, Registry
 from pipelines.workspace.restoring import restorable, restore, use_case_of

@@ -110,6 +110,24 @@ def write_bytes(uri: str, data: bytes) -> None:
         _replace(Path(_local(uri)), data)
 
 
+def remove_file(uri: str) -> None:
+    """Remove the object.
+
+    Raises:
+        PermanentError: there is none; S3 does not tell.
+    """
+    if uri.startswith("s3://"):
+        bucket, key = _split(uri)
+        with _s3_errors(uri):
+            _s3().delete_object(Bucket=bucket, Key=key)
+    elif uri.startswith("gs://"):
+        with _gs_errors(uri):
+            _gs_blob(uri).delete()
+    else:
+        with _local_errors(uri):
+            Path(_local(uri)).unlink()
+
+
 def file_exists(uri: str) -> bool:
     """Whether there is such an object; a folder is none."""
     return stamp_of(uri) is not None

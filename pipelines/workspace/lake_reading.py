@@ -7,7 +7,7 @@ the interpreter at exit (docs/adr/0003).
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pipelines.errors import PermanentError
 from pipelines.use_case import PARTITION
 from pipelines.workspace import files
-from pipelines.workspace.lake_log import LakeLog, classified
+from pipelines.workspace.lake_log import LakeLog, classified, storage_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _NEVER = 9999  # the year of what never ends
 _LISTED = ["partition.partition", "path", "num_records"]  # the rest are statistics of every column
+_BATCH = 2**15
 
 
 @dataclass(frozen=True, order=True)
@@ -100,6 +101,20 @@ class LakeReading(LakeLog):
         if not parts:
             raise PermanentError(f"{table}: no rows for {_listed(partitions)}; run the stage that publishes it first")
         return _concatenate(parts)
+
+    def batches(
+        self, table: str, partitions: Iterable[str], columns: list[str], version: int | None = None
+    ) -> Iterator[pa.Table]:
+        """`read` in parts of at most 32,768 rows, with those of the columns that a file has; one is in memory at a time."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for file in self.files(table, partitions, version):
+            with storage_errors(table, file.partition), files.open_stream(file.uri) as stream:
+                parquet = pq.ParquetFile(stream, buffer_size=2**20, pre_buffer=False)
+                known = [name for name in columns if name in parquet.schema_arrow.names]
+                for batch in parquet.iter_batches(columns=known, batch_size=_BATCH):
+                    yield pa.Table.from_batches([batch]).append_column(PARTITION, pa.repeat(file.partition, len(batch)))
 
     @classified
     def read_staged(self, table: str, paths: Iterable[str]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from pipelines.use_case import PARTITION, PREDICTION_COLUMNS, UseCase, predictions_table
@@ -19,24 +19,44 @@ def served_rows(workspace: Workspace, use_case: UseCase, keys: Iterable[str]) ->
     return rows.filter(rows["served"]).to_pandas()
 
 
+def served_batches(workspace: Workspace, use_case: UseCase, keys: Iterable[str], columns: list[str]) -> Iterator[pa.Table]:
+    """The same in parts that memory holds, with some of the columns and the partition."""
+    asked, known = list(dict.fromkeys([*columns, "model_version", "served"])), _published(workspace, use_case, keys)
+    for rows in workspace.lake.batches(predictions_table(use_case), known, asked) if known else ():
+        told = _told(workspace, use_case, rows)
+        yield told.filter(told["served"]).select([*columns, PARTITION])
+
+
 def predicted_rows(workspace: Workspace, use_case: UseCase, keys: Iterable[str]) -> pa.Table:
     """All rows of these partitions, also what was only tried (`served` is false); none where nothing was predicted.
 
     Rows from before this was written down were served if their version was champion as of the partition.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    table = predictions_table(use_case)
-    published = workspace.lake.partitions(table)
-    known = [key for key in keys if key in published]
+    known = _published(workspace, use_case, keys)
     if not known:
         return prediction_schema(pa.field(use_case.features.key, pa.string())).empty_table()
-    rows = workspace.lake.read(table, known)
-    schema = prediction_schema(rows.schema.field(use_case.features.key))
+    return _told(workspace, use_case, workspace.lake.read(predictions_table(use_case), known))
+
+
+def _published(workspace: Workspace, use_case: UseCase, keys: Iterable[str]) -> list[str]:
+    published = workspace.lake.partitions(predictions_table(use_case))
+    return [key for key in keys if key in published]
+
+
+def _told(workspace: Workspace, use_case: UseCase, rows: pa.Table) -> pa.Table:
+    """The rows with all columns of their schema, and whether they were served."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    key = use_case.features.key
+    schema = prediction_schema(rows.schema.field(key) if key in rows.column_names else pa.field(key, pa.string()))
     rows = pa.table([rows[f.name] if f.name in rows.column_names else pa.nulls(len(rows), f.type) for f in schema], schema)
-    champions = workspace.ledger.champions(use_case.name, known) if rows["served"].null_count else {}
-    champion = pa.array([champions.get(key) for key in rows[PARTITION].to_pylist()], pa.int64())
+    if not rows["served"].null_count:
+        return rows
+    champions = workspace.ledger.champions(use_case.name, pc.unique(rows[PARTITION]).to_pylist())
+    champion = pa.array([champions.get(name) for name in rows[PARTITION].to_pylist()], pa.int64())
     served = pc.coalesce(rows["served"], pc.equal(rows["model_version"], champion), pa.scalar(False))
     return rows.set_column(schema.get_field_index("served"), "served", served)
 

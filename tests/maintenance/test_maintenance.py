@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,8 +13,10 @@ import pytest
 
 from pipelines.errors import PermanentError, TransientError
 from pipelines.maintenance.maintenance import drill_rollback, sweep
+from pipelines.monitoring import Drift, latest, publish
+from pipelines.pages import known_reports, lifecycle
 from pipelines.use_case import features_table, labels_table
-from pipelines.workspace import CommitRecord, Lake, Registry
+from pipelines.workspace import CommitRecord, Lake, Registry, StageRun, read_bytes, write_bytes
 from tests import synthetic
 from tests.conftest import World, make_workspace
 
@@ -72,6 +74,25 @@ def test_the_sweep_takes_old_unpublished_files_and_no_published_one(one_champion
     assert not orphan.exists()
     assert workspace.lake.read(table).equals(rows)
     assert sum(sweep(workspace, world.use_case).files.values()) == 0
+
+
+def test_pages_of_drift_go_with_the_retention_and_what_was_measured_stays(one_champion: World) -> None:
+    world, workspace = one_champion, one_champion.workspace
+    measured = datetime(2024, 3, 10, tzinfo=UTC)
+    for number, when in ((8, measured), (9, measured + timedelta(days=2))):
+        workspace.clock.set(when)
+        report = f"parcels/drift/{world.days[number].key}-v1.html"
+        write_bytes(f"{workspace.environment.reports}/{report}", b"page")
+        publish(StageRun(workspace, world.use_case, world.days[number]), Drift(1, 0.0, (), 0.0, {}, report), None)
+    write_bytes(f"{workspace.environment.reports}/parcels/drift/shared/abc", b"library")
+    workspace.clock.set(measured + world.use_case.keep_versions_for)
+    assert sweep(workspace, world.use_case).pages == 0
+    workspace.clock.set(measured + world.use_case.keep_versions_for + timedelta(days=1))
+    assert sweep(workspace, world.use_case).pages == 1
+    assert [r.partition for r in known_reports(workspace, "parcels", ["drift"])] == [world.days[9].key]
+    assert len(latest(workspace, world.use_case)) == 2
+    assert [q.report is None for q in lifecycle(workspace, world.use_case).quality] == [True, False]
+    assert read_bytes(f"{workspace.environment.reports}/parcels/drift/shared/abc") == b"library"
 
 
 def test_versions_are_kept_for_as_long_as_the_use_case_says(one_champion: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,12 +16,14 @@ from pipelines.monitoring import (
     Monitored,
     Verdict,
     drift,
+    drift_page,
     judge_window,
     measure_drift,
     measure_performance,
     publish_measured,
 )
 from pipelines.monitoring.observations import latest
+from pipelines.pages import read_report
 from pipelines.results import to_json
 from pipelines.scoring import score
 from pipelines.use_case import Partition
@@ -130,13 +132,19 @@ def test_the_report_is_a_page_in_the_reports_folder(one_champion: World) -> None
     assert found is not None
     page = Path(world.workspace.environment.reports) / found.report
     assert "<html" in page.read_text()[:2000].lower()
+    assert page.stat().st_size < 10**6, "its library, 3.6 MB, is kept once for all pages"
+    assert len(list((page.parent / "shared").iterdir())) == 2
+    whole = read_report(world.workspace, "parcels", "drift", page.name).decode()
+    assert drift_page.without_library(whole)[0] == page.read_text()
+    assert " src=" not in whole.replace("img src=", ""), "it asks for nothing"
+    assert len(whole) > 3 * 10**6
 
 
 def test_what_was_served_is_measured_once_whatever_is_tried_later(one_champion: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world, day = one_champion, scored(one_champion)
     first = stages.run_monitoring(StageRun(world.workspace, world.use_case, day))
     scored(world, lambda rows: rows.assign(distance=rows.distance + 900))  # built anew: a what-if
-    monkeypatch.setattr(drift, "_evidently", lambda *a: pytest.fail("measured again"))
+    monkeypatch.setattr(drift, "draw", lambda *a: pytest.fail("measured again"))
     assert stages.run_monitoring(StageRun(world.workspace, world.use_case, day)) == first
 
 
@@ -218,12 +226,22 @@ def test_what_was_published_is_read_back_in_order(one_champion: World) -> None:
     assert all(m.model_version == 1 and m.performance and m.drift is None for m in found.values())
 
 
+def _a_quarter_without_weight(depot: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        mine = np.flatnonzero(rows["depot"] == depot)[::4]
+        return rows.assign(weight=rows["weight"].where(~np.isin(np.arange(len(rows)), mine)))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "drivers", "words"),
     [
         (lambda rows: rows.assign(rating=np.nan), ("carriers", "rating"), "carriers: rows without a value: rating +100%"),
         (lambda rows: rows.assign(distance=rows["distance"] * 1.609), ("shipments", "distance"), "another unit, it seems"),
-        (lambda rows: rows.assign(depot="west"), ("shipments", "depot"), "depot 100%"),
+        (lambda rows: rows.assign(depot="west"), ("volume",), "depot 100%"),
+        (lambda rows: rows[rows["depot"] != "north"], ("volume", "depot north"), "depot north: not a row, of usually 3"),
+        (_a_quarter_without_weight("north"), ("shipments", "weight", "depot north"), "value where depot north: weight +2"),
     ],
 )
 def test_a_fault_names_the_table_that_it_comes_from(
@@ -234,8 +252,17 @@ def test_a_fault_names_the_table_that_it_comes_from(
     seen = Monitored(run.key, 1, measure_drift(run), measure_performance(run))
     found = judge_window(world.use_case.monitoring, seen, [])
     assert found.verdict is Verdict.DATA_FAULT
-    assert found.drivers[:2] == drivers
+    assert found.drivers[: len(drivers)] == drivers
     assert words in found.why
+
+
+def test_as_many_nulls_all_over_are_no_fault_of_a_slice(one_champion: World) -> None:
+    """Eight in a hundred rows, of which a slice has a quarter of its own or eight in a hundred."""
+    everywhere = scored(one_champion, lambda rows: rows.assign(weight=rows["weight"].where(np.arange(len(rows)) % 12 > 0)))
+    found = measure_drift(StageRun(one_champion.workspace, one_champion.use_case, everywhere))
+    assert found
+    assert all(change < 0.2 for changes in found.slice_nulls.values() for change in changes.values())
+    assert not found.slices_gone
 
 
 def test_what_was_served_is_estimated_before_its_outcomes_and_the_estimate_is_checked(one_champion: World) -> None:

@@ -12,7 +12,9 @@ import pytest
 
 from pipelines.metrics import deviations
 from pipelines.monitoring import Drift, Monitored, Performance, Verdict, judge_window
+from pipelines.monitoring.observations import Reference, Slice
 from pipelines.monitoring.performance import by_partition
+from pipelines.monitoring.promise import slices
 from pipelines.use_case.monitoring import Monitoring
 
 SETTINGS = Monitoring()
@@ -157,6 +159,8 @@ def test_too_little_evidence_says_how_much_more() -> None:
     assert (no_outcomes.verdict, no_outcomes.missing_labels) == (Verdict.TOO_LITTLE, None)
 
 
+FIRST = Reference("the training rows of the first champion, v1", ("age",), 0.6, 0.0)
+YEAR_AGO = Reference("a year ago, 2023-W20", (), 0.0, 0.0)
 GOOD, BAD = (window(np.random.default_rng(8), "2024-W20", 900, 7, change) for change in (None, doubled))
 
 
@@ -177,6 +181,19 @@ GOOD, BAD = (window(np.random.default_rng(8), "2024-W20", 900, 7, change) for ch
         (GOOD, replace(CALM, unseen={"age": 0.5}), Verdict.DATA_FAULT),
         (GOOD, replace(CALM, unseen={"age": 0.05}), Verdict.HEALTHY),
         (GOOD, replace(CALM, factors={"distance": 1.609}), Verdict.DATA_FAULT),
+        (GOOD, replace(CALM, slices_gone={"depot north": 0.3}), Verdict.DATA_FAULT),
+        (GOOD, replace(CALM, slice_nulls={"depot north": {"age": 0.5}}), Verdict.DATA_FAULT),
+        (GOOD, replace(CALM, slice_nulls={"depot north": {"age": 0.05}}), Verdict.HEALTHY),
+        (GOOD, replace(CALM, baseline=FIRST), Verdict.DRIFT_WITHOUT_LOSS),
+        (GOOD, replace(CALM, baseline=replace(FIRST, drifted_share=0.1)), Verdict.HEALTHY),
+        (GOOD, replace(CALM, baseline=replace(FIRST, drifted_share=0.0, missing="gone")), Verdict.HEALTHY),
+        (BAD, replace(CALM, baseline=FIRST), Verdict.LOSS_WITHOUT_DRIFT),
+        (GOOD, replace(DRIFTED, season=YEAR_AGO), Verdict.SEASON),
+        (GOOD, replace(CALM, season=YEAR_AGO), Verdict.HEALTHY),
+        (GOOD, replace(CALM, season=YEAR_AGO, baseline=FIRST), Verdict.SEASON),
+        (GOOD, replace(DRIFTED, season=replace(YEAR_AGO, prediction_drift=0.2)), Verdict.DRIFT_WITHOUT_LOSS),
+        (GOOD, replace(DRIFTED, season=replace(YEAR_AGO, missing="gone")), Verdict.DRIFT_WITHOUT_LOSS),
+        (BAD, replace(DRIFTED, season=YEAR_AGO), Verdict.DRIFT_WITH_LOSS),
     ],
 )
 def test_cause_first(seen: Monitored, drift: Drift | None, verdict: Verdict) -> None:
@@ -186,6 +203,49 @@ def test_cause_first(seen: Monitored, drift: Drift | None, verdict: Verdict) -> 
     if verdict is Verdict.DATA_FAULT and drift and drift.nulls:
         assert found.drivers[:2] == ("planes", "age")
         assert "planes: rows without a value: age +50%" in found.why
+
+
+def test_other_references_are_told_by_name_and_drive_the_verdict() -> None:
+    found = judge_window(SETTINGS, replace(GOOD, drift=replace(CALM, baseline=FIRST)), [])
+    assert found.drivers == ("age",)
+    assert "Against the training rows of the first champion, v1: age moved, the predictions by 0.00." in found.why
+    gone = replace(CALM, baseline=replace(FIRST, drifted_share=0.0, missing="v1 is gone"))
+    assert (
+        "Not compared with the training rows of the first champion, v1: v1 is gone."
+        in judge_window(SETTINGS, replace(GOOD, drift=gone), []).why
+    )
+    assert "As a year ago, 2023-W20." in judge_window(SETTINGS, replace(GOOD, drift=replace(DRIFTED, season=YEAR_AGO)), []).why
+
+
+def test_a_fault_of_one_slice_is_told_once_and_names_it() -> None:
+    drift = replace(CALM, slice_nulls={"depot north": {"age": 0.5}}, slices_gone={"depot east": 0.3})
+    found = judge_window(SETTINGS, replace(GOOD, drift=drift), [])
+    assert found.drivers[:5] == ("volume", "depot east", "planes", "age", "depot north")
+    assert "depot east: not a row, of usually 30%." in found.why
+    assert "planes: rows without a value where depot north: age +50%." in found.why
+    everywhere = judge_window(SETTINGS, replace(GOOD, drift=replace(drift, nulls={"age": 0.4})), [])
+    assert "where depot north" not in everywhere.why
+
+
+def of_slices(window: Monitored, *given: Slice) -> Monitored:
+    assert window.performance
+    return replace(window, performance=replace(window.performance, slices={"excess_loss": given}))
+
+
+def test_a_loss_of_one_slice_is_an_alarm_that_is_corrected_over_slices() -> None:
+    """One that is beyond doubt by itself is not among forty; nor does it ask for a new model, as the whole does."""
+    lost, calm = Slice("depot north", 300, 0.0, 1e-6, 1e-3), Slice("depot", 300, 0.0, 1e-6, 1e-3)
+    (_, estimate), *_ = slices(of_slices(GOOD, lost), [], "excess_loss")
+    chance = SETTINGS.false_alarms * 7 / 365 / 5 / 3
+    half = (estimate.half_width(chance) + estimate.half_width(chance / 40)) / 2
+    lost = replace(lost, value=SETTINGS.max_excess_loss + half)
+    found = judge_window(SETTINGS, of_slices(GOOD, lost), [])
+    assert (found.verdict, found.drivers) == (Verdict.SLICE_LOSS, ("depot north",))
+    assert "Worst where depot north (+" in found.why
+    assert judge_window(SETTINGS, of_slices(GOOD, lost, *[calm] * 39), []).verdict is Verdict.HEALTHY
+    within = replace(lost, value=SETTINGS.max_excess_loss)
+    assert judge_window(SETTINGS, of_slices(GOOD, within), []).verdict is Verdict.HEALTHY
+    assert judge_window(SETTINGS, of_slices(BAD, lost), []).verdict in LOSS, "the whole speaks first"
 
 
 def _weeks(rows: int, last: int) -> list[Monitored]:

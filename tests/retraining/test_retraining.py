@@ -13,7 +13,7 @@ from pipelines.monitoring import Deviation, Drift, Monitored, Performance
 from pipelines.results import to_json
 from pipelines.retraining import record_start
 from pipelines.retraining.decision import decide, read_state
-from pipelines.retraining.policy import RetrainingDecision, judge
+from pipelines.retraining.policy import RetrainingDecision, fingerprint, judge
 from pipelines.retraining.state import State
 from pipelines.use_case import Grain, Partition, UseCase
 from pipelines.workspace import Champion, Kind, StageRun
@@ -279,3 +279,11 @@ def test_predictions_that_moved_too_far_are_drift(use_case: UseCase) -> None:
     assert [d.cause for d in found] == ["healthy", "drift"]
     assert "The predictions have moved by" in found[1].why
     assert found[1].evidence["prediction_drift"] > limit
+
+
+def test_a_window_that_was_decided_by_an_earlier_version_of_this_code_is_the_same_window() -> None:
+    """The digest is of the code before there were further references: its windows are not decided again."""
+    drift = Drift(1, 0.0, (), 0.0, {"distance": 0.01}, "page")
+    window = Monitored("2024-03-09", 1, drift, Performance(1, 9, 9, None, None, None, None, None, None))
+    assert fingerprint(window) == "8d24ad6a"
+    assert fingerprint(replace(window, drift=replace(drift, slices_gone={"depot north": 0.3}))) != "8d24ad6a"
