@@ -48,14 +48,17 @@ class Estimate:
 
 
 def spans(window: Monitored, before: Sequence[Monitored], name: str, limit: float, chance: float) -> list[Estimate]:
-    """Of the window alone, the last two, four, eight, and as many as give enough labels: how many hangs on no outcome."""
+    """Of the window alone, the last two, four, eight, and as many as give enough labels: how many hangs on no outcome.
+
+    Enough is what tells half the limit: an interval as wide as the limit finds twice of it in every second window only.
+    """
     given = [d for w in (*before, window) if (d := _deviation(w, name))]
     effect, freedom = _design_effect(given)
     value, most, labels, promised = np.array([(d.value, d.most, *d.sums) for d in reversed(given)]).T
     rows = np.cumsum(labels)
     mean, error = np.cumsum(value * labels) / rows, np.sqrt(effect * np.cumsum(promised)) / rows
     most = effect * np.maximum.accumulate(most) / rows
-    enough = np.flatnonzero(_half_width(freedom, error, most, chance) <= limit)
+    enough = np.flatnonzero(_half_width(freedom, error, most, chance) <= limit / 2)
     last = int(enough[0]) if len(enough) else len(given) - 1
     ends = dict.fromkeys([*(2**n - 1 for n in range((last + 1).bit_length())), last])
     return [Estimate(float(mean[n]), int(rows[n]), float(error[n]), freedom, float(most[n])) for n in ends]
