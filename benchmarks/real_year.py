@@ -28,7 +28,7 @@ from pipelines.training.estimators import make_pipeline  # noqa: E402
 from pipelines.use_case import Candidate, UseCase, source_table  # noqa: E402
 from pipelines.workspace import StageRun, open_workspace  # noqa: E402
 
-YEAR, FIRST, CHANGED = "2013-01-01--2013-12-30", date(2013, 1, 1), date(2013, 9, 30)
+YEAR, FIRST, CHANGED = "2013-01-01--2013-12-30", date(2013, 1, 1), date(2013, 5, 27)
 ORDERS = ("real", "shifted", "reversed", "shuffled")
 FAULTS, MEANINGS = ("nulls", "unit", "doubled"), ("meaning", "flipped")
 Floats = NDArray[np.float64]
@@ -74,7 +74,7 @@ def _of_other_days(use_case: UseCase, rows: pd.DataFrame, scenario: str) -> pd.D
 def _changed(use_case: UseCase, rows: pd.DataFrame, scenario: str) -> pd.DataFrame:
     """The features that a feed's fault reaches, in the two weeks for which it lasts, as if its contract had let it through."""
     spec = use_case.features
-    rows = rows[rows[spec.date] < CHANGED + timedelta(weeks=5)].copy()
+    rows = rows[rows[spec.date] < CHANGED + timedelta(weeks=3)].copy()
     days = rows[spec.date]
     faulty = (days >= CHANGED) & (days < CHANGED + timedelta(weeks=2))
     if scenario == "nulls":

@@ -10,9 +10,9 @@ was not chosen on these weeks: see `shifted` and `reversed`, and simulated_years
 fits that a policy asked for, challengers too.
 
 Scenarios: the `real` year, by the pipelines' own fits (`--quick`: as the others); `shifted`, from July to June; `reversed`, its
-weeks from the last to the first; `shuffled`, its rows on days drawn anew, so that nothing changes. From 30 September on,
-watched with drift: faults for two weeks (`nulls`: the weather feed is empty; `unit`: visibility in km; `doubled`: each flight
-twice), or for good `meaning`, late means from one minute on, and `flipped`, a label says the opposite; or `unchanged`.
+weeks from the last to the first; `shuffled`, its rows on days drawn anew, so that nothing changes. From 27 May on, in a calm,
+watched with drift: faults for two weeks (`nulls`: the weather feed is empty; `unit`: visibility in km; `doubled`: each
+flight twice), or for good `meaning`, late means from one minute on, and `flipped`, a label says the opposite; or `unchanged`.
 """
 
 from __future__ import annotations
@@ -222,8 +222,8 @@ def by_limits(fits: Fits, name: str) -> None:
 
 
 def changed(fits: Fits, scenario: str) -> None:
-    """Six weeks about the change; the cooldown ends with the first changed week, so that it holds no answer up."""
-    first, last = CHANGED - timedelta(weeks=2), CHANGED + timedelta(weeks=4)
+    """Five weeks about the change; the cooldown ends with the first changed week, so that it holds no answer up."""
+    first, last = CHANGED - timedelta(weeks=2), CHANGED + timedelta(weeks=3)
     ours = Ours(fits.use_case)
     trained = replay(fits, first, ours, last, drift=True).trained
     blind = replay(fits, first, Ours(fits.use_case), last).trained

@@ -21,6 +21,8 @@ from pipelines.monitoring import drift as measured  # noqa: E402
 from pipelines.monitoring.performance import by_partition  # noqa: E402
 from pipelines.use_case import PARTITION  # noqa: E402
 
+SAMPLE = 2000  # a smaller `monitoring.sample_rows`, for the time that it takes
+
 
 def watched(fits: Fits, key: str, week: NDArray[np.bool_], champion: date, version: int, drift: bool) -> Monitored:
     """The window as it would be published, without a page; `week` (n,) are its rows. Without `drift`, outcomes alone."""
@@ -33,13 +35,13 @@ def watched(fits: Fits, key: str, week: NDArray[np.bool_], champion: date, versi
 def drift_of(fits: Fits, week: NDArray[np.bool_], champion: date, version: int) -> Drift:
     """As the drift step does: bounded, seeded samples of the week and of the champion's training rows."""
     case, names = fits.use_case, list(fits.use_case.features.names)
-    settings, seed = case.monitoring, case.training.seed
-    rows = fits.rows[names].assign(**{measured.PREDICTION: fits.before(champion)[0], PARTITION: fits.day.astype(str)})
-    known = fits.day < champion
-    current = rows[week].sample(min(settings.sample_rows, int(week.sum())), random_state=seed)
-    reference = rows[known].sample(min(10 * settings.sample_rows, int(known.sum())), random_state=seed)
+    settings, seed, known = case.monitoring, case.training.seed, fits.day < champion
+    rows = fits.rows[names].assign(**{measured.PREDICTION: fits.before(champion)[0], PARTITION: fits.day})
+    current = rows[week].sample(min(SAMPLE, int(week.sum())), random_state=seed)
+    reference = rows[known].sample(min(10 * SAMPLE, int(known.sum())), random_state=seed)
     model: Any = SimpleNamespace(meta={"features": names})
     partitions = len(np.unique(fits.day[week]))
+    case = case.model_copy(update={"monitoring": settings.model_copy(update={"sample_rows": SAMPLE})})
     moved, (apart, noise) = measured._moved(case, model, current, reference, partitions)
     judged, most, nulls = list(case.features.expressions), settings.max_drift_distance, settings.max_null_change
     drifted = tuple(sorted(name for name in judged if measured._has_drifted(moved[name], most, nulls)))
