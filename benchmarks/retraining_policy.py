@@ -1,15 +1,18 @@
 """When to train anew: policies replayed over the real year, week by week, by what they save and what they cost.
 
-    .venv/bin/python benchmarks/retraining_policy.py [--firsts ...] [--scenarios ...] [--state FOLDER]
+    .venv/bin/python benchmarks/retraining_policy.py [--scenarios ...] [--firsts ...] [--state FOLDER] [--quick]
 
-2013 of the reference use case is ingested and its features are built once, into the state folder, which takes minutes; plain
-logistic regressions are fitted by the pipelines' own code on all rows before each Monday, and what they say is kept there too.
-A model that is trained at the end of a week serves from the next. `ours` asks what `pipelines.retraining` asks: what a
-challenger, fitted on all but the newest week, saves on it. How much that has to be was not chosen on these weeks: see
-`shifted`, and simulated_years.py beside it. Seconds are CPU seconds of all fits that a policy asked for, challengers too.
+2013 of the reference use case is ingested and its features are built once, by one Spark job, into the state folder, which
+takes minutes; plain logistic regressions are fitted on all rows before each Monday, and what they say is kept there too. A
+model that is trained at the end of a week serves from the next. `ours` asks what `pipelines.retraining` asks: what a
+challenger, fitted on all but the newest week, saves on it, and what monitoring says of the week. How large a gain has to be
+was not chosen on these weeks: see `shifted` and `reversed`, and simulated_years.py beside it. Seconds are CPU seconds of all
+fits that a policy asked for, challengers too.
 
-Scenarios: the `real` year; `shifted`, from July to June; `shuffled`, its rows on days drawn anew, so that nothing changes;
-`meaning`, from July on a flight counts as late from one minute on.
+Scenarios: the `real` year, by the pipelines' own fits (`--quick`: as the others); `shifted`, from July to June; `reversed`, its
+weeks from the last to the first; `shuffled`, its rows on days drawn anew, so that nothing changes. From 27 May on, in a calm,
+watched with drift: faults for two weeks (`nulls`: the weather feed is empty; `unit`: visibility in km; `doubled`: each
+flight twice), or for good `meaning`, late means from one minute on, and `flipped`, a label says the opposite; or `unchanged`.
 """
 
 from __future__ import annotations
@@ -27,12 +30,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from real_year import CHANGED, Fits, Floats, in_scenario, year  # noqa: E402
-from simulated_years import Rule, newest, of_age, summed  # noqa: E402
+from real_year import CHANGED, FAULTS, MEANINGS, ORDERS, Fits, Floats, Quick, in_scenario, year  # noqa: E402
+from simulated_years import Rule, newest, of_age, paced  # noqa: E402
+from watched_weeks import watched  # noqa: E402
 
 from pipelines.local import REFERENCE  # noqa: E402
 from pipelines.metrics import losses, scores  # noqa: E402
-from pipelines.retraining import Gain  # noqa: E402
+from pipelines.monitoring import Monitored  # noqa: E402
+from pipelines.retraining import Gain, RetrainingDecision  # noqa: E402
 from pipelines.retraining.challenger import gain  # noqa: E402
 from pipelines.retraining.policy import judge  # noqa: E402
 from pipelines.retraining.state import State  # noqa: E402
@@ -48,11 +53,13 @@ class Asked:
     """The end of a week: since when the champion serves, and what it lost against a challenger, week by week."""
 
     champion: date
+    number: int  # from the first champion on
     start: date
     after: date
     labels: int
     gains: list[Gain]
     trained: list[date]
+    windows: list[Monitored]
 
 
 @dataclass
@@ -66,22 +73,32 @@ class Replayed:
 
 Policy = Callable[[Asked], bool]
 SETTINGS = {"min_gain": 0.002, "false_gains": None, "cooldown": timedelta(days=20)}
+PACED = paced(0.001, 3, 0.5)  # the best of simulated_years.py with at most 8 trainings in nine of ten
 AGES = {"never": 99, "every 12 weeks": 12, "every 8 weeks": 8, "every month": 4, "every 2 weeks": 2, "every week": 1}
 
 
 def by(rule: Rule) -> Policy:
     """A rule as the simulated years know it."""
-    return lambda asked: rule(-((asked.champion - asked.after).days // 7), [gain.mean for gain in asked.gains])
+    return lambda asked: rule(
+        -((asked.champion - asked.after).days // 7), [gain.mean for gain in asked.gains], asked.number, len(asked.trained)
+    )
 
 
-def ours(case: UseCase) -> Policy:
-    """The pipelines' own policy, with its brakes."""
-    case = case.model_copy(update={"retraining": case.retraining.model_copy(update=SETTINGS)})
+class Ours:
+    """The pipelines' own policy, with its brakes; `decisions` are what it said at the end of each week."""
 
-    def wants(asked: Asked) -> bool:
+    def __init__(self, case: UseCase) -> None:
+        self.case = case.model_copy(update={"retraining": case.retraining.model_copy(update=SETTINGS)})
+        self.decided: set[str] = set()
+        self.decisions: list[RetrainingDecision] = []
+
+    def __call__(self, asked: Asked) -> bool:
         moments = [datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (*asked.trained, asked.after)]
+        version = len(asked.trained) + 1
         state = State(
-            champion=Champion(1, asked.champion.isoformat(), "promoted", "replayed", moments[0].isoformat()),
+            champion=Champion(version, asked.champion.isoformat(), "promoted", "replayed", moments[0].isoformat()),
+            windows=tuple(w for w in asked.windows if w.model_version == version and w.partition not in self.decided),
+            history=tuple(asked.windows),
             served=asked.after - asked.champion,
             new_labels=asked.labels,
             trained_until=asked.champion,
@@ -90,14 +107,14 @@ def ours(case: UseCase) -> Policy:
             started=tuple(moments[:-1]),
             now=moments[-1],
         )
-        return judge(case, Partition.of(asked.start, Grain.WEEK), state).retrain
-
-    return wants
+        decision = judge(self.case, Partition.of(asked.start, Grain.WEEK), state)
+        self.decided |= set(decision.evidence["decided"])
+        self.decisions.append(decision)
+        return decision.retrain
 
 
 def policies(case: UseCase) -> dict[str, Policy]:
-    summed_gains = summed(0.004, 3)
-    return {name: by(of_age(age)) for name, age in AGES.items()} | {"gains summed": by(summed_gains), "ours": ours(case)}
+    return {name: by(of_age(age)) for name, age in AGES.items()} | {"paced": by(PACED), "ours": Ours(case)}
 
 
 def weeks(first: date, last: date = LAST) -> Iterator[tuple[date, date]]:
@@ -108,11 +125,12 @@ def weeks(first: date, last: date = LAST) -> Iterator[tuple[date, date]]:
         first = after
 
 
-def replay(fits: Fits, first: date, wants: Policy, last: date = LAST, asks: bool = True) -> Replayed:
+def replay(fits: Fits, first: date, wants: Policy, last: date = LAST, asks: bool = True, drift: bool = False) -> Replayed:
     """A year under a policy: what each week's champion says, and what is decided at the week's end."""
     found, champion = Replayed(np.full(len(fits.day), np.nan)), first
     gains: list[Gain] = []
-    for start, after in weeks(first, last):
+    windows: list[Monitored] = []
+    for number, (start, after) in enumerate(weeks(first, last), 1):
         week = (fits.day >= start) & (fits.day < after)
         says = found.probability[week] = fits.before(champion)[0][week]
         if asks and champion < start:
@@ -121,8 +139,11 @@ def replay(fits: Fits, first: date, wants: Policy, last: date = LAST, asks: bool
             key = Partition.of(start, Grain.WEEK).key
             gains.append(gain(key, fits.day[week], lost, would_lose, fits.use_case.gates.confidence))
             found.seconds += seconds
+        if asks:
+            key = Partition.of(start, Grain.WEEK).key
+            windows.append(watched(fits, key, week, champion, len(found.trained) + 1, drift))
         labels = int(((fits.day >= champion) & (fits.day < after)).sum())
-        if after < last and wants(Asked(champion, start, after, labels, gains, found.trained)):
+        if after < last and wants(Asked(champion, number, start, after, labels, gains, found.trained, windows)):
             champion, gains = after, []
             found.trained.append(after)
             found.seconds += fits.before(after)[1]
@@ -181,46 +202,65 @@ def show(fits: Fits, name: str, file: Path) -> None:
 
 
 def shuffled(fits: Fits) -> None:
-    trained = replay(fits, FIRSTS["January-March"], ours(fits.use_case)).trained
-    print(f"\nA year without drift: ours trains {len(trained)} times (at most one is the goal): {', '.join(map(str, trained))}")
+    print("\nA year without drift (at most one training is the goal):")
+    for name, wants in {"ours": Ours(fits.use_case), "paced": by(PACED)}.items():
+        trained = replay(fits, FIRSTS["January-March"], wants).trained
+        print(f"{name} trains {len(trained)} times: {', '.join(map(str, trained))}", flush=True)
 
 
-def shifted(fits: Fits) -> None:
-    """The same rule by other limits, on a year that begins in July."""
-    first = FIRSTS["January-March"]
+def by_limits(fits: Fits, name: str) -> None:
+    """The same rule by other limits, on another year, from all first champions."""
+    limits = (0.001, 0.0015, 0.002, 0.0025, 0.003, 0.004, 0.005)
     rules: dict[str, Policy] = {name: by(of_age(AGES[name])) for name in ("never", "every week")}
-    rules |= {f"newest week > {limit}": by(newest(limit, 3)) for limit in (0.001, 0.0015, 0.002, 0.003, 0.004, 0.005)}
-    found = {name: replay(fits, first, wants) for name, wants in rules.items()}
-    print("\nThe year from July to June, first champion of July to September:")
-    print(table(fits, first, found)[["retrainings", "log loss", "share of weekly's gain"]].round(4).to_string(), flush=True)
+    rules |= {f"newest week > {limit}": by(newest(limit, 3)) for limit in limits}
+    rules["paced"] = by(PACED)
+    for champion, first in FIRSTS.items():
+        found = {each: replay(fits, first, wants, asks=each not in AGES) for each, wants in rules.items()}
+        print(f"\nThe {name} year, first champion of its {champion}:")
+        columns = ["retrainings", "log loss", "share of weekly's gain"]
+        print(table(fits, first, found)[columns].round(4).to_string(), flush=True)
 
 
-def meaning(fits: Fits) -> None:
-    """The cooldown ends with the first changed week, so that it holds no answer up."""
-    first = CHANGED - timedelta(weeks=2)
-    trained = replay(fits, first, ours(fits.use_case), CHANGED + timedelta(weeks=5)).trained
-    weeks_later = next(((day - CHANGED).days // 7 for day in trained if day > CHANGED), None)
-    print(f"\nA change of meaning on {CHANGED}: answered after {weeks_later} labelled weeks (at most two is the goal)")
+def changed(fits: Fits, scenario: str) -> None:
+    """Five weeks about the change; the cooldown ends with the first changed week, so that it holds no answer up."""
+    first, last = CHANGED - timedelta(weeks=2), CHANGED + timedelta(weeks=3)
+    ours = Ours(fits.use_case)
+    trained = replay(fits, first, ours, last, drift=True).trained
+    blind = replay(fits, first, Ours(fits.use_case), last).trained
+    told = ", ".join(map(str, trained)) or "none"
+    print(f"\n{scenario}, from {CHANGED} on: trainings before {told}; with drift not measured {len(blind)}", flush=True)
+    if scenario in MEANINGS:
+        answer = next(((day - CHANGED).days // 7 for day in trained if day > CHANGED), None)
+        print(f"answered after {answer} labelled weeks (at most two is the goal)")
+    for decision in ours.decisions:
+        print(f"{decision.partition} {decision.cause}: {decision.why[:300]}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--firsts", nargs="+", choices=FIRSTS, default=list(FIRSTS), help="what the first champion knew")
-    others = {"shifted": shifted, "shuffled": shuffled, "meaning": meaning}
-    parser.add_argument("--scenarios", nargs="+", choices=["real", *others], default=["real", *others])
+    names = [*ORDERS, "unchanged", *FAULTS, *MEANINGS]
+    parser.add_argument("--scenarios", nargs="+", choices=names, default=names)
     parser.add_argument("--state", type=Path, default=ROOT / "var" / "year", help="where rows, models and plots are kept")
+    parser.add_argument("--quick", action="store_true", help="the real year by quick fits, too")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     case, state = load_use_case(REFERENCE), options.state.absolute()
     rows = year(case, state)
     recipe = next(name for name, candidate in case.training.candidates.items() if candidate.simple)
     for scenario in options.scenarios:
-        fits = Fits(case, in_scenario(case, rows, scenario), state / "fits" / f"{scenario}-{recipe}", recipe)
+        quick = options.quick or scenario != "real"
+        folder = state / "fits" / f"{scenario}-{recipe}{'-quick' if quick else ''}"
+        fits = (Quick if quick else Fits)(case, in_scenario(case, rows, scenario), folder, recipe)
         if scenario == "real":
             for name in options.firsts:
-                show(fits, name, state / f"retraining_policy_{name}.png")
+                show(fits, name, state / f"retraining_policy_{name}{'_quick' if quick else ''}.png")
+        elif scenario == "shuffled":
+            shuffled(fits)
+        elif scenario in ORDERS:
+            by_limits(fits, scenario)
         else:
-            others[scenario](fits)
+            changed(fits, scenario)
 
 
 if __name__ == "__main__":

@@ -22,18 +22,19 @@ BEFORE, WEEKS, COEFFICIENTS, ROWS, SHOCK = 13, 39, 20, 900, 0.25
 CURVATURE = 0.16  # p (1 - p) of a base rate of one in five
 KINDS, SPEEDS = ("wandering", "season", "jumps", "one way"), (0.4, 0.5, 0.6, 0.8)
 Floats = NDArray[np.float64]
-Rule = Callable[[int, Sequence[float]], bool]  # the champion's age in weeks, and the gains of the weeks since its training
+# The champion's age in weeks, the gains of the weeks since its training; weeks since the first champion, trainings since.
+Rule = Callable[[int, Sequence[float], int, int], bool]
 
 
 def newest(min_gain: float, cooldown: int) -> Rule:
     """The newest week's gain is more than `min_gain`."""
-    return lambda age, gains: age >= cooldown and bool(gains) and gains[-1] > min_gain
+    return lambda age, gains, *_: age >= cooldown and bool(gains) and gains[-1] > min_gain
 
 
 def summed(min_gain: float, cooldown: int) -> Rule:
     """The gains since the training, summed, are more than `min_gain`; a sum below 0 starts anew (Page's CUSUM, 1954)."""
 
-    def rule(age: int, gains: Sequence[float]) -> bool:
+    def rule(age: int, gains: Sequence[float], *_: int) -> bool:
         total = 0.0
         for gain in gains:
             total = max(0.0, total + gain)
@@ -42,8 +43,22 @@ def summed(min_gain: float, cooldown: int) -> Rule:
     return rule
 
 
+def paced(min_gain: float, cooldown: int, steepness: float, trainings: int = 8) -> Rule:
+    """The gains since the training, each worth half of the one after it, are more than `min_gain`, which is raised by
+    exp(`steepness`) for each training ahead of the pace of so many a year; none beyond them."""
+
+    def rule(age: int, gains: Sequence[float], week: int, used: int) -> bool:
+        total = 0.0
+        for gain in gains:
+            total = total / 2 + gain
+        ahead = max(0.0, used - trainings * week / 52)
+        return age >= cooldown and bool(gains) and used < trainings and total > min_gain * np.exp(steepness * ahead)
+
+    return rule
+
+
 def of_age(most: int) -> Rule:
-    return lambda age, _: age >= most
+    return lambda age, *_: age >= most
 
 
 def drift(random: np.random.Generator, kind: str, speed: float) -> Floats:
@@ -82,7 +97,7 @@ def replay(loss: Floats, rule: Rule) -> tuple[float, int]:
         total += loss[champion, week] / WEEKS
         if champion < week:
             gains.append(loss[champion, week] - loss[week, week])
-        if week + 1 < WEEKS and rule(week + 1 - champion, gains):
+        if week + 1 < WEEKS and rule(week + 1 - champion, gains, week + 1, trained):
             champion, gains, trained = week + 1, [], trained + 1
     return total, trained
 
@@ -115,6 +130,8 @@ def main() -> None:
     limits = (0.001, 0.0015, 0.002, 0.0025, 0.003, 0.004, 0.006)
     rules = {f"newest week > {limit}": newest(limit, options.cooldown) for limit in limits}
     rules |= {f"sum of weeks > {limit}": summed(limit, options.cooldown) for limit in limits}
+    for steepness in (0.3, 0.5, 0.8):
+        rules |= {f"paced by {steepness} > {m}": paced(m, options.cooldown, steepness) for m in (0.0005, 0.001, 0.0015)}
     rules |= {f"every {age} weeks": of_age(age) for age in (4, 5, 6, 8)}
     print(told(rules, options.years).round(3).to_string())
 

@@ -38,7 +38,7 @@ def losses(settings: Monitoring, window: Monitored, own: Sequence[Monitored]) ->
             lost[name] = shown, shown.half_width(chance)
         missing = max(missing, found[-1].missing(limit))
         if _beyond(name, found[0].value, limit):  # nobody says "as promised" of what is not, but for chance
-            missing = max(missing, found[0].missing(limit, chance))
+            missing = max(missing, found[0].missing(max(abs(found[0].value) - limit, limit / 4), chance))
     return lost, missing
 
 

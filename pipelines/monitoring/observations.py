@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 
 from pipelines.results import from_json
 from pipelines.use_case import UseCase, monitoring_table
@@ -87,6 +88,11 @@ class Deviation:
     value: float
     most: float
     parts: tuple[tuple[int, float, float], ...]
+
+    @cached_property
+    def sums(self) -> tuple[int, float]:
+        """Rows, and the variance, over all parts."""
+        return sum(n for n, _, _ in self.parts), sum(variance for _, _, variance in self.parts)
 
 
 @dataclass(frozen=True)

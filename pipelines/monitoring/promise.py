@@ -10,10 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.monitoring.observations import Deviation, Monitored, Slice
 
+_Numbers = TypeVar("_Numbers", float, NDArray[np.float64])
 _SURE = 0.05  # "as promised" is said of an interval of 95 %
+
+
+def _half_width(freedom: int, error: _Numbers, most: _Numbers, chance: float) -> _Numbers:
+    from scipy.special import stdtrit
+
+    return -stdtrit(freedom, chance) * error + most * math.log(1 / chance) / 3
 
 
 @dataclass(frozen=True)
@@ -28,9 +39,7 @@ class Estimate:
 
     def half_width(self, chance: float = _SURE / 2) -> float:
         """Of the interval beyond which the truth is, on one side, with this chance."""
-        from scipy.special import stdtrit
-
-        return float(-stdtrit(self.freedom, chance)) * self.error + self.most * math.log(1 / chance) / 3
+        return float(_half_width(self.freedom, self.error, self.most, chance))
 
     def missing(self, limit: float, chance: float = _SURE / 2) -> int:
         """How many more rows it takes for the interval to be no wider than the limit, to either side."""
@@ -39,20 +48,20 @@ class Estimate:
 
 
 def spans(window: Monitored, before: Sequence[Monitored], name: str, limit: float, chance: float) -> list[Estimate]:
-    """Of the window alone, the last two, four, eight, and as many as give enough labels: how many hangs on no outcome."""
+    """Of the window alone, the last two, four, eight, and as many as give enough labels: how many hangs on no outcome.
+
+    Enough is what tells half the limit: an interval as wide as the limit finds twice of it in every second window only.
+    """
     given = [d for w in (*before, window) if (d := _deviation(w, name))]
     effect, freedom = _design_effect(given)
-    found: list[Estimate] = []
-    rows, total, promised, most = 0, 0.0, 0.0, 0.0
-    for each in reversed(given):
-        labels = sum(n for n, _, _ in each.parts)
-        rows, total, most = rows + labels, total + each.value * labels, max(most, each.most)
-        promised += sum(variance for _, _, variance in each.parts)
-        found.append(Estimate(total / rows, rows, math.sqrt(effect * promised) / rows, freedom, effect * most / rows))
-        if not found[-1].missing(limit, chance):
-            break
-    doubling = [found[2**n - 1] for n in range(len(found).bit_length())]
-    return doubling if doubling[-1] is found[-1] else [*doubling, found[-1]]
+    value, most, labels, promised = np.array([(d.value, d.most, *d.sums) for d in reversed(given)]).T
+    rows = np.cumsum(labels)
+    mean, error = np.cumsum(value * labels) / rows, np.sqrt(effect * np.cumsum(promised)) / rows
+    most = effect * np.maximum.accumulate(most) / rows
+    enough = np.flatnonzero(_half_width(freedom, error, most, chance) <= limit / 2)
+    last = int(enough[0]) if len(enough) else len(given) - 1
+    ends = dict.fromkeys([*(2**n - 1 for n in range((last + 1).bit_length())), last])
+    return [Estimate(float(mean[n]), int(rows[n]), float(error[n]), freedom, float(most[n])) for n in ends]
 
 
 def slices(window: Monitored, before: Sequence[Monitored], name: str) -> list[tuple[Slice, Estimate]]:
@@ -78,8 +87,8 @@ def _design_effect(given: Sequence[Deviation]) -> tuple[float, int]:
     single = tuple(d.parts[0] for d in given[:-2] if len(d.parts) == 1)
     squares, promised, freedom = 0.0, 0.0, 0
     for parts in [*groups, *([single] if len(single) > 1 else [])]:
-        mean = sum(total for _, total, _ in parts) / sum(n for n, _, _ in parts)
-        squares += sum((total - n * mean) ** 2 for n, total, _ in parts) * len(parts) / (len(parts) - 1)
-        promised += sum(variance for _, _, variance in parts)
+        rows, total, variance = np.array(parts).T
+        squares += float(((total - rows * total.sum() / rows.sum()) ** 2).sum()) * len(parts) / (len(parts) - 1)
+        promised += float(variance.sum())
         freedom += len(parts) - 1
     return (max(1.0, squares / promised), freedom) if promised > 0 else (1.0, 1)
