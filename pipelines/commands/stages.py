@@ -107,6 +107,14 @@ def _estimated(run: StageRun) -> Gain | str | None:
         return None
 
 
+def run_experiments(run: StageRun) -> object:
+    """Open what is declared, if it may run; then look at the one that runs."""
+    from pipelines.experiments import measure, open_declared
+
+    open_declared(run)
+    return measure(run)
+
+
 STAGES: dict[str, Callable[[StageRun], object]] = {
     "ingestion": run_ingestion,
     "features": run_features,
@@ -115,6 +123,7 @@ STAGES: dict[str, Callable[[StageRun], object]] = {
     "scoring": run_scoring,
     "monitoring": run_monitoring,
     "retraining": run_retraining,
+    "experiments": run_experiments,
 }
 _NAMES = ", ".join(STAGES)
 StageName = Annotated[str, typer.Argument(metavar="STAGE", autocompletion=lambda: list(STAGES), help=f"One of {_NAMES}.")]

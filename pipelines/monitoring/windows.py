@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pipelines.errors import redact
 from pipelines.monitoring.observations import Monitored, publish_measured
 from pipelines.use_case import PARTITION
-from pipelines.workspace import StageRun, served_rows
+from pipelines.workspace import CHAMPION, StageRun, served_rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -23,7 +23,7 @@ def windows(run: StageRun) -> list[StageRun]:
 
 
 def served(window: StageRun) -> DataFrame | None:
-    """What the newest version served in a window, as each version is judged by its own; None while the window is not over.
+    """What the newest champion served in a window, as each version is judged by its own; None while the window is not over.
 
     It is over once its partitions are all there, or it has ended: what was never served keeps it from no judgement.
     """
@@ -32,7 +32,9 @@ def served(window: StageRun) -> DataFrame | None:
     ended = window.partition.ends_at(window.use_case.timezone) <= window.workspace.clock.now()
     if rows.empty or not (ended or set(keys) <= set(rows[PARTITION])):
         return None
-    return rows[rows["model_version"] == rows["model_version"].iloc[-1]]
+    if "variant" in rows:  # what an experiment let challengers serve is judged by the experiment
+        rows = rows[rows["variant"].fillna(CHAMPION) == CHAMPION]
+    return rows[rows["model_version"] == rows["model_version"].iloc[-1]] if len(rows) else None
 
 
 def per_window(measure: Callable[[StageRun], _Measure | None]) -> Callable[[StageRun], dict[str, _Measure | None]]:

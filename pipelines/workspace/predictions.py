@@ -33,7 +33,7 @@ def predicted_rows(workspace: Workspace, use_case: UseCase, keys: Iterable[str])
     if not known:
         return prediction_schema(pa.field(use_case.features.key, pa.string())).empty_table()
     rows = workspace.lake.read(table, known)
-    schema = prediction_schema(rows.schema.field(use_case.features.key))
+    schema = prediction_schema(rows.schema.field(use_case.features.key), experiment="variant" in rows.column_names)
     rows = pa.table([rows[f.name] if f.name in rows.column_names else pa.nulls(len(rows), f.type) for f in schema], schema)
     champions = workspace.ledger.champions(use_case.name, known) if rows["served"].null_count else {}
     champion = pa.array([champions.get(key) for key in rows[PARTITION].to_pylist()], pa.int64())
@@ -41,8 +41,11 @@ def predicted_rows(workspace: Workspace, use_case: UseCase, keys: Iterable[str])
     return rows.set_column(schema.get_field_index("served"), "served", served)
 
 
-def prediction_schema(key: pa.Field) -> pa.Schema:
-    """`made_at` by the workspace's clock; `features_version` is the version of the features table that was read."""
+def prediction_schema(key: pa.Field, experiment: bool = False) -> pa.Schema:
+    """`made_at` by the workspace's clock; `features_version` is the version of the features table that was read.
+
+    With an experiment: whose score it is, the row's unit, the variant's share, and which variant the unit was assigned to.
+    """
     import pyarrow as pa
 
     types = {
@@ -54,4 +57,5 @@ def prediction_schema(key: pa.Field) -> pa.Schema:
         "features_version": pa.int64(),
         "served": pa.bool_(),
     }
-    return pa.schema([key, *((name, types[name]) for name in PREDICTION_COLUMNS), (PARTITION, pa.string())])
+    told = {"variant": pa.string(), "unit": pa.string(), "weight": pa.float64(), "assigned": pa.string()} if experiment else {}
+    return pa.schema([key, *((name, types[name]) for name in PREDICTION_COLUMNS), *told.items(), (PARTITION, pa.string())])
