@@ -79,6 +79,17 @@ def _train(at_work: TrainingRun, name: str) -> Trained | None:
         return None
 
 
+def run_experiments(run: StageRun) -> object:
+    """Open what is declared, if it may run; and look at the one that runs, also where it may not."""
+    from pipelines.experiments import measure, open_declared
+
+    try:
+        open_declared(run)
+    finally:
+        measured = measure(run)
+    return measured
+
+
 def run_scoring(run: StageRun) -> object:
     from pipelines.scoring import score
 
@@ -107,23 +118,15 @@ def _estimated(run: StageRun) -> Gain | str | None:
         return None
 
 
-def run_experiments(run: StageRun) -> object:
-    """Open what is declared, if it may run; then look at the one that runs."""
-    from pipelines.experiments import measure, open_declared
-
-    open_declared(run)
-    return measure(run)
-
-
 STAGES: dict[str, Callable[[StageRun], object]] = {
     "ingestion": run_ingestion,
     "features": run_features,
     "labels": run_labels,
     "training": run_training,
+    "experiments": run_experiments,
     "scoring": run_scoring,
     "monitoring": run_monitoring,
     "retraining": run_retraining,
-    "experiments": run_experiments,
 }
 _NAMES = ", ".join(STAGES)
 StageName = Annotated[str, typer.Argument(metavar="STAGE", autocompletion=lambda: list(STAGES), help=f"One of {_NAMES}.")]
