@@ -117,6 +117,14 @@ def test_every_variant_scores_every_row_and_each_key_is_served_once(world: World
     assert set(window["model_version"]) == {1}
 
 
+def test_what_a_challenger_served_is_not_judged_as_the_champions(world: World) -> None:
+    world = declared(world, shares=[1.0])
+    open_declared(at(world, FIRST))
+    score(at(world, FIRST))
+    assert set(served_rows(world.workspace, world.use_case, [FIRST])["model_version"]) == {2}
+    assert judged(at(world, FIRST)) is None
+
+
 def test_without_a_running_experiment_the_table_is_as_it_was(world: World) -> None:
     for declaring in (world, declared(world, first="2024-03-20")):
         open_declared(at(declaring, FIRST))
