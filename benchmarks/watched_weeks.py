@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from datetime import date
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
@@ -17,7 +15,8 @@ from real_year import Fits  # noqa: E402
 
 from pipelines.metrics import deviations  # noqa: E402
 from pipelines.monitoring import Drift, Monitored, Performance  # noqa: E402
-from pipelines.monitoring import drift as measured  # noqa: E402
+from pipelines.monitoring.comparison import PREDICTION, compare, has_drifted  # noqa: E402
+from pipelines.monitoring.drift import sources  # noqa: E402
 from pipelines.monitoring.performance import by_partition  # noqa: E402
 from pipelines.use_case import PARTITION  # noqa: E402
 
@@ -36,16 +35,15 @@ def drift_of(fits: Fits, week: NDArray[np.bool_], champion: date, version: int) 
     """As the drift step does: bounded, seeded samples of the week and of the champion's training rows."""
     case, names = fits.use_case, list(fits.use_case.features.names)
     settings, seed, known = case.monitoring, case.training.seed, fits.day < champion
-    rows = fits.rows[names].assign(**{measured.PREDICTION: fits.before(champion)[0], PARTITION: fits.day})
+    rows = fits.rows[names].assign(**{PREDICTION: fits.before(champion)[0], PARTITION: fits.day})
     current = rows[week].sample(min(SAMPLE, int(week.sum())), random_state=seed)
     reference = rows[known].sample(min(10 * SAMPLE, int(known.sum())), random_state=seed)
-    model: Any = SimpleNamespace(meta={"features": names})
     partitions = len(np.unique(fits.day[week]))
     case = case.model_copy(update={"monitoring": settings.model_copy(update={"sample_rows": SAMPLE})})
-    moved, (apart, noise) = measured._moved(case, model, current, reference, partitions)
-    judged, most, nulls = list(case.features.expressions), settings.max_drift_distance, settings.max_null_change
-    drifted = tuple(sorted(name for name in judged if measured._has_drifted(moved[name], most, nulls)))
-    prediction = moved[measured.PREDICTION]
+    found, judged = compare(case, [*names, PREDICTION], current, reference, partitions), list(case.features.expressions)
+    moved, (apart, noise) = found.moved, found.told_apart(judged)
+    drifted = tuple(sorted(name for name in judged if has_drifted(settings, moved[name])))
+    prediction = moved[PREDICTION]
     return Drift(
         model_version=version,
         drifted_share=len(drifted) / len(judged),
@@ -57,7 +55,7 @@ def drift_of(fits: Fits, week: NDArray[np.bool_], champion: date, version: int) 
         nulls={name: moved[name].nulls for name in judged if moved[name].nulls},
         unseen={name: moved[name].unseen for name in judged if moved[name].unseen},
         factors={name: factor for name in judged if (factor := moved[name].factor)},
-        sources=measured.sources(case),
+        sources=sources(case),
         told_apart=apart,
         told_apart_noise=noise,
         rows=int(week.sum()),

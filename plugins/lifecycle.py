@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipelines.use_case import UseCase
 
 PREFIX = "/lifecycle"
-_STAGES = ("features", "training", "scoring", "labels", "monitoring", "retraining")
+_STAGES = ("features", "training", "scoring", "labels", "monitoring", "retraining", "experiments")
 _LATEST, _ALL = 20, 1_000_000
 _log = logging.getLogger(__name__)
 
@@ -80,6 +80,10 @@ def _add_routes(app: "FastAPI") -> None:
     @app.get("/use-cases/{use_case}/reports")
     def reports(use_case: asked, partition: str | None = None) -> Response:  # type: ignore[valid-type]
         return _html(_reports(use_case, partition))
+
+    @app.get("/use-cases/{use_case}/experiment")
+    def experiment(use_case: asked) -> Response:  # type: ignore[valid-type]
+        return _html(_experiment(use_case))
 
     @app.get("/runs/{dag_id}/{run_id:path}")
     def run(use_case: of_dag, dag_id: str, run_id: str) -> Response:  # type: ignore[valid-type]
@@ -175,6 +179,13 @@ def _reports(use_case: "UseCase", partition: str | None) -> str:
     known = known_reports(open_workspace("page"), use_case.name)
     shown = [r for r in known if partition is None or r.partition == partition]
     return reports_page(use_case.title, use_case.name, shown, partition)
+
+
+def _experiment(use_case: "UseCase") -> str:
+    from pipelines.pages import experiment_page, experiment_view
+    from pipelines.workspace import open_workspace
+
+    return experiment_page(use_case.title, use_case.name, experiment_view(open_workspace("page"), use_case))
 
 
 def _report(use_case: "UseCase", kind: str, name: str) -> "Response":

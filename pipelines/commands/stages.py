@@ -79,6 +79,17 @@ def _train(at_work: TrainingRun, name: str) -> Trained | None:
         return None
 
 
+def run_experiments(run: StageRun) -> object:
+    """Open what is declared, if it may run; and look at the one that runs, also where it may not."""
+    from pipelines.experiments import measure, open_declared
+
+    try:
+        open_declared(run)
+    finally:
+        measured = measure(run)
+    return measured
+
+
 def run_scoring(run: StageRun) -> object:
     from pipelines.scoring import score
 
@@ -112,6 +123,7 @@ STAGES: dict[str, Callable[[StageRun], object]] = {
     "features": run_features,
     "labels": run_labels,
     "training": run_training,
+    "experiments": run_experiments,
     "scoring": run_scoring,
     "monitoring": run_monitoring,
     "retraining": run_retraining,

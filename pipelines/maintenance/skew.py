@@ -115,21 +115,22 @@ def compare(workspace: Workspace, use_case: UseCase, again: Again) -> Compared:
         raise PermanentError(again.why)
     run = StageRun(workspace, use_case, use_case.partition(again.partition))
     served, now = served_rows(workspace, use_case, [run.key]), rebuilt(run, again.plan)
-    version, features_version = int(served["model_version"].iloc[0]), int(served["features_version"].iloc[0])
-    model = run.registry.load(use_case.name, version)
-    then = feature_rows(workspace, use_case, model, [run.key], features_version)
+    versions, features_version = sorted(set(served["model_version"])), int(served["features_version"].iloc[0])
+    models = {version: run.registry.load(use_case.name, int(version)) for version in versions}
+    then = [feature_rows(workspace, use_case, model, [run.key], features_version) for model in models.values()][-1]
     names = published_definitions(run.lake, features_table(use_case), [run.key], features_version)[run.key] or {}
-    found = differences(then, now, use_case.features.key, names)
+    key = use_case.features.key
+    found = differences(then, now, key, names)
     if found and (corrected := _corrected(run, features_version, again.plan)):
         _log.warning("%s: %d values differ, as inputs were corrected since: %s", run, len(found), ", ".join(corrected))
         return Compared(run.key, len(served), len(names), len(found), tuple(corrected))
     if not found:
-        predicted = predict(model, use_case, now).assign(
-            act=lambda rows: rows["probability"] >= _threshold_of(served, use_case)
-        )
-        found = differences(served, predicted, use_case.features.key, ("probability", "act"))
+        threshold = _threshold_of(served, use_case)
+        for version, rows in served.groupby("model_version"):  # of an experiment each row by the version that served it
+            predicted = predict(models[version], use_case, now[now[key].isin(rows[key])])
+            found += differences(rows, predicted.assign(act=predicted["probability"] >= threshold), key, ("probability", "act"))
     if found:
-        _tell(run, version, found)
+        _tell(run, int(versions[0]), found)
     return Compared(run.key, len(served), len(names))
 
 

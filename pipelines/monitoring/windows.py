@@ -46,9 +46,10 @@ class Served:
 
 
 def served(window: StageRun) -> Served | None:
-    """What the newest version served in a window, as each version is judged by its own; None while the window is not over.
+    """What the newest champion served in a window, as each version is judged by its own; None while the window is not over.
 
-    It is over once its partitions are all there, or it has ended: what was never served keeps it from no judgement.
+    What an experiment let challengers serve is judged by the experiment. A window is over once its partitions are all there, or
+    it has ended: what was never served keeps it from no judgement.
     """
     import pandas as pd
 

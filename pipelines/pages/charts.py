@@ -71,6 +71,28 @@ def quality(found: Sequence[Quality]) -> Markup:
     return _svg("AUC, log loss and drifted share per partition", 440, draw)
 
 
+def shares(weights: Sequence[tuple[str, Mapping[str, float]]], variants: Sequence[str], last: str) -> Markup:
+    """A line of steps per variant: its share from each partition on, up to the last one."""
+    keys, colors, styles = [key for key, _ in weights], (ACCENT, SECOND, THIRD), ("-", "--", ":")
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        figure.subplots_adjust(left=0.055, right=0.87, top=0.93, bottom=0.12)
+        for i, variant in enumerate(variants):
+            values = [given.get(variant, 0.0) if given else math.nan for _, given in weights]
+            drawn = {"color": colors[i % 3], "linestyle": styles[i // 3], "gid": ".line"}
+            axes.step(range(len(keys) + 1), [*values, values[-1]], where="post", **drawn)
+            known = [value for value in values if not math.isnan(value)]
+            axes.annotate(f"{variant} {known[-1]:.0%}", (len(keys), known[-1]), (6, -4), textcoords="offset points")
+        _panel(axes, "Share of units")
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_xlim(0, len(keys))
+        shown = range(0, len(keys), -(-len(keys) // _MOST_LABELS))
+        axes.set_xticks(shown, [keys[i] for i in shown])
+
+    return _svg("Share of units per variant", 260, draw)
+
+
 def changes(found: Sequence[Quality]) -> list[int]:
     """The positions at which the model version is another one than before."""
     positions, before = [], None

@@ -36,6 +36,9 @@ _MADE_BY = {
     Kind.SKEW: "maintenance",
     Kind.REPLAYED: "quarantine_replay",
     Kind.RESTORED: "restore",
+    Kind.EXPERIMENT_STARTED: "experiments",
+    Kind.EXPERIMENT_WEIGHTS: "experiments",
+    Kind.EXPERIMENT_ENDED: "experiments",
 }
 
 

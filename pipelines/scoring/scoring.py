@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PermanentError, TransientError
-from pipelines.use_case import PARTITION, UseCase, features_table, predictions_table
+from pipelines.experiments import Plan, plans
+from pipelines.scoring.predicting import predict, predict_each
+from pipelines.scoring.variants import with_variants
+from pipelines.use_case import EXPERIMENT_COLUMNS, PARTITION, UseCase, features_table, predictions_table
 from pipelines.workspace import (
     CommitRecord,
     Decision,
@@ -18,7 +21,6 @@ from pipelines.workspace import (
     Model,
     StageRun,
     check_alias,
-    feature_rows,
     predicted_rows,
     prediction_schema,
 )
@@ -60,12 +62,14 @@ def score(run: StageRun) -> Scored:
         _record_no_champion(run, skipped)
     if not champions:
         return Scored(table=table, partition=run.key, model_version=None, version=None, rows=0)
-    seen = {key: run.lake.seen(table, key) for key in champions}
+    seen, planned = {key: run.lake.seen(table, key) for key in champions}, plans(run, champions)
     before = _by_partition(predicted_rows(run.workspace, run.use_case, champions))
-    found = _by_partition(_predictions(run, champions))
+    found = _by_partition(_predictions(run, champions, planned))
     news = {key: rows for key, new in found.items() if (rows := _beside(new, before.get(key), run.use_case)) is not None}
     if run.ledger.champions(run.use_case.name, keys) != champions:
         raise TransientError(f"{run}: a champion moved while it was scored; run it again, with the new one")
+    if plans(run, champions) != planned:
+        raise TransientError(f"{run}: an experiment's shares changed while it was scored; run it again, with the new ones")
     _publish(run, news, seen)
     what_if = tuple(key for key in news if key in before and any(before[key]["served"].to_pylist()))
     return Scored(
@@ -73,17 +77,10 @@ def score(run: StageRun) -> Scored:
         partition=run.key,
         model_version=list(champions.values())[-1],
         version=run.lake.version(table),
-        rows=sum(rows.num_rows for rows in found.values()),
+        rows=sum(sum(rows["served"].to_pylist()) for rows in found.values()),
         served=tuple(key for key in news if key not in what_if),
         what_if=what_if,
     )
-
-
-def predict(model: Model, use_case: UseCase, rows: DataFrame) -> DataFrame:
-    """Frame of key, model version, probability and the action that the threshold asks for; one row per row."""
-    probability = model.predict(rows)
-    frame = rows[[use_case.features.key]].assign(model_version=model.version, probability=probability)
-    return frame.assign(act=probability >= use_case.scoring.threshold)
 
 
 def rehearse(use_case: UseCase, model: Model, rows: DataFrame) -> None:
@@ -94,8 +91,8 @@ def rehearse(use_case: UseCase, model: Model, rows: DataFrame) -> None:
         raise PermanentError(f"{use_case.name}: not every row gets a probability")
 
 
-def _predictions(run: StageRun, champions: dict[str, int]) -> Table:
-    """New rows of all partitions, `served` as if each was the first of its partition."""
+def _predictions(run: StageRun, champions: dict[str, int], planned: dict[str, Plan]) -> Table:
+    """New rows of all partitions, `served` as if each was the first of its partition; with an experiment, of all variants."""
     import pandas as pd
 
     table, made_at = features_table(run.use_case), run.workspace.clock.now()
@@ -104,13 +101,11 @@ def _predictions(run: StageRun, champions: dict[str, int]) -> Table:
         raise PermanentError(f"{table}: no rows for {', '.join(missing)}; run the stage that publishes it first")
     frames = []
     for champion in dict.fromkeys(champions.values()):
-        model = run.registry.load(run.use_case.name, champion)
         keys = [key for key in champions if champions[key] == champion]
-        rows = feature_rows(run.workspace, run.use_case, model, keys, version)
-        # Partition by partition, as day after day: to the last bit the same.
-        frames += [predict(model, run.use_case, part).assign(partition=key) for key, part in rows.groupby(PARTITION)]
-    frame = pd.concat(frames)
-    return _arrow(frame, run.use_case, made_at=made_at, run=run.id, features_version=version, served=True)
+        frames += predict_each(run, champion, keys, version)
+    frame = pd.concat(frames).assign(served=True)
+    frame = with_variants(run, frame, planned, version) if planned else frame
+    return _arrow(frame, run.use_case, made_at=made_at, run=run.id, features_version=version)
 
 
 def _arrow(predictions: DataFrame, use_case: UseCase, **told: Any) -> Table:
@@ -119,7 +114,8 @@ def _arrow(predictions: DataFrame, use_case: UseCase, **told: Any) -> Table:
 
     frame = predictions.assign(**told)
     key = pa.Schema.from_pandas(frame[[use_case.features.key]], preserve_index=False).field(0)
-    return pa.Table.from_pandas(frame, prediction_schema(key), preserve_index=False).replace_schema_metadata(None)
+    schema = prediction_schema(key, experiment="variant" in frame)
+    return pa.Table.from_pandas(frame, schema, preserve_index=False).replace_schema_metadata(None)
 
 
 def _by_partition(rows: Table) -> dict[str, Table]:
@@ -132,7 +128,8 @@ def _by_partition(rows: Table) -> dict[str, Table]:
 def _beside(new: Table, before: Table | None, use_case: UseCase) -> Table | None:
     """All rows that a partition has from now on; None where nothing is new.
 
-    Rows that were served stay as they are, as does what other versions would have predicted.
+    Rows that were served stay as they are, with those that an experiment scored beside them, as does what other versions would
+    have predicted.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -140,14 +137,32 @@ def _beside(new: Table, before: Table | None, use_case: UseCase) -> Table | None
     if before is None:
         return new
     if not any(before["served"].to_pylist()):
-        kept = before.filter(pc.not_equal(before["model_version"], new["model_version"][0]))
-        return pa.concat_tables([kept.cast(new.schema), new])
-    mine = before.filter(pc.equal(before["model_version"], new["model_version"][0]))
-    if any(_same(new, mine.filter(pc.equal(mine["served"], each)), use_case.features.key) for each in (True, False)):
-        return None
-    kept = before.filter(pc.or_(before["served"], pc.not_equal(before["model_version"], new["model_version"][0])))
-    what_if = new.set_column(new.schema.get_field_index("served"), "served", pa.array([False] * len(new)))
-    return pa.concat_tables([kept.cast(new.schema), what_if])
+        return _together(before.filter(pc.invert(pc.is_in(before["model_version"], pc.unique(new["model_version"])))), new)
+    told = pc.or_(before["served"], pc.is_valid(before["variant"])) if "variant" in before.column_names else before["served"]
+    kept, what_ifs = pa.array([True] * len(before)), []
+    for version in pc.unique(new["model_version"]):
+        its, mine = pc.equal(before["model_version"], version), new.filter(pc.equal(new["model_version"], version))
+        groups = [before.filter(pc.and_(its, of)) for of in (told, pc.invert(told))]
+        if not any(_same(mine, group, use_case.features.key) for group in groups):
+            kept = pc.and_(kept, pc.or_(pc.invert(its), told))
+            what_ifs.append(_what_if(mine))
+    return _together(before.filter(kept), *what_ifs) if what_ifs else None
+
+
+def _what_if(rows: Table) -> Table:
+    """As rows that nobody was served, and that are of no experiment."""
+    import pyarrow as pa
+
+    without = rows.select([name for name in rows.column_names if name not in EXPERIMENT_COLUMNS])
+    return without.set_column(without.schema.get_field_index("served"), "served", pa.array([False] * len(rows)))
+
+
+def _together(*parts: Table) -> Table:
+    """In the types of the last one; a column that only some have is null for the others."""
+    import pyarrow as pa
+
+    schema = pa.unify_schemas([part.schema for part in reversed(parts)], promote_options="permissive")
+    return pa.concat_tables(parts, promote_options="permissive").select(schema.names).cast(schema)
 
 
 def _same(one: Table, other: Table, key: str) -> bool:

@@ -8,6 +8,7 @@ from pipelines.use_case.assessment import Assessment, Question
 from pipelines.use_case.column_types import ROW, arrow_type, as_declared, as_text, cast_rows, row_schema, value_text
 from pipelines.use_case.contract import Column, ColumnType, Contract, Invariant, Severity
 from pipelines.use_case.definitions import Definitions, definitions_in_plan, feature_definitions
+from pipelines.use_case.experiment import EXPERIMENT_COLUMNS, Experiment
 from pipelines.use_case.features import History, Join
 from pipelines.use_case.gates import Gates
 from pipelines.use_case.loader import ROOT, load_use_case, load_use_cases, read_use_case, use_case_folder
@@ -32,4 +33,4 @@ from pipelines.use_case.tables import (
 )
 from pipelines.use_case.training import Candidate
 from pipelines.use_case.use_case import UseCase
-from pipelines.use_case.value import Value, money
+from pipelines.use_case.value import Value, money, worth

@@ -14,10 +14,10 @@ class Scoring(Section):
     threshold: float = Field(0.5, ge=0, le=1, description="from this probability on, the users act")
 
 
-def stop_at_prediction_column(key: str) -> None:
+def stop_at_prediction_column(key: str, columns: tuple[str, ...] = PREDICTION_COLUMNS) -> None:
     """Raises ValueError where the predictions could not have the key beside their own columns."""
-    if fold(key) in PREDICTION_COLUMNS:
+    if fold(key) in columns:
         raise ValueError(
-            f"features.key: '{key}' is a column of the predictions ({', '.join(PREDICTION_COLUMNS)}); "
+            f"features.key: '{key}' is a column of the predictions ({', '.join(columns)}); "
             "let the source send its key by another name"
         )

@@ -8,8 +8,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
+from pipelines.errors import PermanentError
 from pipelines.use_case.assessment import Assessment
 from pipelines.use_case.contract import ColumnType, Contract
+from pipelines.use_case.experiment import EXPERIMENT_COLUMNS, Experiment
 from pipelines.use_case.features import Features
 from pipelines.use_case.gates import Gates
 from pipelines.use_case.label import Label
@@ -60,6 +62,7 @@ class UseCase(Section):
     scoring: Scoring = Scoring()
     monitoring: Monitoring = Monitoring()
     retraining: Retraining = Retraining()
+    experiment: Experiment | None = None
 
     @field_validator("timezone")
     @classmethod
@@ -166,6 +169,24 @@ class UseCase(Section):
             )
         for stage, cron in self.schedules:
             stop_at_bad_cron(f"schedules.{stage}", cron, self.grain if stage == "retraining" else None)
+        return self
+
+    @model_validator(mode="after")
+    def _experiment_can_be_told(self) -> UseCase:
+        if self.experiment is None:
+            return self
+        spec, columns = self.experiment, self.contract[self.features.entity].columns
+        try:
+            self.period(f"{self.partition(spec.first).key}--{self.partition(spec.last).key}")
+        except PermanentError as error:
+            raise ValueError(f"experiment.first, last: {error}") from None
+        if spec.metric == "money" and self.value is None:
+            raise ValueError("experiment.metric: money needs the section `value`; or ask for log_loss")
+        if spec.unit is not None and spec.unit not in columns:
+            raise ValueError(
+                f"experiment.unit: '{spec.unit}' is no column of {self.features.entity}{nearest(spec.unit, columns)}"
+            )
+        stop_at_prediction_column(self.features.key, EXPERIMENT_COLUMNS)
         return self
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pipelines.use_case.section import Section
 
@@ -18,11 +18,14 @@ class Value(Section):
     true_negative: float = 0.0
 
 
+def worth(label: ArrayLike, act: ArrayLike, value: Value) -> NDArray[np.float64]:
+    """What acting, or not, was worth per row, against doing nothing, in `value.unit`."""
+    positive, act = np.asarray(label) == 1, np.asarray(act, dtype=bool)
+    acted = np.where(positive, value.true_positive, value.false_positive)
+    nothing = np.where(positive, value.false_negative, value.true_negative)
+    return np.where(act, acted - nothing, 0.0)
+
+
 def money(label: ArrayLike, probability: ArrayLike, value: Value, threshold: float) -> float:
     """What acting from `threshold` on was worth, against doing nothing, in `value.unit`."""
-    act = np.asarray(probability) >= threshold
-    positive = np.asarray(label) == 1
-    gained = (act & positive).sum() * value.true_positive + (act & ~positive).sum() * value.false_positive
-    missed = (~act & positive).sum() * value.false_negative + (~act & ~positive).sum() * value.true_negative
-    nothing = positive.sum() * value.false_negative + (~positive).sum() * value.true_negative
-    return float(gained + missed - nothing)
+    return float(worth(label, np.asarray(probability) >= threshold, value).sum())

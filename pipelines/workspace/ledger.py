@@ -44,6 +44,10 @@ class Kind(StrEnum):
     NOT_SCORED = "not scored"
     ALIAS_MOVED = "alias moved"
     ALIAS_ACCEPTED = "alias accepted"
+    EXPERIMENT_STARTED = "experiment started"
+    EXPERIMENT_WEIGHTS = "experiment weights"
+    EXPERIMENT_GUARD = "experiment guard"
+    EXPERIMENT_ENDED = "experiment ended"
 
 
 _MOVES_CHAMPION = (Kind.PROMOTED, Kind.ROLLED_BACK, Kind.RETIRED, Kind.ALIAS_ACCEPTED)

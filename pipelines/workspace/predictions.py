@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from pipelines.use_case import PARTITION, PREDICTION_COLUMNS, UseCase, predictions_table
+from pipelines.workspace.registry import CHAMPION
 from pipelines.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -20,11 +21,17 @@ def served_rows(workspace: Workspace, use_case: UseCase, keys: Iterable[str]) ->
 
 
 def served_batches(workspace: Workspace, use_case: UseCase, keys: Iterable[str], columns: list[str]) -> Iterator[pa.Table]:
-    """The same in parts that memory holds, with some of the columns and the partition."""
-    asked, known = list(dict.fromkeys([*columns, "model_version", "served"])), _published(workspace, use_case, keys)
+    """The same in parts that memory holds, with some of the columns and the partition, less what challengers of an experiment
+    served."""
+    import pyarrow.compute as pc
+
+    asked, known = list(dict.fromkeys([*columns, "model_version", "served", "variant"])), _published(workspace, use_case, keys)
     for rows in workspace.lake.batches(predictions_table(use_case), known, asked) if known else ():
         told = _told(workspace, use_case, rows)
-        yield told.filter(told["served"]).select([*columns, PARTITION])
+        told = told.filter(told["served"])
+        if "variant" in told.column_names:
+            told = told.filter(pc.equal(pc.fill_null(told["variant"], CHAMPION), CHAMPION))
+        yield told.select([*columns, PARTITION])
 
 
 def predicted_rows(workspace: Workspace, use_case: UseCase, keys: Iterable[str]) -> pa.Table:
@@ -51,7 +58,8 @@ def _told(workspace: Workspace, use_case: UseCase, rows: pa.Table) -> pa.Table:
     import pyarrow.compute as pc
 
     key = use_case.features.key
-    schema = prediction_schema(rows.schema.field(key) if key in rows.column_names else pa.field(key, pa.string()))
+    field = rows.schema.field(key) if key in rows.column_names else pa.field(key, pa.string())
+    schema = prediction_schema(field, experiment="variant" in rows.column_names)
     rows = pa.table([rows[f.name] if f.name in rows.column_names else pa.nulls(len(rows), f.type) for f in schema], schema)
     if not rows["served"].null_count:
         return rows
@@ -61,8 +69,11 @@ def _told(workspace: Workspace, use_case: UseCase, rows: pa.Table) -> pa.Table:
     return rows.set_column(schema.get_field_index("served"), "served", served)
 
 
-def prediction_schema(key: pa.Field) -> pa.Schema:
-    """`made_at` by the workspace's clock; `features_version` is the version of the features table that was read."""
+def prediction_schema(key: pa.Field, experiment: bool = False) -> pa.Schema:
+    """`made_at` by the workspace's clock; `features_version` is the version of the features table that was read.
+
+    With an experiment: whose score it is, the row's unit, the variant's share, and which variant the unit was assigned to.
+    """
     import pyarrow as pa
 
     types = {
@@ -74,4 +85,5 @@ def prediction_schema(key: pa.Field) -> pa.Schema:
         "features_version": pa.int64(),
         "served": pa.bool_(),
     }
-    return pa.schema([key, *((name, types[name]) for name in PREDICTION_COLUMNS), (PARTITION, pa.string())])
+    told = {"variant": pa.string(), "unit": pa.string(), "weight": pa.float64(), "assigned": pa.string()} if experiment else {}
+    return pa.schema([key, *((name, types[name]) for name in PREDICTION_COLUMNS), *told.items(), (PARTITION, pa.string())])

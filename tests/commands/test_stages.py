@@ -24,7 +24,7 @@ def crashing(use_case: UseCase, *names: str) -> UseCase:
 
 
 def test_a_stage_is_one_word_everywhere() -> None:
-    assert list(STAGES) == ["ingestion", "features", "labels", "training", "scoring", "monitoring", "retraining"]
+    assert list(STAGES) == ["ingestion", "features", "labels", "training", "experiments", "scoring", "monitoring", "retraining"]
 
 
 def test_a_crashed_candidate_loses_and_the_others_go_on(published: World) -> None:

@@ -1,0 +1,12 @@
+"""Versions that passed their gates, compared on the rows that come, and how much of them each serves.
+
+In: the section `experiment:`, predictions of all variants, labels. Out: rows of the ledger (start, weights per partition,
+guards, end), which scoring obeys. Nobody is promoted by it.
+"""
+
+from pipelines.experiments.assignment import variants_of
+from pipelines.experiments.evidence import Evidence, gather
+from pipelines.experiments.figures import Outcome, in_words, outcomes, planned
+from pipelines.experiments.measuring import Measured, measure
+from pipelines.experiments.opening import open_declared
+from pipelines.experiments.running import KINDS, Opened, Plan, opened, plans, record_failure

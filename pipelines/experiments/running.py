@@ -1,0 +1,134 @@
+"""Which experiment runs on a partition, and with which shares: the ledger says so, scoring obeys it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipelines.experiments.assignment import Runs, given_up, shares
+from pipelines.results import from_json
+from pipelines.use_case import Experiment
+from pipelines.workspace import CHAMPION, Decision, Kind, StageRun
+
+_SET_SHARES = (Kind.EXPERIMENT_STARTED, Kind.EXPERIMENT_WEIGHTS, Kind.EXPERIMENT_ENDED)
+KINDS = (*_SET_SHARES, Kind.EXPERIMENT_GUARD)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An experiment as it was when it was opened, whatever the file says by now; `versions` by variant, the champion's too."""
+
+    spec: Experiment
+    versions: dict[str, int]
+    start: Decision
+    ended: Decision | None = None
+
+    @property
+    def since(self) -> str:
+        return str(self.start.effective_from)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a partition is scored: by which version of each variant that takes part, and whose the slots are."""
+
+    name: str
+    salt: str
+    unit: str | None
+    versions: dict[str, int]
+    owners: Runs
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return {variant: shares(self.owners).get(variant, 0.0) for variant in self.versions}
+
+
+def opened(decisions: Iterable[Decision]) -> list[Opened]:
+    """Every experiment that was opened, in order; of them at most the last one runs."""
+    found: dict[object, Opened] = {}
+    for d in decisions:
+        if d.kind == Kind.EXPERIMENT_STARTED:
+            spec, versions = from_json(Experiment, d.evidence["declared"]), from_json(dict[str, int], d.evidence["versions"])
+            found[d.evidence["experiment"]] = Opened(spec, versions, d)
+        elif d.kind == Kind.EXPERIMENT_ENDED:
+            before = found[d.evidence["experiment"]]
+            found[d.evidence["experiment"]] = Opened(before.spec, before.versions, before.start, d)
+    return list(found.values())
+
+
+def running(decisions: Iterable[Decision]) -> Opened | None:
+    return next((each for each in opened(decisions) if each.ended is None), None)
+
+
+def plan_of(decisions: Sequence[Decision], key: str) -> Plan | None:
+    """How a partition is scored, as of it; None where no experiment runs on it."""
+    mine = [d for d in decisions if d.kind in KINDS and str(d.effective_from) <= key]
+    rows = [d for d in mine if d.kind in _SET_SHARES]
+    last = max(reversed(rows), key=lambda d: str(d.effective_from), default=None)  # of equal ones, the newest
+    if last is None or last.kind == Kind.EXPERIMENT_ENDED:
+        return None
+    (about,) = [each for each in opened(decisions) if each.spec.name == last.evidence["experiment"]]
+    if key > about.spec.last:
+        return None
+    gone = {variant for d in mine if (variant := taken_out(d, about.spec.name)) is not None}
+    return Plan(
+        name=about.spec.name,
+        salt=about.spec.salt or about.spec.name,
+        unit=about.spec.unit,
+        versions={variant: version for variant, version in about.versions.items() if variant not in gone},
+        owners=given_up(from_json(list[tuple[str, int]], last.evidence["owners"]), gone, CHAMPION),
+    )
+
+
+def taken_out(decision: Decision, experiment: str) -> str | None:
+    """The variant that a row of the ledger takes out of the experiment."""
+    mine = decision.kind == Kind.EXPERIMENT_GUARD and decision.evidence["experiment"] == experiment
+    return str(decision.evidence["variant"]) if mine else None
+
+
+def plans(run: StageRun, champions: Mapping[str, int]) -> dict[str, Plan]:
+    """By partition how it is scored; none where the section is not there, or the champion is not the one compared with."""
+    if run.use_case.experiment is None:
+        return {}
+    decisions = run.ledger.decisions(run.use_case.name)
+    found = {key: plan_of(decisions, key) for key in champions}
+    return {key: plan for key, plan in found.items() if plan and plan.versions[CHAMPION] == champions[key]}
+
+
+def record(
+    run: StageRun, name: str, kind: Kind, suffix: str, why: str, effective: str, effect: float | None = None, **told: object
+) -> None:
+    """A row of the ledger about the experiment; `effect` is what it gained so far, in `unit`, `told` its evidence."""
+    unit, version = told.pop("unit", None), told.pop("version", None)
+    run.ledger.record(
+        Decision(
+            id=f"{kind}/{name}{suffix}",
+            use_case=run.use_case.name,
+            kind=kind,
+            partition=run.key,
+            why=why,
+            actor="experiment",
+            run=run.id,
+            evidence={"experiment": name, **told},
+            model_version=version if isinstance(version, int) else None,
+            effective_from=effective,
+            effect=effect,
+            effect_unit=None if unit is None else str(unit),
+        )
+    )
+
+
+def record_failure(run: StageRun, plan: Plan, variant: str, error: str, keys: Sequence[str]) -> None:
+    """A challenger that could not score these partitions: the champion serves its units, and it is taken out after them."""
+    version, span = plan.versions[variant], " to ".join(dict.fromkeys((keys[0], keys[-1])))
+    record(
+        run,
+        plan.name,
+        Kind.EXPERIMENT_GUARD,
+        f"/{variant}/failed",
+        f"{variant} (v{version}) was taken out of '{plan.name}': it could not score {span} ({error}). Its units were served by "
+        "the champion.",
+        run.use_case.partition_after(keys[-1]),
+        variant=variant,
+        version=version,
+    )
