@@ -8,6 +8,7 @@ from pipelines.use_case.section import Section, fold
 
 # Of the predictions table, beside the key.
 PREDICTION_COLUMNS = ("model_version", "probability", "act", "made_at", "run", "features_version", "served")
+ANSWER_COLUMNS = ("answer", "row", "features_partition")  # of the answers table, beside those
 
 
 class Scoring(Section):
@@ -16,8 +17,8 @@ class Scoring(Section):
 
 def stop_at_prediction_column(key: str) -> None:
     """Raises ValueError where the predictions could not have the key beside their own columns."""
-    if fold(key) in PREDICTION_COLUMNS:
+    if fold(key) in (taken := (*PREDICTION_COLUMNS, *ANSWER_COLUMNS)):
         raise ValueError(
-            f"features.key: '{key}' is a column of the predictions ({', '.join(PREDICTION_COLUMNS)}); "
+            f"features.key: '{key}' is a column of the predictions or answers ({', '.join(taken)}); "
             "let the source send its key by another name"
         )
