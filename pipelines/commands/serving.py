@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -26,6 +28,8 @@ def serve(
     """Answer with the champion by HTTP until Ctrl-C: MLflow's scoring protocol; its page is at /docs."""
     from pipelines import serving
 
+    # uvicorn lets the signal that ended it loose again: the last answers are still to be written.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     workspace, named = opened(use_case, new_run_name())
     print(f"http://{host}:{port}/docs", flush=True)
     serving.serve(workspace, named, host, port, write_every)

@@ -108,7 +108,14 @@ def make_app(use_case: UseCase, served: Served | None, around: Around) -> FastAP
     _add_looks(app, use_case, served, around)
     if served is not None:
         _add_predictions(app, served, around)
+    else:
+        for path in ("/invocations", "/keys"):
+            app.add_api_route(path, _nobody, methods=["POST"])
     return app
+
+
+def _nobody() -> None:
+    raise TransientError("a champion: there is none to answer")
 
 
 def _add_looks(app: FastAPI, use_case: UseCase, served: Served | None, around: Around) -> None:
@@ -160,7 +167,7 @@ def _add_predictions(app: FastAPI, served: Served, around: Around) -> None:
         return _answer(served, around, found.rows, found.partition, found.version)
 
     bodies = {
-        invocations: (invocation_type(use_case, served.model, served.example), "Predict rows of features"),
+        invocations: (invocation_type(use_case, served.model, served.example[-1:]), "Predict rows of features"),
         keys: (keys_type(use_case), "Predict rows whose features were published"),
     }
     unknown: dict[int | str, Any] = {404: {"model": Refusal}, 409: {"model": Refusal}}
@@ -219,10 +226,14 @@ def _wrong_input(_: Request, error: Exception) -> Response:
 
 
 def _wrong(error: Any) -> Wrong:
-    place = [part for part in error["loc"][1:] if part not in ("dataframe_split", "dataframe_records", "instances", "data")]
-    row = next((part for part in place if isinstance(part, int)), None)
-    field = ".".join(str(part) for part in place if isinstance(part, str)) or ".".join(map(str, error["loc"][1:2]))
-    return Wrong(row=row, field=field or None, expected=error["msg"])
+    if error["type"] == "json_invalid":
+        return Wrong(
+            row=None, field=None, expected=f"Input should be JSON; at character {error['loc'][1]}: {error['ctx']['error']}"
+        )
+    form, place = next(iter(error["loc"][1:]), None), error["loc"][2:]
+    names = [part for part in place if isinstance(part, str) and part != "data"]
+    numbers = [part for part in place if isinstance(part, int) and "columns" not in names]
+    return Wrong(row=next(iter(numbers), None), field=".".join(names) or form, expected=error["msg"])
 
 
 def _refused(_: Request, error: Exception) -> Response:

@@ -149,9 +149,10 @@ class Follower:
         version = None
         try:
             version = self._ledger()
-            if version == self._seen or (version == self._failed[0] and time.monotonic() < self._failed[1]):
-                return
-            self._follow()
+            if version != self._seen:
+                if version == self._failed[0] and time.monotonic() < self._failed[1]:
+                    return
+                self._follow()
             self._seen, self.alarm = version, None
         except Exception as error:  # nothing about a new model may stop the old one
             self._failed = version, time.monotonic() + _AGAIN

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import uvicorn
 from starlette.testclient import TestClient
 
 from pipelines.serving.edge import Door, Limits
@@ -25,6 +28,21 @@ def served(
     door = Door(world.use_case.name, Tokens(tmp_path / "tokens.json"), loopback)
     with opened(world.workspace, world.use_case, door, tmp_path / "spool", NEVER, limits) as parts:
         yield TestClient(parts.edge, base_url="http://127.0.0.1"), parts
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[int]:
+    """A real server of an application, on a port that was free."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, ws="none", lifespan="off", log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield int(server.servers[0].sockets[0].getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def feature_rows(world: World, day: int) -> list[dict[str, Any]]:
