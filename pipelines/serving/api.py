@@ -32,6 +32,9 @@ from pipelines.use_case import Partition, UseCase
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+_REFUSALS = (400, 404, 408, 409, 413, 415, 422, 429)  # of a prediction, beside those of everything
+# Told, so that it stands in the schema; asked for before any application is asked.
+_TOKEN = [Depends(HTTPBearer(auto_error=False, description="python -m pipelines token USE_CASE add NAME"))]
 _CONSTANTS = {"NaN": None, "Infinity": float("inf"), "-Infinity": float("-inf")}  # Python's clients write a missing number NaN
 
 
@@ -97,7 +100,7 @@ def make_app(use_case: UseCase, served: Served | None, around: Around) -> FastAP
         description=f"{use_case.purpose} Answers are kept in the table `{use_case.name}/answers`.",
         version=f"v{served.model.version}" if served else "none",
         redoc_url=None,
-        dependencies=[Depends(HTTPBearer(auto_error=False, description="python -m pipelines token USE_CASE add NAME"))],
+        responses={status: {"model": Refusal} for status in (401, 403, 421, 503)},
     )
     app.router.route_class = _Route
     app.exception_handler(RequestValidationError)(_wrong_input)
@@ -119,7 +122,7 @@ def _nobody() -> None:
 
 
 def _add_looks(app: FastAPI, use_case: UseCase, served: Served | None, around: Around) -> None:
-    @app.get("/", summary="What answers, since when")
+    @app.get("/", summary="What answers, since when", dependencies=_TOKEN)
     def about() -> dict[str, Any]:
         return {"use_case": use_case.name, "title": use_case.title, "alarm": around.alarm(), **_about(use_case, served)}
 
@@ -127,11 +130,11 @@ def _add_looks(app: FastAPI, use_case: UseCase, served: Served | None, around: A
     def ping() -> Response:
         return Response("\n", 200 if served else 503)
 
-    @app.get("/version", summary="MLflow's, whose protocol this is", response_class=Response)
+    @app.get("/version", summary="MLflow's, whose protocol this is", response_class=Response, dependencies=_TOKEN)
     def version() -> Response:
         return Response(version_of("mlflow"), media_type="text/plain")
 
-    @app.get("/metrics", summary="For Prometheus", response_class=Response)
+    @app.get("/metrics", summary="For Prometheus", response_class=Response, dependencies=_TOKEN)
     def metrics() -> Response:
         version, age = (served.model.version, served.age) if served else (0, 0.0)
         text = around.meters.text(version, age, around.alarm() is not None, around.spool.bytes)
@@ -156,7 +159,6 @@ def _about(use_case: UseCase, served: Served | None) -> dict[str, Any]:
 
 def _add_predictions(app: FastAPI, served: Served, around: Around) -> None:
     use_case = served.use_case
-    responses: dict[int | str, Any] = {400: {"model": Refusal}, 413: {"model": Refusal}, 422: {"model": Refusal}}
 
     def invocations(body: Any) -> Answer:
         rows = served.frame(body.rows)
@@ -170,11 +172,12 @@ def _add_predictions(app: FastAPI, served: Served, around: Around) -> None:
         invocations: (invocation_type(use_case, served.model, served.example[-1:]), "Predict rows of features"),
         keys: (keys_type(use_case), "Predict rows whose features were published"),
     }
-    unknown: dict[int | str, Any] = {404: {"model": Refusal}, 409: {"model": Refusal}}
+    told: dict[int | str, Any] = {status: {"model": Refusal} for status in _REFUSALS}
     for endpoint, (body, summary) in bodies.items():
         endpoint.__annotations__ |= {"body": body, "return": Answer}
-        told = responses | (unknown if endpoint is keys else {})
-        app.add_api_route(f"/{endpoint.__name__}", endpoint, methods=["POST"], summary=summary, responses=told)
+        app.add_api_route(
+            f"/{endpoint.__name__}", endpoint, methods=["POST"], summary=summary, responses=told, dependencies=_TOKEN
+        )
 
 
 def _answer(served: Served, around: Around, rows: DataFrame, partition: str | None, version: int | None) -> Answer:

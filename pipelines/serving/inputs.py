@@ -71,8 +71,10 @@ def invocation_type(use_case: UseCase, model: Model, example: list[dict[str, Any
     rows = _some(row_type(use_case, model))
     split = Annotated[rows, BeforeValidator(_records, json_schema_input_type=Split)]  # type: ignore[valid-type]
     forms: Any = {"dataframe_split": split, "dataframe_records": rows, "instances": rows}
-    shown: Any = {"json_schema_extra": {"examples": [{"dataframe_records": example}]} if example else None}
-    base: Any = type("Invocation", (Forms,), {"model_config": shown})
+    shown: Any = {"examples": [{"dataframe_records": example}]} if example else {}
+    shown["oneOf"] = [{"required": [form], "properties": {form: {"type": "array"}}} for form in forms]
+    shown["oneOf"][0]["properties"]["dataframe_split"] = {"type": "object"}
+    base: Any = type("Invocation", (Forms,), {"model_config": {"json_schema_extra": shown}})
     fields: Any = {name: (form | None, None) for name, form in forms.items()}
     return create_model("Invocation", __base__=base, **fields)
 
