@@ -14,10 +14,12 @@ import numpy as np
 
 from pipelines import scoring
 from pipelines.errors import PermanentError, in_words
+from pipelines.serving.inputs import is_text
 from pipelines.use_case import UseCase, decisions_table, features_table
 from pipelines.workspace import Champion, Model, Workspace, feature_rows
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pandas import DataFrame
 
 _LOG = logging.getLogger(__name__)
@@ -49,7 +51,7 @@ class Served:
         self.workspace, self.use_case, self.champion, self.model = workspace, use_case, champion, model
         self.since = workspace.clock.now()
         self._published = lru_cache(maxsize=4)(self._read)
-        self._categories = _categories(model)
+        self._categories, self._schema = _categories(model), _schema(use_case, model)
 
     @property
     def example(self) -> list[dict[str, Any]]:
@@ -65,13 +67,10 @@ class Served:
         """Rows of a request in the types of the model's signature: a number that is missing is NaN, a category None."""
         import pyarrow as pa
 
-        of = self.model.signature or {}
-        names = self.model.meta["features"]
-        texts = {n for n in names if (of[n] == "string" if of else n in self.use_case.features.categorical)}
-        types = {name: pa.string() if name in texts else pa.float64() for name in names}
-        found = pa.Table.from_pylist(rows, pa.schema(types)).to_pandas()
+        found = pa.Table.from_pylist(rows, self._schema).to_pandas()
         key = self.use_case.features.key
-        return found.assign(**{key: [row.get(key) for row in rows]})
+        found[key] = [row.get(key) for row in rows]
+        return found
 
     def predict(self, rows: DataFrame) -> DataFrame:
         return scoring.predict(self.model, self.use_case, rows)
@@ -92,14 +91,16 @@ class Served:
 
     def odd(self, rows: DataFrame) -> dict[tuple[str, str], int]:
         """By feature and kind, how many values are missing or no category that the training knew."""
-        names = self.model.meta["features"]
-        missing = rows[names].isna()
-        counts = zip(names, missing.to_numpy().sum(axis=0), strict=True)
-        found = {(name, "missing"): int(count) for name, count in counts if count}
-        for name, known in self._categories.items():
-            if unknown := sum(value not in known for value in rows.loc[~missing[name], name]):
-                found[name, "unknown"] = unknown
-        return found
+        import pandas as pd
+
+        found: dict[tuple[str, str], int] = {}
+        for name in self.model.meta["features"]:
+            values = rows[name].to_numpy()
+            missing = pd.isna(values)
+            found[name, "missing"] = int(missing.sum())
+            if (known := self._categories.get(name)) is not None:
+                found[name, "unknown"] = sum(value not in known for value in values[~missing])
+        return {about: count for about, count in found.items() if count}
 
     def _read(self, partition: str | None, version: int) -> tuple[str, DataFrame]:
         known = list(self.workspace.lake.partitions(features_table(self.use_case), version))
@@ -108,6 +109,12 @@ class Served:
             raise Unknown(partition, {})
         rows = feature_rows(self.workspace, self.use_case, self.model, [partition], version)
         return partition, rows.set_index(self.use_case.features.key, drop=False)
+
+
+def _schema(use_case: UseCase, model: Model) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([(n, pa.string() if is_text(use_case, model, n) else pa.float64()) for n in model.meta["features"]])
 
 
 def _categories(model: Model) -> dict[str, set[Any]]:

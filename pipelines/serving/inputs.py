@@ -90,6 +90,11 @@ def _some(item: Any) -> Any:
     return Annotated[list[item], Field(min_length=1, max_length=MAX_ROWS, fail_fast=True)]
 
 
+def is_text(use_case: UseCase, model: Model, feature: str) -> bool:
+    """Whether the model takes a category there, and not a number."""
+    return model.signature[feature] == "string" if model.signature else feature in use_case.features.categorical
+
+
 def has_whole_keys(use_case: UseCase) -> bool:
     """Whether the key is a whole number; else it is a text."""
     return _key_column(use_case).type is ColumnType.INTEGER
@@ -104,7 +109,7 @@ def _key_column(use_case: UseCase) -> Column:
 
 
 def _feature(use_case: UseCase, model: Model, name: str) -> Any:
-    text = model.signature[name] == "string" if model.signature else name in use_case.features.categorical
+    text = is_text(use_case, model, name)
     column = _column(use_case, name)
     suits = column is not None and (column.type is ColumnType.STRING) == text
     if column is not None and suits and column.severity is not Severity.WARN:

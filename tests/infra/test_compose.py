@@ -48,7 +48,7 @@ def schema_errors(document: Document) -> list[str]:
 
 
 def optional_variables(document: Document) -> list[str]:
-    """Every variable is required, with a message: a default, or an empty string, would pass for a secret. But for ports and two names."""
+    """Every variable is required, with a message: a default, or an empty string, would pass for a secret. But for a few."""
     found = VARIABLE.findall(json.dumps(document["services"]))
     return [braced or bare for braced, bare in found if not (REQUIRED.fullmatch(braced) or braced in WITH_DEFAULT)]
 
