@@ -15,7 +15,7 @@ import uvicorn
 from pipelines.errors import PermanentError, in_words
 from pipelines.serving.answers import continue_numbers, write_answers
 from pipelines.serving.api import Around, make_app
-from pipelines.serving.champion import Follower
+from pipelines.serving.champion import Follower, Served
 from pipelines.serving.edge import Door, Edge, Limits
 from pipelines.serving.meters import Meters
 from pipelines.serving.spool import Spool
@@ -71,7 +71,12 @@ def opened(
     spool, meters = Spool(folder), Meters()
     edge = Edge(door, meters, limits)
     around = Around(spool, meters, lambda: follower.alarm)
-    follower = Follower(workspace, use_case, lambda served: setattr(edge, "app", make_app(use_case, served, around)))
+
+    def adopt(served: Served | None) -> None:
+        edge.app = make_app(use_case, served, around)
+
+    adopt(None)  # until the first look, or as long as nothing loads, it says so
+    follower = Follower(workspace, use_case, adopt)
     parts = Parts(edge, follower, spool, lambda: write_answers(workspace, use_case, spool))
     ended, threads = threading.Event(), []
     try:

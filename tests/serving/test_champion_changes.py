@@ -38,7 +38,7 @@ def move(world: World, version: int | None, kind: Kind = Kind.PROMOTED) -> None:
     )  # fmt: skip
 
 
-def until(found: Callable[[], bool], seconds: float = 10.0) -> float:
+def until(found: Callable[[], bool], seconds: float = 60.0) -> float:
     started = time.monotonic()
     while not found():
         assert time.monotonic() < started + seconds, "it never came"
@@ -101,7 +101,7 @@ def test_promotions_and_rollbacks_under_load_fail_no_request_and_mix_no_answer(
             for number in range(moves):
                 version = 1 + number % 2
                 move(world, version, (Kind.ROLLED_BACK, Kind.PROMOTED)[number % 2])
-                until(lambda version=version: client.get("/").json()["model_version"] == version, 30.0)
+                until(lambda version=version: client.get("/").json()["model_version"] == version)
                 adopted += 1
         finally:
             ended.set()
@@ -164,6 +164,20 @@ def test_a_model_that_is_not_as_it_was_leaves_the_old_one_serving_and_is_an_alar
         assert [r for r in caplog.records if r.levelname == "ERROR" and DEFECTS[defect] in r.message]
         until(lambda: client.get("/").json()["model_version"] == 2)  # once it loads, though the ledger said nothing new
         assert client.get("/").json()["alarm"] is None
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_server_whose_first_champion_does_not_load_says_so_and_waits_for_it(
+    two_champions: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Registry, "load", planted("does not load", Registry.load))
+        started = served(two_champions, tmp_path)
+        client, _ = started.__enter__()
+        assert client.get("/ping").status_code == client.post("/invocations", json=GOOD).status_code == 503
+        assert "its file is gone" in client.get("/").json()["alarm"]
+    until(lambda: client.get("/ping").status_code == 200)
+    started.__exit__(None, None, None)
 
 
 @pytest.mark.usefixtures("quick")

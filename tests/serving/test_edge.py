@@ -143,7 +143,7 @@ def test_who_gets_no_turn_in_time_is_told_when_to_come_again(tmp_path: Path) -> 
         slow = Slow(tmp_path, at_once=1, patience=0.1)
         first = asyncio.create_task(slow.ask())
         await asyncio.sleep(0.02)
-        status, headers = await slow.ask()
+        status, headers = await asyncio.wait_for(slow.ask(), 2)
         assert (status, headers[b"retry-after"]) == (503, b"2")
         slow.go.set()
         assert (await first)[0] == 200
@@ -156,7 +156,7 @@ def test_a_client_that_sends_too_slowly_keeps_no_place(tmp_path: Path) -> None:
     async def run() -> None:
         slow = Slow(tmp_path, reading=0.1, waiting=1)
         slow.go.set()
-        assert (await slow.ask(delay=5))[0] == 408
+        assert (await asyncio.wait_for(slow.ask(delay=5), 2))[0] == 408
         assert (await slow.ask())[0] == 200
 
     asyncio.run(run())

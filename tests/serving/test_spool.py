@@ -208,7 +208,8 @@ def test_an_answer_is_on_the_disk_before_it_is_given(
 def test_a_disk_that_fails_is_no_answer_and_spoils_none_after_it(
     one_champion: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_: int) -> None:
+    def full(handle: int) -> None:
+        os.ftruncate(handle, os.fstat(handle).st_size - 9)  # a part of it was written
         raise OSError(28, "No space left on device")
 
     with served(one_champion, tmp_path) as (client, _):
