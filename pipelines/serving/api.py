@@ -215,7 +215,6 @@ def refusal(status: int, expected: str, headers: dict[str, str] | None = None) -
 
 
 def _response(status: int, wrong: list[Wrong], headers: Any = None) -> Response:
-    # Pure ASCII: a name in the input may hold half a character, which UTF-8 has no bytes for.
     return Response(json.dumps({"detail": wrong}), status, headers, "application/json")
 
 
