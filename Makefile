@@ -12,7 +12,7 @@ export GX_ANALYTICS_ENABLED := False
 # Where it is set (many images do), every process compiles its libraries anew, and every task is a process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-long image test-compose unit lint airflow docs lock clean
+.PHONY: help setup demo serve test test-long image test-compose unit lint airflow docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ demo: setup ## replay 2013 in real Airflow: ingest, train, score, monitor, retra
 
 airflow: setup ## look again: Airflow and MLflow on the present state, until Ctrl-C
 	@$(PY) -m pipelines airflow
+
+serve: setup ## answer with the champion by HTTP, on this machine only: USE_CASE=flight_delay, until Ctrl-C
+	@$(PY) -m pipelines serve $(or $(USE_CASE),flight_delay)
 
 test: setup lint schema-is-fresh ## lint, types, import contracts, unit tests, DAG tests, one end-to-end run in real Airflow
 	@bash infra/check_machine.sh "$(PY)"

@@ -4,5 +4,5 @@ In: words. Out: the same functions called that the DAGs call, and their result i
 """
 
 # In the order of the help.
-from pipelines.commands import stages, backfill, look, doctor, mend, models, configuration, local  # noqa: I001
+from pipelines.commands import stages, backfill, look, doctor, mend, models, serving, configuration, local  # noqa: I001
 from pipelines.commands.program import main

@@ -31,7 +31,7 @@ class Card:
     @property
     def address(self) -> str:
         """Where Airflow shows the page."""
-        return f"lifecycle/reports/{self.record['use_case']}/models/v{self.record['version']}.html"
+        return card_address(str(self.record["use_case"]), str(self.record["version"]))
 
     @cached_property
     def markdown(self) -> str:
@@ -44,6 +44,10 @@ class Card:
         parts = [("", top.partition("\n")[2]), *((name, text) for name, _, text in (s.partition("\n") for s in sections))]
         parsed = [(name, _html(text)) for name, text in parts]
         return render("model_card.html", title=self.title, record=self.record, sections=parsed)
+
+
+def card_address(use_case: str, version: str) -> str:
+    return f"lifecycle/reports/{use_case}/models/v{version}.html"
 
 
 def read_card(workspace: Workspace, use_case: str, version: int | None = None) -> Card:

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 def predict(model: Model, use_case: UseCase, rows: DataFrame) -> DataFrame:
     """Frame of key, model version, probability and the action that the threshold asks for; one row per row."""
-    probability = model.predict(rows)
-    frame = rows[[use_case.features.key]].assign(model_version=model.version, probability=probability)
-    return frame.assign(act=probability >= use_case.scoring.threshold)
+    import pandas as pd
+
+    key, probability = use_case.features.key, model.predict(rows)
+    act = probability >= use_case.scoring.threshold
+    found = {key: rows[key], "model_version": model.version, "probability": probability, "act": act}
+    return pd.DataFrame(found, index=rows.index)
 
 
 def predict_each(run: StageRun, version: int, keys: Iterable[str], features_version: int) -> list[DataFrame]:

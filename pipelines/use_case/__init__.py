@@ -21,6 +21,7 @@ from pipelines.use_case.section import PARTITION, fold, nearest
 from pipelines.use_case.sources import Source
 from pipelines.use_case.tables import (
     SNAPSHOT,
+    answers_table,
     decisions_table,
     features_table,
     key_of,

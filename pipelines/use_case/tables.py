@@ -26,6 +26,7 @@ class PipelineTable(StrEnum):
     PREDICTIONS = "predictions"
     MONITORING = "monitoring"
     DECISIONS = "decisions"
+    ANSWERS = "answers"
 
 
 class Beside(StrEnum):
@@ -68,6 +69,10 @@ def predictions_table(use_case: UseCase) -> str:
 
 def monitoring_table(use_case: UseCase) -> str:
     return f"{use_case.name}/{PipelineTable.MONITORING}"
+
+
+def answers_table(use_case: UseCase) -> str:
+    return f"{use_case.name}/{PipelineTable.ANSWERS}"
 
 
 def decisions_table(use_case_name: str) -> str:

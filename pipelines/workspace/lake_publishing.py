@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, TransientError
@@ -108,11 +109,18 @@ class LakePublishing(LakeReading):
 
     @classified
     def append(
-        self, table: str, partition: str, rows: Callable[[int], pa.Table], record: CommitRecord, check: Callable[[], bool]
+        self,
+        table: str,
+        partition: str,
+        rows: Callable[[int], pa.Table],
+        record: CommitRecord,
+        check: Callable[[], bool],
+        batch: Mapping[str, int] = MappingProxyType({}),
     ) -> int | None:
         """Add rows in one transaction, unless `check()`, asked against the latest version each time, says no.
 
-        `rows` are told the version that their commit makes.
+        `rows` are told the version that their commit makes. `batch` is a writer's name and its number, which `seen` then
+        tells of the writer's name.
         """
         import pyarrow as pa
 
@@ -122,7 +130,7 @@ class LakePublishing(LakeReading):
             allowed = check()
             if allowed:
                 staged = self.stage(table, partition, rows(delta.version() + 1))
-                self._commit(delta, self._adds(table, partition, [staged])[0], "append", record.metadata(), {})
+                self._commit(delta, self._adds(table, partition, [staged])[0], "append", record.metadata(), batch)
             return allowed
 
         return self._transact(table, schema, commit)
@@ -192,8 +200,8 @@ class LakePublishing(LakeReading):
                 time.sleep(0.05 * attempt)
         raise TransientError(f"{table}: {_TRIES} commits lost against other writers; run again")
 
-    def _commit(self, delta: DeltaTable, actions: Actions, mode: str, about: dict[str, str], seen: dict[str, int]) -> None:
-        """`seen`: by partition that is replaced, how often it has been published with this time."""
+    def _commit(self, delta: DeltaTable, actions: Actions, mode: str, about: dict[str, str], seen: Mapping[str, int]) -> None:
+        """`seen`: by partition that is replaced, how often it has been published with this time; or a writer's batch."""
         from deltalake import CommitProperties, Transaction
 
         # No retries inside: a commit that lost is judged again here. The library's own retry lets two first
@@ -206,7 +214,7 @@ class LakePublishing(LakeReading):
             mode,
             delta.schema(),
             partition_by=[PARTITION],
-            partition_filters=[(PARTITION, "in", list(seen))] if seen else None,
+            partition_filters=[(PARTITION, "in", list(seen))] if seen and mode == "overwrite" else None,
             commit_properties=properties,
         )
 

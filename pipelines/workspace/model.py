@@ -40,6 +40,13 @@ TRUSTED_TYPES = frozenset(
 )
 
 
+class Example(TypedDict):
+    """Rows that the model was tried on when it was logged, null where a value is missing, and what it said of each."""
+
+    rows: list[dict[str, float | str | None]]
+    probability: list[float]
+
+
 class ModelMeta(TypedDict):
     """What a version carries to be served, judged and rebuilt. `holdout`: scores of what was judged, where it was refitted."""
 
@@ -58,6 +65,7 @@ class ModelMeta(TypedDict):
     code: str
     lock: str
     holdout: NotRequired[dict[str, float | int | None]]
+    example: NotRequired[Example]  # not with versions from before it was recorded
 
 
 @dataclass(frozen=True)
@@ -154,6 +162,14 @@ def with_nulls(example: pd.DataFrame) -> pd.DataFrame:
     numbers = example.select_dtypes("number").astype(float)
     numbers.iloc[0] = float("nan")
     return example.assign(**numbers)
+
+
+def tried(pipeline: Pipeline, rows: pd.DataFrame) -> Example:
+    """What the pipeline says of these rows, to be compared wherever it is loaded."""
+    import pandas as pd
+
+    plain = [{str(name): None if pd.isna(v) else v for name, v in row.items()} for row in rows.to_dict("records")]
+    return Example(rows=plain, probability=pipeline.predict_proba(rows)[:, 1].tolist())
 
 
 def requirements() -> list[str]:

@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, cast
 
 from pipelines.errors import PermanentError
 from pipelines.workspace.mlflow_errors import GONE, Classified, classified
-from pipelines.workspace.model import Model, ModelMeta, check_types, digest_of_model, load_model, requirements, with_nulls
+from pipelines.workspace.model import (
+    Model,
+    ModelMeta,
+    check_types,
+    digest_of_model,
+    load_model,
+    requirements,
+    tried,
+    with_nulls,
+)
 from pipelines.workspace.registry_database import RegistryDatabase
 from pipelines.workspace.tags import DIGEST_TAG, ModelVersion, RunTags, VersionTags, named
 
@@ -116,7 +125,7 @@ class Registry:
             input_example=shown,
             pip_requirements=requirements(),
             pyfunc_predict_fn="predict_proba",
-            metadata={"trainyard": json.dumps(meta, sort_keys=True)},
+            metadata={"trainyard": json.dumps({**meta, "example": tried(pipeline, shown)}, sort_keys=True)},
         )
         digest = digest_of_model(self._download(info.model_uri, "the trained pipeline"))
         self.client.set_logged_model_tags(info.model_id, {DIGEST_TAG: digest})

@@ -31,7 +31,8 @@ Rule = Callable[[Document], list[str]]
 
 VARIABLE = re.compile(r"(?<!\$)\$(?:\{([^}]*)\}|(\w+))")
 REQUIRED = re.compile(r"[A-Z_]+:\?.+")
-WITH_DEFAULT = {"AIRFLOW_PORT:-8080", "MLFLOW_PORT:-5000", "TRAINYARD_IMAGE:-trainyard", "TRAINYARD_COMMIT:-"}
+PORTS = {"AIRFLOW_PORT:-8080", "MLFLOW_PORT:-5000", "SERVING_PORT:-8081"}
+WITH_DEFAULT = {*PORTS, "TRAINYARD_IMAGE:-trainyard", "TRAINYARD_COMMIT:-"}
 SECRET_NAME = re.compile(r"(PASSWORD|SECRET|TOKEN|FERNET_KEY|SECRET_KEY|ACCESS_KEY)$")
 URL_PASSWORD = re.compile(r"://[^/@:]*:(?P<password>[^@]*)@")
 
@@ -47,7 +48,7 @@ def schema_errors(document: Document) -> list[str]:
 
 
 def optional_variables(document: Document) -> list[str]:
-    """Every variable is required, with a message: a default, or an empty string, would pass for a secret. But for four."""
+    """Every variable is required, with a message: a default, or an empty string, would pass for a secret. But for a few."""
     found = VARIABLE.findall(json.dumps(document["services"]))
     return [braced or bare for braced, bare in found if not (REQUIRED.fullmatch(braced) or braced in WITH_DEFAULT)]
 
@@ -235,8 +236,8 @@ def test_make_env_gives_every_secret_a_value_of_its_own(tmp_path: Path) -> None:
     assert make_env(tmp_path / "two").returncode == 0
     one, two = (read_env(tmp_path / name) for name in ("one", "two"))
     assert set(one) == variables() - {"TRAINYARD_IMAGE", "TRAINYARD_COMMIT"}
-    ports = {f"{name}:-{values.pop(name)}" for values in (one, two) for name in ("AIRFLOW_PORT", "MLFLOW_PORT")}
-    assert ports <= WITH_DEFAULT
+    ports = {f"{name}:-{values.pop(name)}" for values in (one, two) for name in (port.split(":")[0] for port in PORTS)}
+    assert ports == PORTS
     assert min(len(value) for value in one.values()) >= 32
     assert len({*one.values(), *two.values()}) == 2 * len(one)
 

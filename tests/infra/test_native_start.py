@@ -75,8 +75,8 @@ class NativeStack:
 
     @property
     def services(self) -> dict[str, Any]:
-        services: dict[str, Any] = self.document["services"]
-        return services
+        """Those that `up` starts when it is told no profile."""
+        return {name: s for name, s in self.document["services"].items() if "profiles" not in s}
 
     @cached_property
     def ports(self) -> dict[str, str]:

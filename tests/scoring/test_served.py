@@ -296,8 +296,22 @@ def keyed_by(use_case: UseCase, name: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", ["served", "Made_At", "run", "probability", "features_version", "act", "model_version"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "served",
+        "Made_At",
+        "run",
+        "probability",
+        "features_version",
+        "act",
+        "model_version",
+        "Answer",
+        "row",
+        "features_partition",
+    ],
+)
 def test_a_key_by_the_name_of_a_column_of_the_predictions_is_refused(use_case: UseCase, name: str) -> None:
-    with pytest.raises(ValueError, match=f"features.key: '{name}' is a column of the predictions"):
+    with pytest.raises(ValueError, match=f"features.key: '{name}' is a column of the predictions or answers"):
         UseCase.model_validate(keyed_by(use_case, name))
     UseCase.model_validate(keyed_by(use_case, "parcel"))

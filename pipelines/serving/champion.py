@@ -1,0 +1,180 @@
+"""The champion that answers: followed through the ledger, tried before it takes over, kept while another does not load."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines import scoring
+from pipelines.errors import PermanentError, in_words
+from pipelines.serving.inputs import is_text
+from pipelines.use_case import UseCase, decisions_table, features_table
+from pipelines.workspace import Champion, Model, Workspace, feature_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pandas import DataFrame
+
+_LOG = logging.getLogger(__name__)
+_SAME = 1e-12  # sums in another order differ in the last bits
+_AGAIN = 20.0  # seconds until what did not load is tried again, if the ledger says nothing new
+
+
+class Unknown(Exception):
+    """Keys, by row, that have no published features; or the whole partition."""
+
+    def __init__(self, partition: str, keys: dict[int, object]) -> None:
+        super().__init__(partition, keys)
+        self.partition, self.keys = partition, keys
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Rows of published features, in the order that was asked for, and the version of their table."""
+
+    rows: DataFrame
+    partition: str
+    version: int
+
+
+class Served:
+    """A loaded champion, and all that its answers need."""
+
+    def __init__(self, workspace: Workspace, use_case: UseCase, champion: Champion, model: Model) -> None:
+        self.workspace, self.use_case, self.champion, self.model = workspace, use_case, champion, model
+        self.since = workspace.clock.now()
+        self._published = lru_cache(maxsize=4)(self._read)
+        self._categories, self._schema = _categories(model), _schema(use_case, model)
+
+    @property
+    def example(self) -> list[dict[str, Any]]:
+        """Rows of its training, with its scores unless it was logged before these were kept."""
+        return self.model.meta["example"]["rows"] if "example" in self.model.meta else []
+
+    @property
+    def age(self) -> float:
+        """Seconds since it became champion."""
+        return (self.workspace.clock.now() - datetime.fromisoformat(self.champion.at)).total_seconds()
+
+    def frame(self, rows: list[dict[str, Any]]) -> DataFrame:
+        """Rows of a request in the types of the model's signature: a number that is missing is NaN, a category None."""
+        import pyarrow as pa
+
+        found = pa.Table.from_pylist(rows, self._schema).to_pandas()
+        key = self.use_case.features.key
+        found[key] = [row.get(key) for row in rows]
+        return found
+
+    def predict(self, rows: DataFrame) -> DataFrame:
+        return scoring.predict(self.model, self.use_case, rows)
+
+    def lookup(self, keys: list[Any], partition: str | None) -> Looked:
+        """Published features of these rows; without a partition, of the newest.
+
+        Raises:
+            Unknown: there are none.
+            PermanentError: they are not those that the model was trained on.
+        """
+        version = self.workspace.lake.version(features_table(self.use_case))
+        where, rows = self._published(partition, version)
+        missing = {number: key for number, key in enumerate(keys) if key not in rows.index}
+        if missing:
+            raise Unknown(where, missing)
+        return Looked(rows.loc[keys], where, version)
+
+    def odd(self, rows: DataFrame) -> dict[tuple[str, str], int]:
+        """By feature and kind, how many values are missing or no category that the training knew."""
+        import pandas as pd
+
+        found: dict[tuple[str, str], int] = {}
+        for name in self.model.meta["features"]:
+            values = rows[name].to_numpy()
+            missing = pd.isna(values)
+            found[name, "missing"] = int(missing.sum())
+            if (known := self._categories.get(name)) is not None:
+                found[name, "unknown"] = sum(value not in known for value in values[~missing])
+        return {about: count for about, count in found.items() if count}
+
+    def _read(self, partition: str | None, version: int) -> tuple[str, DataFrame]:
+        known = list(self.workspace.lake.partitions(features_table(self.use_case), version))
+        partition = partition or known[-1]
+        if partition not in known:
+            raise Unknown(partition, {})
+        rows = feature_rows(self.workspace, self.use_case, self.model, [partition], version)
+        return partition, rows.set_index(self.use_case.features.key, drop=False)
+
+
+def _schema(use_case: UseCase, model: Model) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([(n, pa.string() if is_text(use_case, model, n) else pa.float64()) for n in model.meta["features"]])
+
+
+def _categories(model: Model) -> dict[str, set[Any]]:
+    """By categorical feature, what the training knew; a model without any has no such encoder."""
+    encoder = model.pipeline.named_steps["columns"].named_transformers_["categorical"]
+    known = getattr(encoder, "categories_", ())
+    return {name: set(found) for name, found in zip(getattr(encoder, "feature_names_in_", ()), known, strict=True)}
+
+
+def load(workspace: Workspace, use_case: UseCase, champion: Champion) -> Served:
+    """Load the version and try it: each row of its example gets the score that it had when the model was logged.
+
+    Raises:
+        PermanentError: it does not load, or answers otherwise.
+    """
+    served = Served(workspace, use_case, champion, workspace.registry.load(use_case.name, champion.version))
+    # One from before there were examples is at least asked about a row of which nothing is known.
+    rows = served.frame(served.example or [{}])
+    scoring.rehearse(use_case, served.model, rows)
+    if example := served.model.meta.get("example"):
+        found = served.predict(rows)["probability"].to_numpy()
+        if not np.allclose(found, example["probability"], rtol=0, atol=_SAME):
+            raise PermanentError(f"{use_case.name} v{champion.version}: does not give its example the scores that it had")
+    return served
+
+
+class Follower:
+    """Looks at the ledger and hands a new champion over, loaded and tried, as a whole; None where there is none."""
+
+    def __init__(self, workspace: Workspace, use_case: UseCase, adopt: Callable[[Served | None], None]) -> None:
+        self.workspace, self.use_case, self.adopt = workspace, use_case, adopt
+        self.alarm: str | None = None
+        self._decision: str | None = None  # that made who answers
+        self._seen: int | None = None  # version of the ledger
+        self._failed: tuple[int | None, float] = (None, 0.0)  # likewise, and when it may be tried again
+
+    def look(self) -> None:
+        """Adopt the ledger's champion if it is another; whatever goes wrong, the one before answers on, and it is told."""
+        version = None
+        try:
+            version = self._ledger()
+            if version != self._seen:
+                if version == self._failed[0] and time.monotonic() < self._failed[1]:
+                    return
+                self._follow()
+            self._seen, self.alarm = version, None
+        except Exception as error:  # nothing about a new model may stop the old one
+            self._failed = version, time.monotonic() + _AGAIN
+            if self.alarm != in_words(error):
+                self.alarm = in_words(error)
+                _LOG.error("%s: the champion of the ledger is not served: %s", self.use_case.name, self.alarm)
+
+    def _ledger(self) -> int:
+        table = decisions_table(self.use_case.name)
+        return self.workspace.lake.version(table) if self.workspace.lake.exists(table) else -1
+
+    def _follow(self) -> None:
+        champion = self.workspace.ledger.champion(self.use_case.name)
+        decision = champion.decision if champion else None
+        if self._seen is None or decision != self._decision:
+            self.adopt(load(self.workspace, self.use_case, champion) if champion else None)
+            self._decision = decision
+            _LOG.info("%s: %s answers, by %s", self.use_case.name, f"v{champion.version}" if champion else "nobody", decision)
