@@ -14,6 +14,7 @@ import pytest
 import skops.io
 import yaml
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -81,11 +82,11 @@ def test_a_loaded_candidate_predicts_what_it_predicted_before(name: str, tmp_pat
 
 
 def test_a_registered_model_predicts_what_it_predicted_before(one_champion: World) -> None:
-    workspace, pipeline = one_champion.workspace, fitted(LogisticRegression())
+    workspace, pipeline = one_champion.workspace, fitted(make_pipeline(SimpleImputer(), LogisticRegression()))
     version = workspace.registry.register("models", logged(workspace.registry, pipeline), VersionTags(partition="p"))
     model = workspace.registry.load("models", version)
     assert (model.predict(rows()) == pipeline.predict_proba(rows())[:, 1]).all()
-    assert (model.version, model.meta) == (1, META)
+    assert (model.version, model.meta) == (1, {**META, "example": model.meta["example"]})
     assert workspace.registry.version("models", 1).tags.partition == "p"
 
 
@@ -133,7 +134,7 @@ def test_a_challenger_changed_between_training_and_judgement_is_refused(one_cham
     """Neither judged nor registered: the digest is that of when it was logged."""
     registry = one_champion.workspace.registry
     with registry.run("parcels", "test"):
-        uri = registry.log_model(fitted(LogisticRegression()), rows().head(), META)
+        uri = registry.log_model(fitted(make_pipeline(SimpleImputer(), LogisticRegression())), rows().head(), META)
     assert (registry.load_uri("parcels", uri).predict(rows()) >= 0).all()
     skops.io.dump(fitted(LogisticRegression(C=1e-3)), registry._download(uri) / MODEL_FILE)
     with pytest.raises(PermanentError, match="SHA-256 differs"):
