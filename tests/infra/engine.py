@@ -95,7 +95,7 @@ class Stack:
     def move_ports(self) -> None:
         """What README says of a taken port: one number each, in `.env`."""
         text = (self.checkout / ".env").read_text()
-        for name in ("AIRFLOW_PORT", "MLFLOW_PORT"):
+        for name in ("AIRFLOW_PORT", "MLFLOW_PORT", "SERVING_PORT"):
             text, changed = re.subn(rf"(?m)^{name}=\d+$", f"{name}={free_port()}", text)
             assert changed == 1
         (self.checkout / ".env").write_text(text)

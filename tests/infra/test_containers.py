@@ -141,8 +141,8 @@ def test_a_first_start_that_was_cut_off_is_finished_by_the_next(up: Stack) -> No
 
 
 def test_every_service_is_up_healthy_and_not_root(up: Stack) -> None:
-    wanted = set(yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"])
-    assert set(up.services) == wanted - {"init"}
+    declared = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
+    assert set(up.services) == {name for name, service in declared.items() if "profiles" not in service} - {"init"}
     assert up.container("init")["State"]["ExitCode"] == 0
     for service in up.services:
         found = up.container(service)
@@ -273,6 +273,22 @@ def test_a_training_outlives_the_databases_death(up: Stack) -> None:
 def test_the_model_card_names_the_commit(up: Stack) -> None:
     card = up.inside("python", "-m", "pipelines", "card", USE_CASE)
     assert commit_of(up.checkout) in card
+
+
+def test_the_champion_answers_by_http_for_who_has_a_token_and_for_nobody_else(up: Stack) -> None:
+    token = up.inside("python", "-m", "pipelines", "token", USE_CASE, "add", "tester").strip()
+    up.compose("--profile", "serving", "up", "--wait", "--no-build", "serving")
+    try:
+        (bound,) = [b for ports in up.container("serving")["HostConfig"]["PortBindings"].values() for b in ports]
+        assert bound == {"HostIp": "127.0.0.1", "HostPort": up.settings["SERVING_PORT"]}
+        api, keys = f"http://127.0.0.1:{bound['HostPort']}", ["2013-02-28-US1117-EWR"]
+        assert ask(f"{api}/keys", {"keys": keys})[0] == 401
+        status, answer = ask(f"{api}/keys", {"keys": keys, "partition": "2013-02-28"}, {"Authorization": f"Bearer {token}"})
+        assert (status, [told["key"] for told in answer["predictions"]]) == (200, keys)
+        assert ask(f"{api}/version", headers={"Authorization": f"Bearer {token}"})[0] == 200
+        assert token not in up.compose("--profile", "serving", "logs", "serving")
+    finally:
+        up.compose("--profile", "serving", "rm", "--stop", "--force", "serving")
 
 
 def test_the_state_outlives_down_and_up(up: Stack) -> None:
