@@ -73,7 +73,7 @@ def load_version(world: World, version: int) -> Any:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("moves", [6, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("moves", [6, pytest.param(40, marks=pytest.mark.long)])
 def test_promotions_and_rollbacks_under_load_fail_no_request_and_mix_no_answer(
     moves: int, two_champions: World, tmp_path: Path
 ) -> None:
