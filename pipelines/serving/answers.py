@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from pipelines.serving.inputs import has_whole_keys
 from pipelines.serving.spool import Segment, Spool
-from pipelines.use_case import UseCase, answers_table
-from pipelines.workspace import CommitRecord, Workspace
+from pipelines.use_case import PARTITION, UseCase, answers_table
+from pipelines.workspace import CommitRecord, Workspace, prediction_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,20 +48,9 @@ def _arrow(segment: Segment, use_case: UseCase) -> pa.Table:
 
 
 def _schema(use_case: UseCase) -> pa.Schema:
-    """The names of the predictions; `answer` and `row` are one row of one answer, null is what a request did not say."""
+    """The predictions' columns; `answer` and `row` are one row of one answer, null is what a request did not say."""
     import pyarrow as pa
 
-    return pa.schema(
-        {
-            "answer": pa.string(),
-            "row": pa.int64(),
-            use_case.features.key: pa.int64() if has_whole_keys(use_case) else pa.string(),
-            "model_version": pa.int64(),
-            "probability": pa.float64(),
-            "act": pa.bool_(),
-            "made_at": pa.timestamp("us", "UTC"),
-            "run": pa.string(),
-            "features_version": pa.int64(),
-            "features_partition": pa.string(),
-        }
-    )
+    told = prediction_schema(pa.field(use_case.features.key, pa.int64() if has_whole_keys(use_case) else pa.string()))
+    own = [field for field in told if field.name not in ("served", PARTITION)]
+    return pa.schema([("answer", pa.string()), ("row", pa.int64()), *own, ("features_partition", pa.string())])

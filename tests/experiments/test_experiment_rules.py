@@ -509,8 +509,9 @@ def built(run: StageRun, rows: pd.DataFrame) -> Again:
 
 
 def test_ledger_rows_of_an_experiment_are_plain_data(world: World) -> None:
-    world = declared(world)
+    world = declared(world, policy="thompson")
     open_declared(at(world, FIRST))
-    live(world, 1)
-    for d in world.workspace.ledger.decisions("parcels"):
-        json.dumps(d.evidence, allow_nan=False)
+    live(world, 3)
+    found = [d.evidence for d in world.workspace.ledger.decisions("parcels")]
+    assert any("figures" in each for each in found)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
