@@ -69,10 +69,10 @@ def _attempt(started: Decision, outcome: Decision | None) -> Attempt:
 
 
 def gains(decisions: Sequence[Decision], champion: Champion, key: str) -> tuple[Gain, ...]:
-    """What decisions on other partitions estimated against this champion, the last of each window."""
+    """What decisions on other partitions estimated against this champion, the last of each window; not on faulty rows."""
     against = [d for d in decisions if d.evidence.get("champion_since") == champion.decision and d.partition != key]
-    known = [from_json(Gain, d.evidence["gain"]) for d in against if d.evidence.get("gain")]
-    return tuple({gain.window: gain for gain in known}.values())
+    sound = [d.evidence["gain"] for d in against if d.evidence.get("cause") != "data fault" and d.evidence.get("gain")]
+    return tuple({gain.window: gain for gain in (from_json(Gain, each) for each in sound)}.values())
 
 
 def starts(decisions: Sequence[Decision]) -> tuple[datetime, ...]:

@@ -71,7 +71,7 @@ def judge(use_case: UseCase, partition: Partition, state: State) -> RetrainingDe
         *_so(state, cause, held_up.get(cause.name)),
     )
     open_still = cause.name == "data fault" or (accepted and not free)
-    evidence = _evidence(state, cause.window) | {"decided": {} if open_still else _decided(state)}
+    evidence = _evidence(state, cause.window) | {"cause": cause.name, "decided": {} if open_still else _decided(state)}
     train_on = state.train_on.key if free and state.train_on else None
     return RetrainingDecision(partition.key, bool(free), cause.name, " ".join(filter(None, told)), evidence, train_on)
 

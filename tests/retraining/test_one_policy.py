@@ -22,7 +22,7 @@ from pipelines.use_case.retraining import Budget
 from pipelines.workspace import CommitRecord, Decision, Kind, StageRun, VersionTags, Workspace
 from tests import synthetic
 from tests.conftest import AFTER, World, changed
-from tests.retraining.test_retraining import drift, performance
+from tests.retraining.test_retraining import FAULT, drift, performance
 
 ROWS = pa.table({"a": range(200)})
 TRAINED = 7
@@ -360,6 +360,18 @@ def test_gains_of_the_mornings_before_add_up_until_a_champion_comes(lab: Lab) ->
     lab.workspace.ledger.move_champion(promoted, 1)
     lab.monitored(17, lost=False)
     assert not lab.asked(17, replace(gain, window=lab.days[17].key), **settings).retrain, "gained against another champion"
+
+
+def test_what_a_challenger_saved_on_faulty_rows_is_forgotten(lab: Lab) -> None:
+    """The fault is mended afterwards, and the champion was right all the time."""
+    settings = {"gain_memory": 0.9, "false_gains": None, "min_gain": 0.002, "reasons": ("gain",)}
+    gain = Gain("", 400, 0.0005, -0.003, 0.006)
+    monitoring.publish(lab.monitored(11, lost=False), FAULT.drift, performance(auc=0.8))
+    faulty = lab.asked(11, replace(gain, window=lab.days[11].key, mean=0.5), **settings)
+    lab.monitored(11, lost=False)
+    lab.monitored(14, lost=False)
+    found = lab.asked(14, replace(gain, window=lab.days[14].key), **settings)
+    assert (faulty.cause, found.cause, found.retrain) == ("data fault", "healthy", False), found.why
 
 
 def test_trainings_may_take_so_many_hours_together(lab: Lab) -> None:
