@@ -35,6 +35,9 @@ def status(use_case: UseCaseName) -> None:
         print(f"{m.partition}  {version:<3} {figures}{worth}")
         if m.verdict:
             print(f"           {m.verdict}")
+        for each in m.answers:
+            said = f"{each.answers:,} answers, {each.rows:,} rows, {each.labels:,} labels"
+            print(f"           by API, v{each.model_version}: {said}, AUC {_f(each.auc)}  log loss {_f(each.log_loss)}")
 
 
 def _f(value: float | None) -> str:

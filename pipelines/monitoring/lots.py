@@ -29,13 +29,13 @@ def served_with_outcomes(run: StageRun, seen: Served) -> Iterator[DataFrame]:
     keys, event = list(seen.partitions), [PARTITION, key]
     with TemporaryDirectory() as place:
         kept = [Path(place, name) for name in ("served", "labels", "features")]
-        _keep(_served(run, seen), key, count, kept[0])
-        _keep(run.lake.batches(labels_table(run.use_case), keys, [key, "label"]), key, count, kept[1])
+        keep(_served(run, seen), key, count, kept[0])
+        keep(run.lake.batches(labels_table(run.use_case), keys, [key, "label"]), key, count, kept[1])
         if segments:
-            _keep(_features(run, seen, [key, *segments]), key, count, kept[2])
+            keep(_features(run, seen, [key, *segments]), key, count, kept[2])
         for number in range(count):
-            rows = _joined(_lot(kept[0], number), _lot(kept[1], number), event, ["label"])
-            yield _joined(rows, _lot(kept[2], number), [*event, _VERSION], list(segments))
+            rows = _joined(lot(kept[0], number), lot(kept[1], number), event, ["label"])
+            yield _joined(rows, lot(kept[2], number), [*event, _VERSION], list(segments))
 
 
 def _served(run: StageRun, seen: Served) -> Iterator[pa.Table]:
@@ -56,7 +56,7 @@ def _features(run: StageRun, seen: Served, columns: list[str]) -> Iterator[pa.Ta
             yield batch.append_column(_VERSION, pa.repeat(-1 if version is None else version, len(batch)))
 
 
-def _keep(batches: Iterable[pa.Table], key: str, count: int, folder: Path) -> None:
+def keep(batches: Iterable[pa.Table], key: str, count: int, folder: Path) -> None:
     """In a file per lot, and per schema: files of a table may be older than a column."""
     import numpy as np
     import pyarrow as pa
@@ -77,7 +77,7 @@ def _keep(batches: Iterable[pa.Table], key: str, count: int, folder: Path) -> No
                 writers[which].write_table(batch.filter(pa.array(lot == number)))
 
 
-def _lot(folder: Path, number: int) -> DataFrame | None:
+def lot(folder: Path, number: int) -> DataFrame | None:
     import pyarrow as pa
 
     found = []

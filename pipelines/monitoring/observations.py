@@ -127,14 +127,41 @@ class Performance:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """What the API said about a window by one version: so many `answers` of so many `rows`.
+
+    `late` rows came once their outcome was known, and those `without_key` have none; `labels` are of the others, each key
+    once. `prediction_drift` is from what bulk served in the window by the same version, beyond the noise; None of others.
+    """
+
+    model_version: int
+    answers: int
+    rows: int
+    without_key: int
+    late: int
+    labels: int
+    auc: float | None
+    log_loss: float | None
+    positive_share: float | None
+    mean_prediction: float | None
+    calibration_error: float | None
+    worth: float | None
+    prediction_drift: float | None
+
+
+@dataclass(frozen=True)
 class Monitored:
-    """The state of one window, as published in the `monitoring` table; `failure` is what measuring it tripped over last."""
+    """The state of one window, as published in the `monitoring` table; `failure` is what measuring it tripped over last.
+
+    `answers` of the API by version, the one that is judged first; they are told, and nothing is decided by them.
+    """
 
     partition: str
     model_version: int | None
     drift: Drift | None
     performance: Performance | None
     failure: str | None = None
+    answers: tuple[Answered, ...] = ()
 
 
 def latest(workspace: Workspace, use_case: UseCase) -> dict[str, Monitored]:
@@ -151,20 +178,28 @@ def latest(workspace: Workspace, use_case: UseCase) -> dict[str, Monitored]:
             from_json(Drift, drift) if drift else None,
             from_json(Performance, performance) if performance else None,
             document.get("failure"),
+            tuple(from_json(Answered, each) for each in document.get("answers", ())),
         )
     return dict(sorted(found.items()))
 
 
-def publish(run: StageRun, drift: Drift | None, performance: Performance | None, failure: str | None = None) -> Monitored:
+def publish(
+    run: StageRun,
+    drift: Drift | None,
+    performance: Performance | None,
+    failure: str | None = None,
+    answers: tuple[Answered, ...] = (),
+) -> Monitored:
     """Make the partition's state visible. A measure that is not there yet does not erase one that is."""
     import pyarrow as pa
 
     before = latest(run.workspace, run.use_case).get(run.key)
     if before is not None:
-        drift, performance = drift or before.drift, performance or before.performance
+        drift, performance, answers = drift or before.drift, performance or before.performance, answers or before.answers
     version = next((m.model_version for m in (performance, drift) if m), None)
-    state = Monitored(partition=run.key, model_version=version, drift=drift, performance=performance, failure=failure)
-    document = json.dumps({name: asdict(state)[name] for name in ("drift", "performance", "failure")}, allow_nan=False)
+    state = Monitored(run.key, version, drift, performance, failure, answers)
+    told = ("drift", "performance", "failure", *(["answers"] if answers else []))
+    document = json.dumps({name: asdict(state)[name] for name in told}, allow_nan=False)
     columns = {"model_version": pa.int64(), "auc": pa.float64(), "log_loss": pa.float64(), "drifted_share": pa.float64()}
     row = {
         "model_version": version,
@@ -185,7 +220,8 @@ def publish_measured(
     drift: Mapping[str, object] | None,
     performance: Mapping[str, object] | None,
     failure: str | None = None,
+    answers: tuple[Answered, ...] = (),
 ) -> Monitored:
     """`publish`, with the measures as the JSON that travelled between tasks."""
     measured = from_json(Drift, drift) if drift else None, from_json(Performance, performance) if performance else None
-    return publish(run, *measured, failure)
+    return publish(run, *measured, failure, answers)

@@ -42,7 +42,7 @@ def measure_performance(run: StageRun) -> Performance | None:
         labelled = rows[rows["label"].notna()].astype({"label": float})
         if len(labelled):
             sums.append(_sums(run.use_case, labelled))
-            means.append(_means(run.use_case, labelled))
+            means.append(means_of(run.use_case, labelled))
         if sum(map(len, ranked)) < lots.ROWS:
             ranked.append(labelled[_RANKED])
     return _performance(run.use_case, seen, pd.concat(sums), pd.DataFrame(means).sum(), pd.concat(ranked)) if sums else None
@@ -67,7 +67,7 @@ def _performance(use_case: UseCase, seen: Served, sums: DataFrame, means: Series
     )
 
 
-def _means(use_case: UseCase, labelled: DataFrame) -> dict[str, float]:
+def means_of(use_case: UseCase, labelled: DataFrame) -> dict[str, float]:
     """Sums of what the window's means are made of."""
     label, p = labelled["label"].to_numpy(), labelled["probability"].to_numpy()
     worth = money(label, p, use_case.value, use_case.scoring.threshold) if use_case.value else 0.0

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from pipelines.errors import redact
 from pipelines.metrics import entropy, entropy_variance
-from pipelines.monitoring.observations import Monitored, publish_measured
 from pipelines.use_case import PARTITION
 from pipelines.workspace import StageRun, served_batches
 
@@ -87,27 +85,3 @@ def per_window(measure: Callable[[StageRun], _Measure | None]) -> Callable[[Stag
         return {window.key: measure(window) for window in windows(run)}
 
     return measured
-
-
-_Measured = Mapping[str, Mapping[str, object] | None]
-
-
-def publish_windows(
-    run: StageRun, drifts: _Measured | None, performances: _Measured | None, failures: Mapping[str, str] | None = None
-) -> list[Monitored]:
-    """`publish_measured` for each of the run's windows; nothing is said of a longer one that is not complete.
-
-    A measure that is None as a whole ended without a result; `failures` says by its name what it tripped over. The other one is
-    published all the same.
-    """
-    words = dict(failures or {})
-    for name, found in (("drift", drifts), ("performance", performances)):
-        if found is None:
-            words.setdefault(name, "ended without a result; the log of its task says why")
-    failure = " ".join(f"Measuring {name} crashed: {redact(said)}." for name, said in words.items()) or None
-    measured = [(w, (drifts or {}).get(w.key), (performances or {}).get(w.key)) for w in windows(run)]
-    return [
-        publish_measured(window, drift, seen, failure)
-        for window, drift, seen in measured
-        if drift or seen or failure or window.key == run.key
-    ]

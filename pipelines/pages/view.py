@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipelines.ingestion import Feed, late
-from pipelines.monitoring import Crossing, Judgement, Monitored, forecast_loss, judge_window, latest
+from pipelines.monitoring import Answered, Crossing, Judgement, Monitored, forecast_loss, judge_window, latest
 from pipelines.use_case import (
     Grain,
     UseCase,
@@ -64,6 +64,7 @@ class Quality:
     report: str | None
     verdict: str | None = None
     why: str | None = None
+    answers: tuple[Answered, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ class Lifecycle:
     decisions: tuple[Decision, ...]
     late: tuple[str, ...] = ()
     forecast: Crossing | None = None
+
+    @property
+    def answered(self) -> list[tuple[Quality, Answered]]:
+        """What the API said, by window and version, the newest first."""
+        return [(quality, each) for quality in reversed(self.quality) for each in quality.answers]
 
     @property
     def judged(self) -> Quality | None:
@@ -168,4 +174,5 @@ def _quality(monitored: Monitored, judged: Judgement | None, drawn: Collection[s
         report=drift.report if drift and drift.report in drawn else None,  # old pages are swept
         verdict=f"{crashed}{judged.verdict}" if judged else None,
         why=judged.why if judged else None,
+        answers=monitored.answers,
     )

@@ -134,6 +134,7 @@ def _among(state: State, window: Monitored, why: str) -> str:
 def fingerprint(window: Monitored) -> str:
     """Of what was measured: corrected outcomes make another window of it, which is decided anew."""
     told = asdict(window)
+    del told["answers"]  # nothing is decided by them
     if told["drift"]:  # a window from before there were these is the same as it was
         told["drift"] = {name: value for name, value in told["drift"].items() if value or name not in _LATER}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
