@@ -9,4 +9,4 @@ from pipelines.experiments.evidence import Evidence, gather
 from pipelines.experiments.figures import Outcome, in_words, outcomes, planned
 from pipelines.experiments.measuring import Measured, measure
 from pipelines.experiments.opening import open_declared
-from pipelines.experiments.running import KINDS, Opened, Plan, opened, plans, record_failure
+from pipelines.experiments.running import KINDS, Opened, Plan, opened, plan_of, plans, record_failure

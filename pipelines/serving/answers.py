@@ -44,13 +44,14 @@ def _arrow(segment: Segment, use_case: UseCase) -> pa.Table:
     import pyarrow as pa
 
     rows = [{**row, "made_at": datetime.fromisoformat(row["made_at"])} for row in segment.rows()]
-    return pa.Table.from_pylist(rows, schema=_schema(use_case))
+    return pa.Table.from_pylist(rows, schema=_schema(use_case, any("variant" in row for row in rows)))
 
 
-def _schema(use_case: UseCase) -> pa.Schema:
+def _schema(use_case: UseCase, experiment: bool) -> pa.Schema:
     """The predictions' columns; `answer` and `row` are one row of one answer, null is what a request did not say."""
     import pyarrow as pa
 
-    told = prediction_schema(pa.field(use_case.features.key, pa.int64() if has_whole_keys(use_case) else pa.string()))
+    key = pa.field(use_case.features.key, pa.int64() if has_whole_keys(use_case) else pa.string())
+    told = prediction_schema(key, experiment)
     own = [field for field in told if field.name not in ("served", PARTITION)]
     return pa.schema([("answer", pa.string()), ("row", pa.int64()), *own, ("features_partition", pa.string())])

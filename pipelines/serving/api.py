@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Any, NotRequired
-from zoneinfo import ZoneInfo
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -26,8 +25,9 @@ from pipelines.pages import card_address
 from pipelines.serving.champion import Served, Unknown
 from pipelines.serving.inputs import invocation_type, keys_type
 from pipelines.serving.meters import Meters
-from pipelines.serving.spool import Spool
-from pipelines.use_case import Partition, UseCase
+from pipelines.serving.spool import Row, Spool
+from pipelines.serving.trial import Asked, ByFeatures, ByKeys
+from pipelines.use_case import UseCase
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -39,15 +39,26 @@ _CONSTANTS = {"NaN": None, "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 class Prediction(TypedDict):
-    """One row's: the probability of the positive label, and whether the use case's threshold asks for the action."""
+    """One row's: the probability of the positive label, and whether the use case's threshold asks for the action.
+
+    While an experiment runs: whose it is; the variant that the row's unit is assigned to, which the champion answers for where
+    it cannot; both null where the row does not say its unit, which is the champion's.
+    """
 
     key: NotRequired[str | int | None]
     probability: float
     act: bool
+    variant: NotRequired[str]
+    model_version: NotRequired[int]
+    unit: NotRequired[str | None]
+    assigned: NotRequired[str | None]
 
 
 class Answer(TypedDict):
-    """`predictions` in the order of the request's rows; where rows were looked up: in which partition and table version."""
+    """`predictions` in the order of the request's rows; where rows were looked up: in which partition and table version.
+
+    `model_version` is the champion; while an experiment runs, each prediction says its own.
+    """
 
     predictions: list[Prediction]
     answer: str
@@ -144,8 +155,10 @@ def _add_looks(app: FastAPI, use_case: UseCase, served: Served | None, around: A
 def _about(use_case: UseCase, served: Served | None) -> dict[str, Any]:
     if served is None:
         return {"model_version": None, "why": "no model is champion; promote one"}
-    version, champion = served.model.version, served.champion
-    return {
+    version, champion, trial = served.model.version, served.champion, served.trial
+    plan = trial.plan(served.today) if trial else None
+    tried = {"experiment": {"name": plan.name, "versions": plan.versions, "weights": plan.weights}} if plan else {}
+    return tried | {
         "model_version": version,
         "since": served.since.isoformat(),
         "champion_since": champion.at,
@@ -162,14 +175,16 @@ def _add_predictions(app: FastAPI, served: Served, around: Around) -> None:
 
     def invocations(body: Any) -> Answer:
         rows = served.frame(body.rows)
-        return _answer(served, around, rows, None, None)
+        return _answer(served, around, rows, None, None, ByFeatures(body.rows, frozenset(served.model.meta["features"])))
 
     def keys(body: Any) -> Answer:
         found = served.lookup(body.keys, body.partition)
-        return _answer(served, around, found.rows, found.partition, found.version)
+        asked = ByKeys(body.keys, found.partition, found.version)
+        return _answer(served, around, found.rows, found.partition, found.version, asked)
 
+    unit = served.trial.about.spec.unit if served.trial else None
     bodies = {
-        invocations: (invocation_type(use_case, served.model, served.example[-1:]), "Predict rows of features"),
+        invocations: (invocation_type(use_case, served.model, served.example[-1:], unit), "Predict rows of features"),
         keys: (keys_type(use_case), "Predict rows whose features were published"),
     }
     told: dict[int | str, Any] = {status: {"model": Refusal} for status in _REFUSALS}
@@ -180,30 +195,34 @@ def _add_predictions(app: FastAPI, served: Served, around: Around) -> None:
         )
 
 
-def _answer(served: Served, around: Around, rows: DataFrame, partition: str | None, version: int | None) -> Answer:
+def _answer(
+    served: Served, around: Around, rows: DataFrame, partition: str | None, version: int | None, asked: Asked
+) -> Answer:
     """Predict, keep the answer on this disk, give it."""
-    key, predicted = served.use_case.features.key, served.predict(rows)
-    columns = {name: predicted[name].tolist() for name in (key, "probability", "act")}
-    told = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    now = served.workspace.clock.now()
+    key, told, today = served.use_case.features.key, served.told(rows), served.today
+    if served.trial and (plan := served.trial.plan(partition or today)):
+        told = served.trial.answer(plan, partition or today, told, asked)
     about: Any = {"features_version": version, "features_partition": partition}
     kept = {
         "answer": uuid.uuid4().hex,
         "model_version": served.model.version,
-        "made_at": now.isoformat(),
+        "made_at": served.workspace.clock.now().isoformat(),
         "run": served.workspace.run,
         **about,
     }
-    when = Partition.of(now.astimezone(ZoneInfo(served.use_case.timezone)).date(), served.use_case.grain).key
-    around.spool.append(when, [{**kept, "row": number, **row} for number, row in enumerate(told)])
+    around.spool.append(today, [{**kept, "row": number, **row} for number, row in enumerate(told)])
     around.meters.predicted(len(told), served.odd(rows))
     return {
-        "predictions": [{"key": row.pop(key), **row} for row in told],  # type: ignore[typeddict-item]
+        "predictions": [{"key": row.pop(key), **_shown(row)} for row in told],  # type: ignore[typeddict-item]
         "answer": kept["answer"],
         "use_case": served.use_case.name,
         "model_version": served.model.version,
         **about,
     }  # type: ignore[return-value]
+
+
+def _shown(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name != "weight"}
 
 
 # refusals ------------------------------------------------------------------------------------------------------------

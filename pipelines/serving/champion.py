@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from pipelines import scoring
 from pipelines.errors import PermanentError, in_words
+from pipelines.experiments import KINDS, opened
 from pipelines.serving.inputs import is_text
-from pipelines.use_case import UseCase, decisions_table, features_table
-from pipelines.workspace import Champion, Model, Workspace, feature_rows
+from pipelines.serving.spool import Row
+from pipelines.serving.trial import Trial
+from pipelines.use_case import Partition, UseCase, decisions_table, features_table
+from pipelines.workspace import CHAMPION, Champion, Decision, Model, Workspace, feature_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,11 +50,12 @@ class Looked:
 
 
 class Served:
-    """A loaded champion, and all that its answers need."""
+    """A loaded champion, and all that its answers need; or a challenger of it. `trial` is the experiment that it is part of."""
 
     def __init__(self, workspace: Workspace, use_case: UseCase, champion: Champion, model: Model) -> None:
         self.workspace, self.use_case, self.champion, self.model = workspace, use_case, champion, model
         self.since = workspace.clock.now()
+        self.trial: Trial | None = None
         self._published = lru_cache(maxsize=4)(self._read)
         self._categories, self._schema = _categories(model), _schema(use_case, model)
 
@@ -63,6 +69,12 @@ class Served:
         """Seconds since it became champion."""
         return (self.workspace.clock.now() - datetime.fromisoformat(self.champion.at)).total_seconds()
 
+    @property
+    def today(self) -> str:
+        """The partition of now."""
+        day = self.workspace.clock.now().astimezone(ZoneInfo(self.use_case.timezone)).date()
+        return Partition.of(day, self.use_case.grain).key
+
     def frame(self, rows: list[dict[str, Any]]) -> DataFrame:
         """Rows of a request in the types of the model's signature: a number that is missing is NaN, a category None."""
         import pyarrow as pa
@@ -75,19 +87,30 @@ class Served:
     def predict(self, rows: DataFrame) -> DataFrame:
         return scoring.predict(self.model, self.use_case, rows)
 
-    def lookup(self, keys: list[Any], partition: str | None) -> Looked:
-        """Published features of these rows; without a partition, of the newest.
+    def told(self, rows: DataFrame) -> list[Row]:
+        """What it says of each row: key, probability, act."""
+        predicted = self.predict(rows)
+        columns = {name: predicted[name].tolist() for name in (self.use_case.features.key, "probability", "act")}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def during(self, trial: Trial | None) -> Served:
+        found = copy(self)
+        found.trial = trial
+        return found
+
+    def lookup(self, keys: Sequence[Any], partition: str | None, version: int | None = None) -> Looked:
+        """Published features of these rows, now or at a version; without a partition, of the newest.
 
         Raises:
             Unknown: there are none.
             PermanentError: they are not those that the model was trained on.
         """
-        version = self.workspace.lake.version(features_table(self.use_case))
+        version = self.workspace.lake.version(features_table(self.use_case)) if version is None else version
         where, rows = self._published(partition, version)
         missing = {number: key for number, key in enumerate(keys) if key not in rows.index}
         if missing:
             raise Unknown(where, missing)
-        return Looked(rows.loc[keys], where, version)
+        return Looked(rows.loc[list(keys)], where, version)
 
     def odd(self, rows: DataFrame) -> dict[tuple[str, str], int]:
         """By feature and kind, how many values are missing or no category that the training knew."""
@@ -142,12 +165,17 @@ def load(workspace: Workspace, use_case: UseCase, champion: Champion) -> Served:
 
 
 class Follower:
-    """Looks at the ledger and hands a new champion over, loaded and tried, as a whole; None where there is none."""
+    """Looks at the ledger and hands a new champion over, loaded and tried, as a whole; None where there is none.
+
+    So are the challengers of its experiment. One that does not load is an alarm, and the champion answers for it.
+    """
 
     def __init__(self, workspace: Workspace, use_case: UseCase, adopt: Callable[[Served | None], None]) -> None:
         self.workspace, self.use_case, self.adopt = workspace, use_case, adopt
         self.alarm: str | None = None
-        self._decision: str | None = None  # that made who answers
+        self._decisions: list[str] | None = None  # that made who answers
+        self._served: Served | None = None
+        self._challengers: dict[int, Served] = {}
         self._seen: int | None = None  # version of the ledger
         self._failed: tuple[int | None, float] = (None, 0.0)  # likewise, and when it may be tried again
 
@@ -155,6 +183,8 @@ class Follower:
         """Adopt the ledger's champion if it is another; whatever goes wrong, the one before answers on, and it is told."""
         version = None
         try:
+            if self._served and self._served.trial:
+                self._served.trial.record_failures()
             version = self._ledger()
             if version != self._seen:
                 if version == self._failed[0] and time.monotonic() < self._failed[1]:
@@ -165,16 +195,46 @@ class Follower:
             self._failed = version, time.monotonic() + _AGAIN
             if self.alarm != in_words(error):
                 self.alarm = in_words(error)
-                _LOG.error("%s: the champion of the ledger is not served: %s", self.use_case.name, self.alarm)
+                _LOG.error("%s: what the ledger says is not served: %s", self.use_case.name, self.alarm)
 
     def _ledger(self) -> int:
         table = decisions_table(self.use_case.name)
         return self.workspace.lake.version(table) if self.workspace.lake.exists(table) else -1
 
     def _follow(self) -> None:
+        decisions = self.workspace.ledger.decisions(self.use_case.name)
         champion = self.workspace.ledger.champion(self.use_case.name)
-        decision = champion.decision if champion else None
-        if self._seen is None or decision != self._decision:
-            self.adopt(load(self.workspace, self.use_case, champion) if champion else None)
-            self._decision = decision
-            _LOG.info("%s: %s answers, by %s", self.use_case.name, f"v{champion.version}" if champion else "nobody", decision)
+        made = [champion.decision if champion else "", *(d.id for d in decisions if d.kind in KINDS)]
+        if self._seen is None or made != self._decisions:
+            served = self._load(champion)
+            served, missing = self._with_trial(served, decisions) if served else (None, {})
+            self._served, self._decisions = served, None if missing else made
+            self.adopt(served)
+            _LOG.info("%s: %s answers, by %s", self.use_case.name, f"v{champion.version}" if champion else "nobody", made[-1])
+            if missing:
+                raise PermanentError(f"the champion answers for {'; '.join(f'{who} ({why})' for who, why in missing.items())}")
+
+    def _load(self, champion: Champion | None) -> Served | None:
+        """The one before where it is by the same decision."""
+        if champion is None or (self._served and self._served.champion.decision == champion.decision):
+            return self._served if champion else None
+        return load(self.workspace, self.use_case, champion)
+
+    def _with_trial(self, served: Served, decisions: Sequence[Decision]) -> tuple[Served, dict[str, str]]:
+        """The champion with its experiment, where one runs; and the challengers that do not load, with what they trip over."""
+        about = next(iter(opened(decisions)[::-1]), None)
+        over = about is not None and about.ended is not None and str(about.ended.effective_from) <= served.today
+        if about is None or over or about.versions[CHAMPION] != served.champion.version:
+            return served.during(None), {}
+        found: dict[int, Served] = {}
+        missing = {}
+        for variant, version in about.versions.items():
+            try:
+                if version != served.champion.version:
+                    found[version] = self._challengers.get(version) or load(
+                        self.workspace, self.use_case, replace(served.champion, version=version)
+                    )
+            except Exception as error:  # nothing about a challenger may stop the champion
+                missing[f"{variant}, v{version}, of '{about.spec.name}'"] = in_words(error)
+        self._challengers = found
+        return served.during(Trial(self.workspace, self.use_case, decisions, found)), missing

@@ -57,18 +57,22 @@ class Forms(BaseModel):
         return next(found for name in type(self).model_fields if (found := getattr(self, name)) is not None)
 
 
-def row_type(use_case: UseCase, model: Model) -> Any:
-    """One row: each feature of the model, null where it is missing; the key, if its outcome is to be found later."""
+def row_type(use_case: UseCase, model: Model, unit: str | None = None) -> Any:
+    """One row: each feature of the model, null where it is missing; the key, if its outcome is to be found later; the unit of
+    an experiment."""
     fields = {name: _feature(use_case, model, name) for name in model.meta["features"]}
     about = Field(description="without it nobody finds the row's outcome; it comes back with the answer")
     fields[use_case.features.key] = NotRequired[Annotated[_key(use_case) | None, about]]
+    if unit is not None and unit not in fields and (column := unit_column(use_case, unit)):
+        about = Field(description="by it an experiment says whose answer the row gets; without it, the champion's")
+        fields[unit] = NotRequired[Annotated[_of(column) | None, about]]
     row: Any = TypedDict("Row", fields)  # type: ignore[misc]  # a dict, as the names are the use case's: `json`, `copy`
     return with_config(_STRICT)(row)
 
 
-def invocation_type(use_case: UseCase, model: Model, example: list[dict[str, Any]]) -> type[Forms]:
+def invocation_type(use_case: UseCase, model: Model, example: list[dict[str, Any]], unit: str | None = None) -> type[Forms]:
     """The body of `/invocations`."""
-    rows = _some(row_type(use_case, model))
+    rows = _some(row_type(use_case, model, unit))
     split = Annotated[rows, BeforeValidator(_records, json_schema_input_type=Split)]  # type: ignore[valid-type]
     forms: Any = {"dataframe_split": split, "dataframe_records": rows, "instances": rows}
     shown: Any = {"examples": [{"dataframe_records": example}]} if example else {}
@@ -98,6 +102,13 @@ def is_text(use_case: UseCase, model: Model, feature: str) -> bool:
 def has_whole_keys(use_case: UseCase) -> bool:
     """Whether the key is a whole number; else it is a text."""
     return _key_column(use_case).type is ColumnType.INTEGER
+
+
+def unit_column(use_case: UseCase, name: str) -> Column | None:
+    """The entity's column, where a row can say it just as bulk reads it; None where it cannot."""
+    column = use_case.contract[use_case.features.entity].columns.get(name)
+    is_itself = use_case.features.expressions.get(name, name) == name
+    return column if column and is_itself and column.type in (ColumnType.STRING, ColumnType.INTEGER) else None
 
 
 def _key(use_case: UseCase) -> Any:

@@ -22,7 +22,7 @@ class Meters:
         self.odd = Counter("odd_values", odd, ["feature", "kind"], **own)  # type: ignore[arg-type]
         self.model = Gauge("model_version", "The model that answers; 0 is none.", **own)  # type: ignore[arg-type]
         self.age = Gauge("model_age_seconds", "Since it became champion.", **own)  # type: ignore[arg-type]
-        self.alarm = Gauge("alarm", "1 while the champion of the ledger cannot be served.", **own)  # type: ignore[arg-type]
+        self.alarm = Gauge("alarm", "1 while what the ledger says cannot be served.", **own)  # type: ignore[arg-type]
         self.waiting = Gauge("spool_bytes", "Answers that the table does not have yet.", **own)  # type: ignore[arg-type]
 
     def requested(self, path: str, status: int, seconds: float) -> None:
