@@ -225,6 +225,7 @@ class Follower:
         about = next(iter(opened(decisions)[::-1]), None)
         over = about is not None and about.ended is not None and str(about.ended.effective_from) <= served.today
         if about is None or over or about.versions[CHAMPION] != served.champion.version:
+            self._challengers = {}
             return served.during(None), {}
         found: dict[int, Served] = {}
         missing = {}
