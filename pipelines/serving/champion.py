@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -176,5 +177,7 @@ class Follower:
         decision = champion.decision if champion else None
         if self._seen is None or decision != self._decision:
             self.adopt(load(self.workspace, self.use_case, champion) if champion else None)
+            if self._decision is not None:
+                gc.collect()  # an application is cycles: dozens of them, with their models, would wait for Python's own rare look
             self._decision = decision
             _LOG.info("%s: %s answers, by %s", self.use_case.name, f"v{champion.version}" if champion else "nobody", decision)
