@@ -10,11 +10,12 @@ import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
-from typing import TYPE_CHECKING, Any, NotRequired
+from typing import Any, NotRequired
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
@@ -26,11 +27,9 @@ from pipelines.pages import card_address
 from pipelines.serving.champion import Served, Unknown
 from pipelines.serving.inputs import invocation_type, keys_type
 from pipelines.serving.meters import Meters
+from pipelines.serving.rows import Rows
 from pipelines.serving.spool import Spool
 from pipelines.use_case import Partition, UseCase
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 _REFUSALS = (400, 404, 408, 409, 413, 415, 422, 429)  # of a prediction, beside those of everything
 # Told, so that it stands in the schema; asked for before any application is asked.
@@ -160,13 +159,13 @@ def _about(use_case: UseCase, served: Served | None) -> dict[str, Any]:
 def _add_predictions(app: FastAPI, served: Served, around: Around) -> None:
     use_case = served.use_case
 
-    def invocations(body: Any) -> Answer:
-        rows = served.frame(body.rows)
-        return _answer(served, around, rows, None, None)
+    # As a response: FastAPI would check what is ours once more, in another thread.
+    def invocations(body: Any) -> Response:
+        return JSONResponse(_answer(served, around, served.rows(body.rows), None, None))
 
-    def keys(body: Any) -> Answer:
+    def keys(body: Any) -> Response:
         found = served.lookup(body.keys, body.partition)
-        return _answer(served, around, found.rows, found.partition, found.version)
+        return JSONResponse(_answer(served, around, found.rows, found.partition, found.version))
 
     bodies = {
         invocations: (invocation_type(use_case, served.model, served.example[-1:]), "Predict rows of features"),
@@ -180,10 +179,9 @@ def _add_predictions(app: FastAPI, served: Served, around: Around) -> None:
         )
 
 
-def _answer(served: Served, around: Around, rows: DataFrame, partition: str | None, version: int | None) -> Answer:
+def _answer(served: Served, around: Around, rows: Rows, partition: str | None, version: int | None) -> Answer:
     """Predict, keep the answer on this disk, give it."""
-    key, predicted = served.use_case.features.key, served.predict(rows)
-    columns = {name: predicted[name].tolist() for name in (key, "probability", "act")}
+    key, columns = served.use_case.features.key, served.predict(rows)
     told = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     now = served.workspace.clock.now()
     about: Any = {"features_version": version, "features_partition": partition}

@@ -64,7 +64,7 @@ def test_a_rollback_is_followed_within_five_seconds(two_champions: World, tmp_pa
     assert (before["model_version"], after["model_version"]) == (2, 1)
     for answer in (before, after):
         served_by = load_version(two_champions, answer["model_version"])
-        wanted = served_by.predict(served_by.frame(rows))["probability"]
+        wanted = served_by.predict(served_by.rows(rows))["probability"]
         assert [each["probability"] for each in answer["predictions"]] == pytest.approx(list(wanted), abs=1e-12, rel=0)
 
 
@@ -81,7 +81,7 @@ def test_promotions_and_rollbacks_under_load_fail_no_request_and_mix_no_answer(
     """Each request has hundreds of rows, so that changes fall into its midst; every row must be of the version it names."""
     world, rows = two_champions, feature_rows(two_champions, 13)
     wanted = {v: load_version(world, v) for v in (1, 2)}
-    known = {v: list(model.predict(model.frame(rows))["probability"]) for v, model in wanted.items()}
+    known = {v: list(model.predict(model.rows(rows))["probability"]) for v, model in wanted.items()}
     assert max(abs(a - b) for a, b in zip(*known.values(), strict=True)) > 0.05
     ended, by_version, answered = threading.Event(), Counter[int](), list[weakref.ref[Any]]()
 
