@@ -60,8 +60,17 @@ def some_rows(workspace: Workspace, use_case: UseCase, features: list[str], coun
     table = features_table(use_case)
     newest = list(workspace.lake.partitions(table))[-10:]
     rows = workspace.lake.read(table, newest).to_pandas()[features].sample(count, replace=True, random_state=0)
-    plain = rows.astype(dict.fromkeys(rows.select_dtypes("number"), float)).to_dict("records")
-    return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in plain]
+    return plain(rows)
+
+
+def plain(rows: pd.DataFrame) -> Rows:
+    """As a client sends them."""
+    found = rows.astype(dict.fromkeys(rows.select_dtypes("number"), float)).to_dict("records")
+    return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in found]
+
+
+def serve_words(use_case: str) -> list[str]:
+    return [sys.executable, "-m", "pipelines", "serve", use_case, "--port", "PORT"]
 
 
 # servers -------------------------------------------------------------------------------------------------------------
@@ -219,7 +228,7 @@ def main() -> None:
         rows = some_rows(workspace, use_case, features, 1000)
         print(f"{use_case.name} v{champion.version}, {len(features)} features, load of the machine {os.getloadavg()[0]:.1f}\n")
         python, name = sys.executable, use_case.name
-        ours = [python, "-m", "pipelines", "serve", name, "--port", "PORT"]
+        ours = serve_words(name)
         mlflow = [str(Path(python).with_name("mlflow")), "models", "serve", "-m", f"models:/{name}/{champion.version}"]
         compare(
             {

@@ -10,10 +10,11 @@ import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
-from typing import TYPE_CHECKING, Any, NotRequired
+from typing import Any, NotRequired
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
@@ -25,12 +26,10 @@ from pipelines.pages import card_address
 from pipelines.serving.champion import Served, Unknown
 from pipelines.serving.inputs import invocation_type, keys_type
 from pipelines.serving.meters import Meters
+from pipelines.serving.rows import Rows
 from pipelines.serving.spool import Row, Spool
 from pipelines.serving.trial import Asked, ByFeatures, ByKeys
 from pipelines.use_case import UseCase
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 _REFUSALS = (400, 404, 408, 409, 413, 415, 422, 429)  # of a prediction, beside those of everything
 # Told, so that it stands in the schema; asked for before any application is asked.
@@ -173,14 +172,15 @@ def _about(use_case: UseCase, served: Served | None) -> dict[str, Any]:
 def _add_predictions(app: FastAPI, served: Served, around: Around) -> None:
     use_case = served.use_case
 
-    def invocations(body: Any) -> Answer:
-        rows = served.frame(body.rows)
-        return _answer(served, around, rows, None, None, ByFeatures(body.rows, frozenset(served.model.meta["features"])))
+    # As a response: FastAPI would check what is ours once more, in another thread.
+    def invocations(body: Any) -> Response:
+        asked = ByFeatures(body.rows, frozenset(served.model.meta["features"]))
+        return JSONResponse(_answer(served, around, served.rows(body.rows), None, None, asked))
 
-    def keys(body: Any) -> Answer:
+    def keys(body: Any) -> Response:
         found = served.lookup(body.keys, body.partition)
         asked = ByKeys(body.keys, found.partition, found.version)
-        return _answer(served, around, found.rows, found.partition, found.version, asked)
+        return JSONResponse(_answer(served, around, found.rows, found.partition, found.version, asked))
 
     unit = served.trial.about.spec.unit if served.trial else None
     bodies = {
@@ -195,9 +195,7 @@ def _add_predictions(app: FastAPI, served: Served, around: Around) -> None:
         )
 
 
-def _answer(
-    served: Served, around: Around, rows: DataFrame, partition: str | None, version: int | None, asked: Asked
-) -> Answer:
+def _answer(served: Served, around: Around, rows: Rows, partition: str | None, version: int | None, asked: Asked) -> Answer:
     """Predict, keep the answer on this disk, give it."""
     key, told, today = served.use_case.features.key, served.told(rows), served.today
     if served.trial and (plan := served.trial.plan(partition or today)):

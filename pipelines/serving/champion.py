@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -17,18 +18,16 @@ import numpy as np
 from pipelines import scoring
 from pipelines.errors import PermanentError, in_words
 from pipelines.experiments import KINDS, opened
-from pipelines.serving.inputs import is_text
+from pipelines.serving.rows import SAME, Columns, Rows, probabilities
 from pipelines.serving.spool import Row
 from pipelines.serving.trial import Trial
 from pipelines.use_case import Partition, UseCase, decisions_table, features_table
 from pipelines.workspace import CHAMPION, Champion, Decision, Model, Workspace, feature_rows
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pandas import DataFrame
 
 _LOG = logging.getLogger(__name__)
-_SAME = 1e-12  # sums in another order differ in the last bits
 _AGAIN = 20.0  # seconds until what did not load is tried again, if the ledger says nothing new
 
 
@@ -44,9 +43,16 @@ class Unknown(Exception):
 class Looked:
     """Rows of published features, in the order that was asked for, and the version of their table."""
 
-    rows: DataFrame
+    rows: Rows
     partition: str
     version: int
+
+
+@dataclass(frozen=True)
+class _Published:
+    partition: str
+    rows: Rows
+    places: dict[Any, int]  # by key
 
 
 class Served:
@@ -57,7 +63,8 @@ class Served:
         self.since = workspace.clock.now()
         self.trial: Trial | None = None
         self._published = lru_cache(maxsize=4)(self._read)
-        self._categories, self._schema = _categories(model), _schema(use_case, model)
+        self._categories, self._columns = _categories(model), Columns(use_case, model)
+        self._probabilities = probabilities(model, self._columns, self.rows(self._trial()))
 
     @property
     def example(self) -> list[dict[str, Any]]:
@@ -75,22 +82,22 @@ class Served:
         day = self.workspace.clock.now().astimezone(ZoneInfo(self.use_case.timezone)).date()
         return Partition.of(day, self.use_case.grain).key
 
-    def frame(self, rows: list[dict[str, Any]]) -> DataFrame:
-        """Rows of a request in the types of the model's signature: a number that is missing is NaN, a category None."""
-        import pyarrow as pa
+    def rows(self, records: list[dict[str, Any]]) -> Rows:
+        """Rows of a request."""
+        return self._columns.of(records)
 
-        found = pa.Table.from_pylist(rows, self._schema).to_pandas()
-        key = self.use_case.features.key
-        found[key] = [row.get(key) for row in rows]
-        return found
+    def frame(self, rows: Rows) -> DataFrame:
+        return self._columns.frame(rows)
 
-    def predict(self, rows: DataFrame) -> DataFrame:
-        return scoring.predict(self.model, self.use_case, rows)
+    def predict(self, rows: Rows) -> dict[str, list[Any]]:
+        """Of each row its key, the probability and the action that the threshold asks for."""
+        probability = self._probabilities(rows)
+        act = probability >= self.use_case.scoring.threshold
+        return {self.use_case.features.key: rows.keys, "probability": probability.tolist(), "act": act.tolist()}
 
-    def told(self, rows: DataFrame) -> list[Row]:
-        """What it says of each row: key, probability, act."""
-        predicted = self.predict(rows)
-        columns = {name: predicted[name].tolist() for name in (self.use_case.features.key, "probability", "act")}
+    def told(self, rows: Rows) -> list[Row]:
+        """`predict`, row by row."""
+        columns = self.predict(rows)
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def during(self, trial: Trial | None) -> Served:
@@ -106,38 +113,34 @@ class Served:
             PermanentError: they are not those that the model was trained on.
         """
         version = self.workspace.lake.version(features_table(self.use_case)) if version is None else version
-        where, rows = self._published(partition, version)
-        missing = {number: key for number, key in enumerate(keys) if key not in rows.index}
+        found = self._published(partition, version)
+        missing = {number: key for number, key in enumerate(keys) if key not in found.places}
         if missing:
-            raise Unknown(where, missing)
-        return Looked(rows.loc[list(keys)], where, version)
+            raise Unknown(found.partition, missing)
+        return Looked(found.rows[[found.places[key] for key in keys]], found.partition, version)
 
-    def odd(self, rows: DataFrame) -> dict[tuple[str, str], int]:
+    def odd(self, rows: Rows) -> dict[tuple[str, str], int]:
         """By feature and kind, how many values are missing or no category that the training knew."""
-        import pandas as pd
-
-        found: dict[tuple[str, str], int] = {}
-        for name in self.model.meta["features"]:
-            values = rows[name].to_numpy()
-            missing = pd.isna(values)
-            found[name, "missing"] = int(missing.sum())
-            if (known := self._categories.get(name)) is not None:
-                found[name, "unknown"] = sum(value not in known for value in values[~missing])
+        missing = np.isnan(rows.numbers).sum(axis=0).tolist()
+        found = dict(zip(((name, "missing") for name in self._columns.numbers), missing, strict=True))
+        for name, values in zip(self._columns.texts, rows.texts.T.tolist(), strict=True):
+            known = self._categories.get(name)
+            found[name, "missing"] = values.count(None)
+            if known is not None:
+                found[name, "unknown"] = sum(value is not None and value not in known for value in values)
         return {about: count for about, count in found.items() if count}
 
-    def _read(self, partition: str | None, version: int) -> tuple[str, DataFrame]:
+    def _trial(self) -> list[dict[str, Any]]:
+        """The example, a row of which nothing is known, and one of categories that the training did not know."""
+        return [*self.example, {}, dict.fromkeys(self._categories, "?")]
+
+    def _read(self, partition: str | None, version: int) -> _Published:
         known = list(self.workspace.lake.partitions(features_table(self.use_case), version))
         partition = partition or known[-1]
         if partition not in known:
             raise Unknown(partition, {})
-        rows = feature_rows(self.workspace, self.use_case, self.model, [partition], version)
-        return partition, rows.set_index(self.use_case.features.key, drop=False)
-
-
-def _schema(use_case: UseCase, model: Model) -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema([(n, pa.string() if is_text(use_case, model, n) else pa.float64()) for n in model.meta["features"]])
+        rows = self._columns.published(feature_rows(self.workspace, self.use_case, self.model, [partition], version))
+        return _Published(partition, rows, {key: place for place, key in enumerate(rows.keys)})
 
 
 def _categories(model: Model) -> dict[str, set[Any]]:
@@ -155,12 +158,11 @@ def load(workspace: Workspace, use_case: UseCase, champion: Champion) -> Served:
     """
     served = Served(workspace, use_case, champion, workspace.registry.load(use_case.name, champion.version))
     # One from before there were examples is at least asked about a row of which nothing is known.
-    rows = served.frame(served.example or [{}])
-    scoring.rehearse(use_case, served.model, rows)
-    if example := served.model.meta.get("example"):
-        found = served.predict(rows)["probability"].to_numpy()
-        if not np.allclose(found, example["probability"], rtol=0, atol=_SAME):
-            raise PermanentError(f"{use_case.name} v{champion.version}: does not give its example the scores that it had")
+    rows = served.rows(served.example or [{}])
+    scoring.rehearse(use_case, served.model, served.frame(rows))
+    example = served.model.meta.get("example")
+    if example and not np.allclose(served.predict(rows)["probability"], example["probability"], rtol=0, atol=SAME):
+        raise PermanentError(f"{use_case.name} v{champion.version}: does not give its example the scores that it had")
     return served
 
 
@@ -210,6 +212,7 @@ class Follower:
             served, missing = self._with_trial(served, decisions) if served else (None, {})
             self._served, self._decisions = served, None if missing else made
             self.adopt(served)
+            gc.collect()  # applications are cycles: dozens, with their models, would wait for Python's own rare look
             _LOG.info("%s: %s answers, by %s", self.use_case.name, f"v{champion.version}" if champion else "nobody", made[-1])
             if missing:
                 raise PermanentError(f"the champion answers for {'; '.join(f'{who} ({why})' for who, why in missing.items())}")

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from pipelines.errors import PermanentError, TransientError
 
 Row = dict[str, Any]
+_SEGMENT = 8 << 20  # bytes, and what is written to the table at a time: as objects, seven times that
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Spool:
         return file.read_text()
 
     def _file_of(self, partition: str) -> BinaryIO:
-        if self._open is not None and self._open[0].partition == partition:
+        if self._open is not None and self._open[0].partition == partition and self._open[1].tell() < _SEGMENT:
             return self._open[1]
         self._seal()
         self._last += 1

@@ -64,7 +64,7 @@ class ByFeatures:
     def told(self, by: Served, numbers: Sequence[int]) -> list[Row] | None:
         if not self.features.issuperset(by.model.meta["features"]):
             return None
-        return by.told(by.frame([self.rows[number] for number in numbers]))
+        return by.told(by.rows([self.rows[number] for number in numbers]))
 
 
 def _unit(use_case: UseCase, name: str | None, row: Row) -> str | None:

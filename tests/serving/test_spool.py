@@ -175,6 +175,21 @@ def test_a_lake_that_fails_holds_up_no_answer_and_leaves_no_gap(
     assert ids(workspace) == ["a1", "a2", "a3"]
 
 
+def test_what_waits_is_written_in_parts_that_fit_in_memory(
+    workspace: Workspace, use_case: UseCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour without the lake was one segment, and seven times its size as objects."""
+    monkeypatch.setattr(spooling, "_SEGMENT", 1000)
+    spool = opened(workspace, use_case, tmp_path / "spool")
+    for number in range(12):
+        spool.append(DAY, told(number))
+    sizes = [segment.file.stat().st_size for segment in spool.sealed()]
+    assert len(sizes) > 2
+    assert max(sizes) < 1000 + sum(sizes) / 12
+    assert write_answers(workspace, use_case, spool) == 24
+    assert len(ids(workspace)) == 12
+
+
 # the disk ------------------------------------------------------------------------------------------------------------
 
 
