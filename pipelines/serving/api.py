@@ -10,22 +10,21 @@ import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
-from typing import Any, NotRequired
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from typing_extensions import TypedDict
 
 from pipelines.errors import PermanentError, TransientError, redact
 from pipelines.pages import card_address
 from pipelines.serving.champion import Served, Unknown
 from pipelines.serving.inputs import invocation_type, keys_type
 from pipelines.serving.meters import Meters
+from pipelines.serving.outputs import Answer, Refusal, Wrong
 from pipelines.serving.rows import Rows
 from pipelines.serving.spool import Row, Spool
 from pipelines.serving.trial import Asked, ByFeatures, ByKeys
@@ -35,48 +34,6 @@ _REFUSALS = (400, 404, 408, 409, 413, 415, 422, 429)  # of a prediction, beside 
 # Told, so that it stands in the schema; asked for before any application is asked.
 _TOKEN = [Depends(HTTPBearer(auto_error=False, description="python -m pipelines token USE_CASE add NAME"))]
 _CONSTANTS = {"NaN": None, "Infinity": float("inf"), "-Infinity": float("-inf")}  # Python's clients write a missing number NaN
-
-
-class Prediction(TypedDict):
-    """One row's: the probability of the positive label, and whether the use case's threshold asks for the action.
-
-    While an experiment runs: whose it is; the variant that the row's unit is assigned to, which the champion answers for where
-    it cannot; both null where the row does not say its unit, which is the champion's.
-    """
-
-    key: NotRequired[str | int | None]
-    probability: float
-    act: bool
-    variant: NotRequired[str]
-    model_version: NotRequired[int]
-    unit: NotRequired[str | None]
-    assigned: NotRequired[str | None]
-
-
-class Answer(TypedDict):
-    """`predictions` in the order of the request's rows; where rows were looked up: in which partition and table version.
-
-    `model_version` is the champion; while an experiment runs, each prediction says its own.
-    """
-
-    predictions: list[Prediction]
-    answer: str
-    use_case: str
-    model_version: int
-    features_version: int | None
-    features_partition: str | None
-
-
-class Wrong(TypedDict):
-    """What is wrong with the input: the row counts from 0; null where it is not about one."""
-
-    row: int | None
-    field: str | None
-    expected: str
-
-
-class Refusal(BaseModel):
-    detail: list[Wrong]
 
 
 @dataclass(frozen=True)
