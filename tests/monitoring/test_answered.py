@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
@@ -18,7 +19,7 @@ from pipelines.pages import lifecycle, use_case_page
 from pipelines.promotion import rollback
 from pipelines.retraining.policy import fingerprint
 from pipelines.scoring import score
-from pipelines.workspace import Lake, StageRun
+from pipelines.workspace import CommitRecord, Lake, StageRun
 from tests.conftest import World
 from tests.serving.serving_world import answers, feature_rows, row, served
 
@@ -96,6 +97,30 @@ def test_each_key_counts_once_by_its_last_answer_in_time_and_the_rest_is_counted
     assert found.log_loss != pytest.approx(seen.log_loss, abs=1e-3), "twenty rows were told otherwise than in bulk"
 
 
+def test_a_whole_number_as_key_finds_its_outcome_in_whatever_lot_beside_rows_without_any(
+    one_champion: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that have none would make floats of the others, which lie in other lots."""
+    features = one_champion.use_case.features.model_copy(update={"key": "number"})
+    use_case = one_champion.use_case.model_copy(update={"name": "numbered", "features": features})
+    lake, moment, numbers = one_champion.workspace.lake, at(one_champion, minutes=60), pa.array(range(200), pa.int64())
+    known = pa.array([moment + timedelta(hours=1)] * 200, pa.timestamp("us", "UTC"))
+    told = {"number": numbers, "model_version": [1] * 200, "probability": [0.25] * 200, "made_at": pa.array([moment] * 200)}
+    published = {
+        "labels": {"number": numbers, "label": [0, 1] * 100, "known_at": known},
+        "predictions": told | {"served": [True] * 200},
+        "answers": told
+        | {"number": pa.array([None, *range(1, 200)], pa.int64()), "answer": ["a"] * 200, "row": list(range(200))}
+        | {"features_partition": pa.nulls(200, pa.string())},
+    }
+    for name, columns in published.items():
+        staged = lake.stage(f"numbered/{name}", one_champion.days[DAY].key, pa.table(columns))
+        lake.publish(f"numbered/{name}", one_champion.days[DAY].key, [staged], CommitRecord())
+    monkeypatch.setattr(lots, "ROWS", 32)
+    (found,) = answered.measure_answers(StageRun(one_champion.workspace, use_case, one_champion.days[DAY]))
+    assert (found.answers, found.rows, found.without_key, found.labels) == (1, 200, 1, 199)
+
+
 def test_an_answer_at_the_very_moment_of_its_outcome_is_late(one_champion: World, tmp_path: Path) -> None:
     world = one_champion
     first = labels(world).sort_values("known_at").iloc[:1]
@@ -124,7 +149,7 @@ def test_what_another_version_answered_stands_apart(two_champions: World, tmp_pa
     known = set(labels(world, day).index)
     assert [(each.model_version, each.rows) for each in found.answers] == [(1, 40), (2, 70)]
     assert [each.labels for each in found.answers] == [len(known & set(keys[50:90])), len(known & set(keys[:50]))]
-    assert found.answers[1].prediction_drift is None
+    assert [each.prediction_drift for each in found.answers] == [0.0, None], "v2's answers are none of v1's"
 
 
 def test_predictions_of_other_rows_than_those_of_bulk_have_moved(one_champion: World, tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from pipelines.errors import TransientError
 from pipelines.experiments import measure, open_declared, plan_of, variants_of
 from pipelines.experiments.running import record
 from pipelines.scoring import score
 from pipelines.serving import champion as champion_module
-from pipelines.serving.champion import Follower, Served
+from pipelines.serving.champion import Follower, Served, load
+from pipelines.serving.trial import ByFeatures
 from pipelines.use_case import Column, ColumnType
 from pipelines.workspace import CommitRecord, Kind, Registry, served_rows
 from tests import synthetic
@@ -148,12 +150,12 @@ def test_without_an_experiment_answers_and_table_are_as_they_were(world: World, 
 
 def of_v2(monkeypatch: pytest.MonkeyPatch, predict: Any = None) -> None:
     """Planted: v2 does not load, or it does and predicts so."""
-    load = Registry.load
+    right = Registry.load
 
     def loaded(self: Registry, use_case: str, version: int) -> Any:
         if version == 2 and predict is None:
             raise OSError("torn")
-        return load(self, use_case, version)
+        return right(self, use_case, version)
 
     monkeypatch.setattr(Registry, "load", loaded)
     if predict is not None:
@@ -194,6 +196,30 @@ def test_a_challenger_that_cannot_answer_is_taken_out_and_nobody_is_refused(
     (guard,) = told(world, Kind.EXPERIMENT_GUARD)
     assert (guard.effective_from, guard.model_version) == (SECOND, 2)
     assert "could not score 2024-03-15 (ZeroDivisionError" in guard.why
+
+
+def test_what_does_not_answer_says_nothing_about_the_challenger(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object) -> None:
+        raise TransientError("busy")
+
+    world = begun(world, shares=[1.0])
+    of_v2(monkeypatch, busy)
+    with served(world, tmp_path) as (client, parts):
+        (found,) = client.post("/invocations", json={"instances": rows_of(world, FIRST)[:1]}).json()["predictions"]
+        parts.follower.look()
+    assert (found["variant"], found["assigned"]) == ("champion", "newer")
+    assert told(world, Kind.EXPERIMENT_GUARD) == []
+
+
+def test_a_challenger_is_not_asked_about_rows_that_lack_its_features(world: World) -> None:
+    champion = world.workspace.ledger.champion("parcels")
+    assert champion
+    v2, rows = load(world.workspace, world.use_case, replace(champion, version=2)), rows_of(world, FIRST)[:2]
+    names = frozenset(v2.model.meta["features"])
+    assert ByFeatures(rows, names - {"depot"}).told(v2, [0]) is None
+    assert len(ByFeatures(rows, names).told(v2, [1]) or ()) == 1
 
 
 def test_the_experiment_ends_with_a_move_of_the_champion_and_with_its_end(world: World, tmp_path: Path) -> None:
@@ -255,8 +281,8 @@ def asking(world: World, tmp_path: Path, ask: Callable[[int], None], ended: thre
 
 def test_what_did_not_change_is_not_loaded_again(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world, versions = begun(world), []
-    load = Registry.load
-    monkeypatch.setattr(Registry, "load", lambda self, name, version: versions.append(version) or load(self, name, version))
+    right = Registry.load
+    monkeypatch.setattr(Registry, "load", lambda self, name, version: versions.append(version) or right(self, name, version))
     with served(world, tmp_path) as (_, parts):
         adopted: list[object] = []
         follower: Follower = parts.follower
