@@ -6,9 +6,9 @@ Works on a copy of the state folder (var/, or TRAINYARD_STATE), whose use case n
 turn, by one client for latency and by four for requests per second; rows are those of the newest published features. The bare
 route checks the same types, makes a DataFrame and calls `predict_proba`: no contract, no token, nothing kept.
 
-`--load MINUTES` instead asks ours alone at half of what it can do, moves the champion every minute between two versions of the registry
-(by rows of the copy's ledger), and counts what failed and how memory grew; it ends with 1 where something failed. Goals: p50 of one row at most 1.3 times the bare
-route's and half of MLflow's; no failed request, memory flat.
+`--load MINUTES` instead asks ours alone, at half of what it can do, moves the champion every minute between two versions of the
+registry (by rows of the copy's ledger), and counts what failed and how memory grew; it ends with 1 where something failed.
+Goals: p50 of one row at most 1.3 times the bare route's and half of MLflow's; no failed request, memory flat.
 """
 
 from __future__ import annotations
