@@ -66,7 +66,7 @@ def asked(client: httpx.Client, path: str, body: dict[str, Any]) -> Any:
 
 
 def ours_is(client: httpx.Client, version: int) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while client.get("/").json()["model_version"] != version:
         assert time.monotonic() < until, client.get("/").json()
         time.sleep(0.02)

@@ -26,6 +26,7 @@ from pipelines.workspace import Model
 MAX_ROWS = 10_000
 _STRICT = ConfigDict(extra="forbid", strict=True)
 _LONGEST = 200  # a text that no contract tells of
+_LARGEST = 1e30  # trees compute in single precision, and 1e308 divided by a scale is infinite: no answer
 
 
 class Split(BaseModel):
@@ -125,7 +126,7 @@ def _feature(use_case: UseCase, model: Model, name: str) -> Any:
     suits = column is not None and (column.type is ColumnType.STRING) == text
     if column is not None and suits and column.severity is not Severity.WARN:
         return _of(column) | None if column.nullable else _of(column)
-    return (Annotated[str, Field(max_length=_LONGEST)] if text else Annotated[float, Field(allow_inf_nan=False)]) | None
+    return (Annotated[str, Field(max_length=_LONGEST)] if text else _number()) | None
 
 
 def _column(use_case: UseCase, feature: str) -> Column | None:
@@ -145,9 +146,14 @@ def _of(column: Column) -> Any:
             return Literal[column.values]
         return Annotated[str, Field(max_length=column.max_length), *_pattern(column.pattern)]
     if column.type in (ColumnType.INTEGER, ColumnType.NUMBER):
-        limits: Any = {"ge": column.min, "le": column.max} | ({"multiple_of": 1} if column.type is ColumnType.INTEGER else {})
-        return Annotated[float, Field(allow_inf_nan=False, **limits)]
-    return Annotated[float, Field(allow_inf_nan=False)]  # as published: 0 and 1, days since 1970
+        whole: Any = {"multiple_of": 1} if column.type is ColumnType.INTEGER else {}
+        return _number(column.min, column.max, **whole)
+    return _number()  # as published: 0 and 1, days since 1970
+
+
+def _number(least: Any = None, most: Any = None, **more: Any) -> Any:
+    limits: Any = {"ge": -_LARGEST if least is None else least, "le": _LARGEST if most is None else most}
+    return Annotated[float, Field(allow_inf_nan=False, **limits, **more)]
 
 
 def _pattern(pattern: str | None) -> tuple[Any, ...]:

@@ -63,6 +63,7 @@ CORPUS: dict[str, tuple[Any, int, int | None, str | None, str]] = {
     "an infinite number": (second(weight=float("inf")), 422, 1, "weight", "finite"),
     "a number beyond what a double holds": (b'{"instances": [' + json.dumps(GOOD).replace("120.5", "1e999").encode() + b"]}",
                                             422, 0, "distance", "finite"),
+    "a number that is infinite once scaled": (second(all_parcels_late_1d=-1e305), 422, 1, "all_parcels_late_1d", "greater"),
     "a whole number beyond what a double holds": (second(distance=10**400), 422, 1, "distance", "number"),
     "a number below its range": (second(distance=-1), 422, 1, "distance", "greater than or equal to 0"),
     "a number above its range": (second(distance=5001), 422, 1, "distance", "less than or equal to 5000"),
