@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
@@ -43,16 +44,23 @@ def summed(min_gain: float, cooldown: int) -> Rule:
     return rule
 
 
-def paced(min_gain: float, cooldown: int, steepness: float, trainings: int = 8) -> Rule:
-    """The gains since the training, each worth half of the one after it, are more than `min_gain`, which is raised by
-    exp(`steepness`) for each training ahead of the pace of so many a year; none beyond them."""
+def paced(min_gain: float, cooldown: int, pace: float, memory: float = 0.7, trainings: int = 8) -> Rule:
+    """As `retraining:` has it with `gain_memory` and `budget.pace`: the newest gain is one, and with those since the training,
+    each worth `memory` of the one after it, more than `min_gain`, which is raised by exp(`pace`) for each training ahead of an
+    even pace of so many a year; none beyond them."""
+    starts: list[int] = []
 
     def rule(age: int, gains: Sequence[float], week: int, used: int) -> bool:
-        total = 0.0
+        del starts[used:]
+        total = ahead = 0.0
         for gain in gains:
-            total = total / 2 + gain
-        ahead = max(0.0, used - trainings * week / 52)
-        return age >= cooldown and bool(gains) and used < trainings and total > min_gain * np.exp(steepness * ahead)
+            total = total * memory + gain
+        for start, after in pairwise((*starts, week)):
+            ahead = max(0.0, ahead + 1 - trainings * (after - start) / 52)
+        enough = bool(gains) and gains[-1] > 0 and total > min_gain * np.exp(pace * ahead)
+        yes = bool(enough) and age >= cooldown and used < trainings
+        starts.extend([week] if yes else [])
+        return yes
 
     return rule
 
@@ -130,8 +138,8 @@ def main() -> None:
     limits = (0.001, 0.0015, 0.002, 0.0025, 0.003, 0.004, 0.006)
     rules = {f"newest week > {limit}": newest(limit, options.cooldown) for limit in limits}
     rules |= {f"sum of weeks > {limit}": summed(limit, options.cooldown) for limit in limits}
-    for steepness in (0.3, 0.5, 0.8):
-        rules |= {f"paced by {steepness} > {m}": paced(m, options.cooldown, steepness) for m in (0.0005, 0.001, 0.0015)}
+    for memory, pace, limit in product((0.3, 0.5, 0.7), (0.3, 0.5, 0.8), (0.0005, 0.00075, 0.001, 0.00125, 0.0015)):
+        rules[f"memory {memory}, pace {pace} > {limit}"] = paced(limit, options.cooldown, pace, memory)
     rules |= {f"every {age} weeks": of_age(age) for age in (4, 5, 6, 8)}
     print(told(rules, options.years).round(3).to_string())
 

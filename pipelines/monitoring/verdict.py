@@ -30,6 +30,7 @@ class Verdict(StrEnum):
     HEALTHY = "healthy"
 
 
+_MANY = 2  # windows like it, above which a number of labels alone says little
 _ENDS = {
     Verdict.DATA_FAULT: "mend the data, or accept it in monitoring.accepted_faults; no new model",
     Verdict.MENDED: "what was served from the faulty rows says nothing of the model; no new model",
@@ -44,11 +45,13 @@ _ENDS = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """`drivers`: the features, tables and slices that the verdict stands on; `missing_labels` with too little evidence."""
+    """`short` is `why` in one line where nothing is to be done, and nothing moved; else the same. `drivers`: the features,
+    tables and slices that the verdict stands on; `missing_labels` with too little evidence."""
 
     window: str
     verdict: Verdict
     why: str
+    short: str
     drivers: tuple[str, ...] = ()
     missing_labels: int | None = None
 
@@ -77,10 +80,13 @@ def judge_window(settings: Monitoring, window: Monitored, before: Sequence[Monit
     verdict = next((name for name, holds in cases.items() if holds), Verdict.HEALTHY)
     causes = [*(f"{f.words}." for f in (*faulty, *over)), mend_words(window) if over else ""]
     end = f"{verdict.capitalize()}: {_ENDS.get(verdict, _thin(window, missing))}."
+    why = " ".join(filter(None, (*causes, window.failure, *reasons(settings, window, lost, worst, moved), end)))
+    told = lost or worst or moved or any(causes) or window.failure
     return Judgement(
         window.partition,
         verdict,
-        " ".join(filter(None, (*causes, window.failure, *reasons(settings, window, lost, worst, moved), end))),
+        why,
+        why if told or verdict not in (Verdict.HEALTHY, Verdict.TOO_LITTLE) else end,
         (*(d for f in (*faulty, *over) for d in f.drivers), *features, *(name for name, _ in worst)),
         missing if verdict is Verdict.TOO_LITTLE else None,
     )
@@ -91,7 +97,9 @@ def _thin(window: Monitored, missing: int | None) -> str:
         return "it has no outcomes yet"
     if missing is None:
         return "it was measured before there were intervals; measured again it has them"
-    return f"about {missing:,} more labels are needed to tell a loss of the size of the limits from chance"
+    more = missing / max(window.performance.labels, 1)
+    alike = f", {more:,.0f} windows like it," if more > _MANY else ""
+    return f"about {missing:,} more labels{alike} are needed to tell a loss of the size of the limits from chance"
 
 
 def _as_a_year_ago(settings: Monitoring, window: Monitored, before: Sequence[Monitored]) -> bool:

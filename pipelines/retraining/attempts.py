@@ -68,9 +68,26 @@ def _attempt(started: Decision, outcome: Decision | None) -> Attempt:
     return Attempt(started.run, datetime.fromisoformat(ended.at), why, from_json(Gain, known) if known else None)
 
 
+def gains(decisions: Sequence[Decision], champion: Champion, key: str) -> tuple[Gain, ...]:
+    """What decisions on other partitions estimated against this champion, the last of each window; not on faulty rows."""
+    against = [d for d in decisions if d.evidence.get("champion_since") == champion.decision and d.partition != key]
+    sound = [d.evidence["gain"] for d in against if d.evidence.get("cause") != "data fault" and d.evidence.get("gain")]
+    return tuple({gain.window: gain for gain in (from_json(Gain, each) for each in sound)}.values())
+
+
 def starts(decisions: Sequence[Decision]) -> tuple[datetime, ...]:
     """When each training was started that the policy asked for."""
     return tuple(datetime.fromisoformat(d.at) for d in decisions if d.kind == Kind.STARTED)
+
+
+def took(decisions: Sequence[Decision], longest: timedelta) -> tuple[timedelta, ...]:
+    """How long each of `starts` took, until it asked a person or came to a verdict; `longest` where it said nothing."""
+    ended: dict[str, str] = {}
+    for d in decisions:
+        if d.kind in (*_VERDICTS, Kind.FAILED, Kind.ASKED):
+            ended.setdefault(d.run, d.at)
+    begun = [(datetime.fromisoformat(d.at), ended.get(d.run)) for d in decisions if d.kind == Kind.STARTED]
+    return tuple(datetime.fromisoformat(end) - start if end else longest for start, end in begun)
 
 
 def next_run(decisions: Sequence[Decision], key: str) -> str:

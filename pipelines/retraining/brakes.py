@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from pipelines.gates import MIN_DAYS
-from pipelines.retraining.gain import Gain
 from pipelines.retraining.state import State
+from pipelines.retraining.worth import total
 from pipelines.use_case import Retraining, UseCase
 
-_DAY, _YEAR = timedelta(days=1), 365
+_DAY = timedelta(days=1)
 _DOUBLINGS = 12  # a pause of 4,096 backoffs is for ever
 
 
@@ -27,31 +26,10 @@ def brakes(use_case: UseCase, cause: str, until: date, state: State) -> list[str
         _labels(settings, state),
         _holdout(use_case, state),
         _budget(settings, state),
-        _no_gain(settings, cause, state),
+        _no_gain(use_case, cause, state),
         _quiet_hours(use_case, state),
     )
     return [brake for brake in found if brake]
-
-
-def worth_it(use_case: UseCase, gain: Gain | None) -> bool:
-    """Whether the estimate alone asks for a new model: large enough, and no luck."""
-    if gain is None or gain.mean <= use_case.retraining.min_gain:
-        return False
-    return use_case.retraining.false_gains is None or gain.mean > _luck(use_case, gain, use_case.retraining.false_gains)
-
-
-def _luck(use_case: UseCase, gain: Gain, chance: float) -> float:
-    """What days alone would make of no gain at all, but for a chance that is a year's, shared between its windows.
-
-    The interval is that of resampled days at `gates.confidence`; few days are worth less than it says, by Student's t.
-    """
-    from scipy.special import ndtri, stdtrit
-
-    window = use_case.period(gain.window)
-    length = (window.end - window.start).days
-    days = max(length, MIN_DAYS)
-    error = (gain.mean - gain.low) / ndtri((1 + use_case.gates.confidence) / 2) * (days / (days - 1)) ** 0.5
-    return float(-stdtrit(days - 1, chance * min(length / _YEAR, 1)) * error)
 
 
 def tried(state: State) -> str:
@@ -126,21 +104,28 @@ def _holdout(use_case: UseCase, state: State) -> str | None:
 
 
 def _budget(settings: Retraining, state: State) -> str | None:
-    allowed, period = settings.budget.trainings, settings.budget.period
+    allowed, period, hours = settings.budget.trainings, settings.budget.period, settings.budget.hours
     used = [started for started in state.started if started > state.now - period]
-    if len(used) < allowed:
+    if len(used) >= allowed:
+        return (
+            f"{len(used)} trainings were started within {_length(period)}, of {allowed} in the budget; free again from "
+            f"{_local(used[-allowed] + period, state)} on."
+        )
+    spent = sum(state.took[-len(used) :], timedelta(0)) if used else timedelta(0)
+    if hours is None or spent < timedelta(hours=hours):
         return None
     return (
-        f"{len(used)} trainings were started within {_length(period)}, of {allowed} in the budget; free again from "
-        f"{_local(used[-allowed] + period, state)} on."
+        f"trainings took {spent / timedelta(hours=1):.1f} hours within {_length(period)}, of {hours:g} in the budget; the "
+        f"oldest is out of it from {_local(used[0] + period, state)} on."
     )
 
 
-def _no_gain(settings: Retraining, cause: str, state: State) -> str | None:
+def _no_gain(use_case: UseCase, cause: str, state: State) -> str | None:
     """A loss that a new model would not mend is no reason for one."""
-    if cause not in ("loss", "forecast") or state.gain is None or state.gain.mean > settings.min_gain:
+    least = use_case.retraining.min_gain
+    if cause not in ("loss", "forecast") or state.gain is None or total(use_case, state) > least:
         return None
-    return f"a new model would not mend it by the estimate, which has to be above {settings.min_gain}."
+    return f"a new model would not mend it by the estimate, which has to be above {least}."
 
 
 def _quiet_hours(use_case: UseCase, state: State) -> str | None:

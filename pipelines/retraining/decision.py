@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from pipelines.errors import PermanentError
 from pipelines.monitoring import Monitored, forecast_loss, latest
-from pipelines.retraining.attempts import attempts, decided, next_run, starts, under_way
+from pipelines.retraining.attempts import attempts, decided, gains, next_run, starts, took, under_way
 from pipelines.retraining.gain import Gain
 from pipelines.retraining.policy import RetrainingDecision, fingerprint, judge
 from pipelines.retraining.state import State
@@ -87,8 +87,10 @@ def read_state(run: StageRun, champion: Champion | None, decisions: Sequence[Dec
         train_on=(run.partition if ready[-1].key == run.partitions[-1].key else ready[-1]) if ready else None,
         under_way=under_way(run.use_case, decisions, now),
         crossing=forecast_loss(run.workspace, run.use_case) if "forecast" in run.use_case.retraining.reasons else None,
+        gains=gains(decisions, champion, run.key),
         attempts=attempts(decisions, champion),
         started=starts(decisions),
+        took=took(decisions, run.use_case.retraining.training_deadline),
         held=hold(decisions),
         now=now.astimezone(ZoneInfo(run.use_case.timezone)),
     )

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from pipelines.monitoring import Monitored, Verdict, judge_window
-from pipelines.retraining.brakes import brakes, tried, worth_it
+from pipelines.retraining import worth
+from pipelines.retraining.brakes import brakes, tried
 from pipelines.retraining.state import State
 from pipelines.use_case import Partition, UseCase
 
@@ -63,9 +64,14 @@ def judge(use_case: UseCase, partition: Partition, state: State) -> RetrainingDe
     held_up = {cause.name: brakes(use_case, cause.name, partition.end, state) for cause in accepted}
     free = [cause for cause in accepted if not held_up[cause.name]]
     cause = (free or accepted or causes)[0]
-    told = (cause.why, _gain_in_words(state), *_so(state, cause, held_up.get(cause.name)))
+    told = (
+        cause.why,
+        _gain_in_words(state, cause.name),
+        worth.in_words(use_case, state),
+        *_so(state, cause, held_up.get(cause.name)),
+    )
     open_still = cause.name == "data fault" or (accepted and not free)
-    evidence = _evidence(state, cause.window) | {"decided": {} if open_still else _decided(state)}
+    evidence = _evidence(state, cause.window) | {"cause": cause.name, "decided": {} if open_still else _decided(state)}
     train_on = state.train_on.key if free and state.train_on else None
     return RetrainingDecision(partition.key, bool(free), cause.name, " ".join(filter(None, told)), evidence, train_on)
 
@@ -98,7 +104,7 @@ def _causes(use_case: UseCase, partition: Partition, state: State) -> list[_Caus
     limit = use_case.retraining.max_age
     if limit is not None and state.served >= limit:
         found["age"] = _Cause("age", f"The champion has served {state.served.days} days; the use case allows {limit.days}.")
-    if worth_it(use_case, state.gain):
+    if worth.worth_it(use_case, state):
         found["gain"] = _Cause("gain", "A new model would be better by more than what is asked.")
     crossing, lead = state.crossing, use_case.retraining.forecast_lead
     if crossing and crossing.expected and crossing.expected <= partition.end + lead:
@@ -115,7 +121,7 @@ def _judge_window(use_case: UseCase, state: State, window: Monitored) -> tuple[s
     """Cause and reason, by what monitoring says of it."""
     before = [w for w in state.history if w.partition < window.partition]
     found = judge_window(use_case.monitoring, window, before)
-    return _CAUSES[found.verdict], found.why
+    return _CAUSES[found.verdict], found.short
 
 
 def _among(state: State, window: Monitored, why: str) -> str:
@@ -138,10 +144,11 @@ def _decided(state: State) -> dict[str, str]:
     return {window.partition: fingerprint(window) for window in state.windows}
 
 
-def _gain_in_words(state: State) -> str:
+def _gain_in_words(state: State, cause: str) -> str:
     gain = state.gain
     if gain is None:
-        return f"What a new model would gain could not be estimated: {state.no_gain}." if state.champion else ""
+        asks = state.champion and cause in _ASKING
+        return f"What a new model would gain could not be estimated: {state.no_gain}." if asks else ""
     return (
         f"A challenger that has not seen {gain.window} saves {gain.mean:+.4f} of log loss per row on it, "
         f"{gain.low:+.4f} to {gain.high:+.4f} ({gain.rows:,} rows)."

@@ -31,7 +31,8 @@ class State:
     `windows` are those that the champion served, monitored with outcomes and not decided yet, oldest first; `history` all
     that is monitored up to then, of any version; `trained_until` is the end of the champion's training. `attempts` are
     those since it came or a person resumed, `started` when each training was that the policy ever started, both oldest
-    first. Without a `gain`, `no_gain` says why. `held` is a rollback that nobody lifted, `now` the local time.
+    first, and `took` how long each took. Without a `gain`, `no_gain` says why; `gains` are those of the windows before,
+    since the champion came. `held` is a rollback that nobody lifted, `now` the local time.
     """
 
     champion: Champion | None = None
@@ -44,9 +45,11 @@ class State:
     train_on: Partition | None = None
     under_way: str | None = None
     gain: Gain | None = None
+    gains: tuple[Gain, ...] = ()
     no_gain: str = "its estimate failed, and the log says why"
     crossing: Crossing | None = None
     attempts: tuple[Attempt, ...] = ()
     started: tuple[datetime, ...] = ()
+    took: tuple[timedelta, ...] = ()
     held: Decision | None = None
     now: datetime = datetime(1970, 1, 1, tzinfo=UTC)

@@ -16,6 +16,13 @@ QuietHours = Annotated[str, Field(pattern=f"^{_TIME}-{_TIME}$")]
 class Budget(Section):
     trainings: int = Field(4, ge=1, description="so many trainings may be started by themselves, whatever becomes of them")
     period: timedelta = Field(timedelta(days=90), gt=timedelta(0), description="within so long")
+    hours: float | None = Field(None, gt=0, description="so long may they take together, by the clock")
+    pace: float = Field(
+        0,
+        ge=0,
+        le=5,
+        description="`min_gain` is raised by e to this power for each training ahead of an even pace of the budget",
+    )
 
 
 class Retraining(Section):
@@ -32,6 +39,9 @@ class Retraining(Section):
     max_age: timedelta | None = Field(None, gt=timedelta(0), description="a champion that served so long is retrained")
     min_gain: float = Field(
         0.002, ge=0, description="log loss per row that a new model has to save by the estimate; with less, a loss waits too"
+    )
+    gain_memory: float = Field(
+        0, ge=0, lt=1, description="what a gain is worth beside that of the window after it, summed since the champion came"
     )
     false_gains: float | None = Field(
         0.05,

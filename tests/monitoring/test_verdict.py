@@ -308,3 +308,14 @@ def test_every_limit_of_the_verdict_alone_turns_it(key: str) -> None:
 def test_the_volume_s_ratio_is_declared() -> None:
     *before, now = _weeks(700, 1400)
     assert judge_window(SETTINGS.model_copy(update={"max_volume_ratio": 3.0}), now, before).verdict is Verdict.HEALTHY
+
+
+def test_where_nothing_is_to_be_done_it_says_so_in_one_line() -> None:
+    windows = served(np.random.default_rng(6), 120, 20)
+    quiet = judge_window(SETTINGS, windows[-1], windows[:19])
+    assert quiet.short == "Healthy: the predictions are as good as promised: no new model." != quiet.why
+    assert windows[-1].drift
+    moved = replace(windows[-1], drift=replace(windows[-1].drift, prediction_drift=0.9))
+    told = judge_window(SETTINGS, moved, windows[:19])
+    assert told.short == told.why
+    assert "have moved by 0.90" in told.short

@@ -21,11 +21,17 @@ from tests.retraining.test_retraining import LOSS, ON, state
 
 NOW = datetime(2024, 3, 20, 6, tzinfo=UTC)
 GAIN = Gain("2024-03", 400, 0.01, 0.006, 0.014)
+SMALL, EARLIER = Gain("2024-03", 400, 0.0015, -0.003, 0.005), (Gain("2024-02", 400, 0.001, -0.003, 0.005),)
 NO_GAIN = Gain("2024-03", 400, 0.001, -0.003, 0.005)
 ROLLED_BACK = Decision("r", "parcels", Kind.ROLLED_BACK, "2024-03-01", "v2 gives way to v1: it misses half", "ada", "by hand")
+HOURS = (timedelta(hours=2), timedelta(hours=1))
 CROSSING = Crossing(
     0.5, 0.8, None, date(2024, 3, 20), date(2024, 6, 20), date(2024, 3, 25), date(2024, 4, 1), date(2024, 4, 20)
 )
+
+
+def days_ago(*days: float) -> tuple[datetime, ...]:
+    return tuple(NOW - timedelta(days=day) for day in days)
 
 
 def refused(days_ago: float, gain: Gain | None = None) -> Attempt:
@@ -73,6 +79,40 @@ HELD = {
     "budget, of another period": (
         at(windows=(LOSS,), started=(NOW - timedelta(days=10), NOW - timedelta(days=4))),
         {"budget": Budget(trainings=2, period=timedelta(days=10))}, True, "loss", "new model is needed",
+    ),
+    "budget of hours": (
+        at(windows=(LOSS,), started=days_ago(9, 4), took=HOURS),
+        {"budget": Budget(period=timedelta(days=10), hours=3)}, False, "loss",
+        "trainings took 3.0 hours within 10 days, of 3 in the budget; the oldest is out of it from 2024-03-21 06:00",
+    ),
+    "budget of hours, not used up": (
+        at(windows=(LOSS,), started=days_ago(10, 4), took=HOURS),
+        {"budget": Budget(period=timedelta(days=10), hours=3)}, True, "loss", "new model is needed",
+    ),
+    "gains that only together are enough": (
+        at(gain=replace(SMALL, mean=0.0015), gains=EARLIER), {"gain_memory": 0.7, "false_gains": None}, True, "gain",
+        "With the windows before, each worth 0.7 of the one after it: +0.0022.",
+    ),
+    "gains of which each is forgotten": (
+        at(gain=replace(SMALL, mean=0.0015), gains=EARLIER), {"false_gains": None}, False, "healthy", "saves +0.0015",
+    ),
+    "a gain that is none, after gains": (
+        at(gain=replace(SMALL, mean=-0.0001), gains=(replace(EARLIER[0], mean=0.9),)),
+        {"gain_memory": 0.7, "false_gains": None}, False, "healthy", "saves -0.0001",
+    ),
+    "the same days twice": (
+        at(gain=replace(SMALL, window="2024-03-20", mean=0.0015), gains=(replace(SMALL, window="2024-03-19"),)),
+        {"gain_memory": 0.7, "false_gains": None}, False, "healthy", "saves +0.0015",
+    ),
+    "gains that are luck together": (
+        at(gain=replace(SMALL, mean=0.0015), gains=EARLIER), {"gain_memory": 0.7}, False, "healthy", "+0.0022",
+    ),
+    "ahead of the budget's pace": (
+        at(gain=GAIN, started=days_ago(30)), {"budget": Budget(pace=5, period=timedelta(days=180))}, False, "healthy",
+        "Asked are 0.0106, as trainings are 0.3 ahead of the budget's pace.",
+    ),
+    "in the budget's pace": (
+        at(gain=GAIN, started=days_ago(50)), {"budget": Budget(pace=5, period=timedelta(days=180))}, True, "gain", "",
     ),
     "quiet hours": (
         at(windows=(LOSS,)), {"quiet_hours": ("22:00-07:30",)},

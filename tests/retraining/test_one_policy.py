@@ -18,10 +18,11 @@ from pipelines.gates import Judged, evaluate_candidates
 from pipelines.retraining import Gain, RetrainingDecision, decide, record_failure, record_start, resume
 from pipelines.training import TrainingRun, plan_training, train_candidate
 from pipelines.use_case import Partition, UseCase
+from pipelines.use_case.retraining import Budget
 from pipelines.workspace import CommitRecord, Decision, Kind, StageRun, VersionTags, Workspace
 from tests import synthetic
 from tests.conftest import AFTER, World, changed
-from tests.retraining.test_retraining import drift, performance
+from tests.retraining.test_retraining import FAULT, drift, performance
 
 ROWS = pa.table({"a": range(200)})
 TRAINED = 7
@@ -342,3 +343,47 @@ def test_a_second_rollback_holds_as_well_and_one_that_is_undone_by_a_promotion_d
 def decide_why(lab: Lab, number: int) -> str:
     lab.morning_after(number)
     return decide(StageRun(lab.workspace, lab.use_case, lab.days[number])).why
+
+
+def test_gains_of_the_mornings_before_add_up_until_a_champion_comes(lab: Lab) -> None:
+    """Each morning's estimate is too little by itself; its rows, three days, are other rows only on the third."""
+    settings = {"gain_memory": 0.7, "false_gains": None, "min_gain": 0.002, "reasons": ("gain",)}
+    gain, found = Gain("", 400, 0.0015, -0.003, 0.006), {}
+    for number in (11, 12, 14):
+        lab.monitored(number, lost=False)
+        found[number] = lab.asked(number, replace(gain, window=lab.days[number].key), **settings)
+    assert [n for n, decision in found.items() if decision.retrain] == [14], found
+    assert "With the windows before, each worth 0.7 of the one after it: +0.0026" in found[14].why
+    promoted = Decision(
+        "promoted/2", "parcels", Kind.PROMOTED, lab.days[14].key, "better", "gates", "x", {}, 2, lab.days[15].key
+    )
+    lab.workspace.ledger.move_champion(promoted, 1)
+    lab.monitored(17, lost=False)
+    assert not lab.asked(17, replace(gain, window=lab.days[17].key), **settings).retrain, "gained against another champion"
+
+
+def test_what_a_challenger_saved_on_faulty_rows_is_forgotten(lab: Lab) -> None:
+    """The fault is mended afterwards, and the champion was right all the time."""
+    settings = {"gain_memory": 0.9, "false_gains": None, "min_gain": 0.002, "reasons": ("gain",)}
+    gain = Gain("", 400, 0.0005, -0.003, 0.006)
+    monitoring.publish(lab.monitored(11, lost=False), FAULT.drift, performance(auc=0.8))
+    faulty = lab.asked(11, replace(gain, window=lab.days[11].key, mean=0.5), **settings)
+    lab.monitored(11, lost=False)
+    lab.monitored(14, lost=False)
+    found = lab.asked(14, replace(gain, window=lab.days[14].key), **settings)
+    assert (faulty.cause, found.cause, found.retrain) == ("data fault", "healthy", False), found.why
+
+
+def test_trainings_may_take_so_many_hours_together(lab: Lab) -> None:
+    """The first took a day and three hours, by the ledger's clock; what said nothing took until its deadline."""
+    settings = {"budget": Budget(trainings=99, period=timedelta(days=30), hours=28), "backoff": timedelta(hours=1)}
+    lab.monitored(11)
+    first = lab.asked(11, **settings)
+    lab.workspace.clock.set(lab.days[12].ends_at("UTC") + timedelta(hours=9))
+    lab.ends(first.training_run, Kind.FAILED)
+    lab.monitored(13)
+    second = lab.asked(13, **settings)
+    lab.monitored(16)
+    found = lab.asked(16, **settings)
+    assert (first.retrain, second.retrain, found.retrain) == (True, True, False)
+    assert "trainings took 51.0 hours within 30 days, of 28 in the budget; the oldest is out of it from 2024-04" in found.why

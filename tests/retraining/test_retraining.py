@@ -60,7 +60,7 @@ CASES: dict[str, tuple[State, bool, str, str]] = {
     "promises too much": (state(windows=(monitored(performance(mean=0.55)),)), True, "loss", "+25.0% predicted beyond"),
     "promises too little": (state(windows=(monitored(performance(mean=0.05)),)), True, "loss", "-25.0% predicted beyond"),
     "a data fault": (state(windows=(FAULT, LOSS)), False, "data fault", "mend the data"),
-    "too little evidence": (state(windows=(FEW,)), False, "too little evidence", "more labels are needed"),
+    "too little evidence": (state(windows=(FEW,)), False, "too little evidence", "more labels, 7 windows like it, are needed"),
     "cooldown": (state(windows=(LOSS,), served=timedelta(days=1)), False, "loss", "the cooldown is 1"),
     "too few new labels": (state(windows=(LOSS,), new_labels=99), False, "loss", "100 are asked"),
     "under way": (state(windows=(LOSS,), under_way="training x is under way."), False, "loss", "not now: training x"),

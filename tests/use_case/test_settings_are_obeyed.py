@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,16 +14,15 @@ from pydantic import ValidationError
 from pipelines.errors import PermanentError
 from pipelines.use_case import ROOT, UseCase, read_use_case
 from tests.conftest import USE_CASES
+from tests.use_case.forked import in_a_process
 from tests.use_case.ignoring import VARIABLE, keys
 
 OBEYED: dict[str, str] = yaml.safe_load((Path(__file__).parent / "obeyed.yaml").read_text())
 
 
-def ignored(key: str, test: str) -> subprocess.CompletedProcess[str]:
-    """The test, in a process in which nobody sees what the file says of the key."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | {VARIABLE: key}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not long", test]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+def ignored(key: str, test: str, out: Path) -> tuple[int, str]:
+    """The test, in a process in which nobody sees what the file says of the key: its exit code, and the end of what it said."""
+    return in_a_process(test, out / "out", **{VARIABLE: key}), (out / "out").read_text()[-2000:]
 
 
 def test_every_key_has_its_test_and_every_test_is_there() -> None:
@@ -37,15 +35,15 @@ def test_every_key_has_its_test_and_every_test_is_there() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("key", OBEYED)
-def test_a_key_that_is_ignored_turns_its_test_red(key: str) -> None:
-    done = ignored(key, OBEYED[key])
-    assert done.returncode == 1, f"{key} is obeyed by nobody that {OBEYED[key]} knows: {done.stdout[-2000:]}"
+def test_a_key_that_is_ignored_turns_its_test_red(key: str, tmp_path: Path) -> None:
+    code, said = ignored(key, OBEYED[key], tmp_path)
+    assert code == 1, f"{key} is obeyed by nobody that {OBEYED[key]} knows: {said}"
 
 
 @pytest.mark.parametrize(("key", "status"), [("Retraining.max_age", 1), ("Retraining.min_new_labels", 0)])
-def test_a_test_notices_its_own_key_only(key: str, status: int) -> None:
-    done = ignored(key, OBEYED["Retraining.max_age"])
-    assert done.returncode == status, done.stdout[-2000:]
+def test_a_test_notices_its_own_key_only(key: str, status: int, tmp_path: Path) -> None:
+    code, said = ignored(key, OBEYED["Retraining.max_age"], tmp_path)
+    assert code == status, said
 
 
 # What is validated, trained, logged and reproduced is one value
