@@ -1,12 +1,13 @@
 """An experiment over months of the demo's real flights, day by day by a set clock; then all of it computed again by other code.
 
     .venv/bin/python benchmarks/experiment_months.py [--state var] [--to /tmp/months] [--first 2013-08-01] [--last 2013-11-30]
-        [--champion 1] [--challengers newer=2] [--policy thompson] [--metric money] [--until 2013-09-15]
+        [--champion 1] [--challengers newer=2] [--harmful 2013-07] [--policy thompson] [--metric money] [--until 2013-09-15]
 
 Needs the state of `make demo`, which stays as it is: its copy knows no prediction, label or decision of `--first` and later. A
 person rolls back to `--champion`, and the experiment is declared. At five past each midnight the day is scored, the labels
 come that are complete by then, and it is looked at: the functions behind `python -m pipelines run`. Exit status 1: something
-differs (`experiment_recomputed.py`). `--until` stops there, for a look at the page.
+differs (`experiment_recomputed.py`). `--harmful` plants a challenger that learnt turned labels, up to that month; `--until`
+stops there, for a look at the page.
 """
 
 from __future__ import annotations
@@ -25,18 +26,23 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from experiment_recomputed import differences  # noqa: E402
-from rewound import NAME, declare, rewound  # noqa: E402
+from rewound import NAME, declare, plant_harmful, rewound  # noqa: E402
+
+from pipelines.use_case import load_use_case  # noqa: E402
+from pipelines.workspace import StageRun, open_workspace  # noqa: E402
 
 AFTER = timedelta(minutes=5)
 
 
 def declared(options: argparse.Namespace) -> dict[str, Any]:
     pairs = (each.split("=") for each in options.challengers)
-    challengers = {name: version if version == "newest" else int(version) for name, version in pairs}
+    challengers = {name: int(version) for name, version in pairs}
+    if options.harmful:
+        challengers["harmful"] = plant_harmful(load_use_case(NAME), options.harmful)
     asked = " or ".join(f"v{version}" for version in challengers.values())
     question = f"Is {asked} worth more per flight than v{options.champion}?"
-    told = {"name": options.name, "question": question, "challengers": challengers, "first": options.first, "last": options.last}
-    return told | {"policy": options.policy, "metric": options.metric, "minimum_effect": options.effect, "shares": options.shares}
+    told = {key: getattr(options, key) for key in ("name", "first", "last", "policy", "metric", "shares")}
+    return told | {"question": question, "challengers": challengers, "minimum_effect": options.effect}
 
 
 class Seconds:
@@ -63,8 +69,6 @@ def run(options: argparse.Namespace) -> Path:
     from pipelines.commands.stages import STAGES
     from pipelines.pages import experiment_page, experiment_view
     from pipelines.promotion import rollback
-    from pipelines.use_case import load_use_case, span
-    from pipelines.workspace import StageRun, open_workspace
 
     workspace, case, seconds = open_workspace("months"), load_use_case(NAME), Seconds()
     now = workspace.ledger.champion(NAME)
@@ -111,6 +115,7 @@ def main() -> int:
     parser.add_argument("--until")
     parser.add_argument("--champion", type=int, default=1)
     parser.add_argument("--challengers", nargs="+", default=["newer=2"])
+    parser.add_argument("--harmful", metavar="MONTH")
     parser.add_argument("--name", default="worth_more")
     parser.add_argument("--policy", default="thompson")
     parser.add_argument("--metric", default="money")

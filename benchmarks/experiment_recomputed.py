@@ -15,6 +15,7 @@ import math
 import re
 import sys
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,16 @@ class Lived:
         return self.declared["false_better"] / len(self.declared["challengers"])
 
     @property
+    def digits(self) -> int:
+        """Of figures per row on the page: one more than the smallest useful gain has, and two at least."""
+        return max(2, 1 - math.floor(math.log10(self.declared["minimum_effect"])))
+
+    def gone(self, before: float = math.inf) -> set[str]:
+        """The challengers that a guard had taken out before a position of the ledger."""
+        guards = [row for row in self.ledger if row["kind"] == "experiment guard" and row["position"] < before]
+        return {row["evidence"]["variant"] for row in guards}
+
+    @property
     def planned(self) -> int:
         return (pd.Timestamp(self.declared["last"]) - pd.Timestamp(self.ledger[0]["effective_from"])).days + 1
 
@@ -124,8 +135,9 @@ def check_assignment(about: Lived, report: Report) -> None:
         share = {name: float((owners == name).mean()) for name in about.versions}
         report.same("rows whose unit is the key", (rows["unit"] != rows[KEY]).sum(), 0) if unit is None else None
         report.same("rows assigned by hash and slots", (rows["assigned"] == wanted).sum(), len(rows), where=partition)
-        report.same("rows served by whom they are assigned to", (rows["served"] == (rows["variant"] == serves)).sum(), len(rows))
-        report.same("rows of the variant's version", (rows["model_version"] == rows["variant"].map(about.versions)).sum(), len(rows))
+        right, version = rows["served"] == (rows["variant"] == serves), rows["variant"].map(about.versions)
+        report.same("rows served by whom they are assigned to", right.sum(), len(rows), where=partition)
+        report.same("rows of the variant's version", (rows["model_version"] == version).sum(), len(rows), where=partition)
         report.same("largest difference of a row's weight", abs(rows["weight"] - rows["variant"].map(share)).max(), 0)
         report.same("keys that are served once", rows[rows["served"]][KEY].nunique(), rows[KEY].nunique(), where=partition)
         report.same("rows per key", len(rows), rows[KEY].nunique() * rows["variant"].nunique(), where=partition)
@@ -134,7 +146,7 @@ def check_assignment(about: Lived, report: Report) -> None:
 def check_slots(about: Lived, report: Report) -> None:
     """A change of weights moves as few slots as the weights allow."""
     told = [row for row in about.ledger if "owners" in row["evidence"]]
-    for before, after in zip(told, told[1:], strict=False):
+    for before, after in pairwise(told):
         one = np.array(owners_on(about, before["effective_from"]))
         other = np.array([name for name, count in after["evidence"]["owners"] for _ in range(count)])
         least = sum(max(0, int((other == name).sum() - (one == name).sum())) for name in about.versions)
@@ -158,7 +170,8 @@ def check_shares(about: Lived, report: Report) -> None:
             prior[i] += 1
         counts = rows["variant"].value_counts().reindex(names, fill_value=0).to_numpy()
         seen, expected = seen + counts, expected + counts.sum() * share
-    print(f"new units served {seen.astype(int).tolist()} of {names}, by the weights {expected.round(1).tolist()}; log e {evidence:+.2f}")
+    by_weight = expected.round(1).tolist()
+    print(f"new units served {seen.astype(int).tolist()} of {names}, by the weights {by_weight}; log e {evidence:+.2f}")
     stopped = "the shares that were served" in about.ledger[-1]["why"]
     report.same("the shares' check stops what it has to", float(stopped), float(evidence > SUREST))
 
@@ -181,7 +194,8 @@ def by_day(rows: pd.DataFrame, column: str) -> Days:
     sums = rows.groupby("partition")[column].agg(["size", "sum"]).sort_index()
     mean, size = rows[column].mean(), sums["size"]
     between = (size * (sums["sum"] / size - mean) ** 2).sum() / (len(sums) - 1) if len(sums) > 2 else 0.0
-    return Days(len(sums), float(len(rows)), float(size.iloc[0]), float(mean), max(float(between), float(rows[column].var(ddof=0))))
+    spread = max(float(between), float(rows[column].var(ddof=0)))
+    return Days(len(sums), float(len(rows)), float(size.iloc[0]), float(mean), spread)
 
 
 def prior_of(days: Days, chance: float, planned: int) -> float:
@@ -277,8 +291,7 @@ def check_thompson(about: Lived, report: Report) -> None:
         if row["kind"] != "experiment weights" or len(row["evidence"]["labelled"]) < 2:
             continue
         known = about.labelled[about.labelled["partition"].isin(row["evidence"]["labelled"])]
-        gone = {r["evidence"]["variant"] for r in about.ledger if "variant" in r["evidence"] and r["position"] < row["position"]}
-        left = [name for name in about.versions if name not in gone]
+        left = [name for name in about.versions if name not in about.gone(row["position"])]
         chances = best(known, left)
         wanted = bounded(chances, about.declared["floor"], about.declared["ceiling"])
         error = 4 * max(math.sqrt(p * (1 - p) / DRAWS) for p in chances)
@@ -336,9 +349,9 @@ def _check_row(about: Lived, report: Report, variant: str, cells: str) -> None:
         report.same("page: gain per row", float(value), days.mean)
     half = half_width(days, days.count, days.rows, prior_of(days, about.chance, about.planned), about.chance)
     if told and math.isfinite(half):
-        low, high = days.mean - half, days.mean + half
-        report.same("page: interval", float(f"({low:+.4g} to {high:+.4g})" in cells), 1.0, where=cells)
-        word = "better" if low > 0 else "worse" if high < 0 else "not sure yet"
+        low, high, digits = days.mean - half, days.mean + half, about.digits
+        report.same("page: interval", float(f"({low:+.{digits}f} to {high:+.{digits}f})" in cells), 1.0, where=cells)
+        word = "taken out" if variant in about.gone() else "better" if low > 0 else "worse" if high < 0 else "not sure yet"
         report.same("page: the word for it", float(word in cells), 1.0, where=cells)
     owned = int((about.labelled["served"] & (about.labelled["variant"] == variant)).sum())
     report.same("page: rows served", float(f"{owned:,}" in cells), 1.0, where=cells)
