@@ -2,9 +2,10 @@
 
     .venv/bin/python benchmarks/experiment_live.py [--state var] [--to /tmp/live] [--challenger 2] [--policy thompson]
 
-Needs the state of `make demo`, which stays as it is: its copy knows nothing of `FIRST` and later, and of no Airflow. A person
-starts the DAG `experiments`, which opens what is declared. From then on plans and outcomes come by the clock, and each stage
-runs because of the one before. Exit status 1: something differs (`experiment_recomputed.py`), or a run failed.
+Needs the state of `make demo`, which stays as it is: its copy knows nothing of December, and of no Airflow. A person starts the
+DAG `experiments`, which opens what is declared. December up to `FIRST` comes at once; from then on plans and outcomes come by
+the clock, and each stage runs because of the one before. Exit status 1: something differs (`experiment_recomputed.py`), or a
+run failed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from experiment_recomputed import differences  # noqa: E402
-from rewound import DERIVED, EACH_DAY, NAME, declare, rewound  # noqa: E402
+from rewound import EACH_DAY, NAME, declare, rewound  # noqa: E402
 
 from pipelines.local import services  # noqa: E402
 from pipelines.local.api import Airflow  # noqa: E402
@@ -30,7 +31,8 @@ from pipelines.local.replay import Replay  # noqa: E402
 from pipelines.use_case import Partition, load_use_case, span  # noqa: E402
 from pipelines.workspace import open_workspace  # noqa: E402
 
-KNOWN, FIRST, LAST = "2013-12-22", "2013-12-24", "2013-12-30"  # the day between is caught up with, as after an outage
+BEFORE, REST = "2013-12-01", "2013-12-01--2013-12-22"
+FIRST, LAST = "2013-12-24", "2013-12-30"  # the day between is caught up with, as after an outage
 EXPERIMENT = "experiments"
 
 
@@ -69,7 +71,8 @@ def run(options: argparse.Namespace, report: Callable[[str, str, str, float | No
         airflow = Airflow(at.airflow, at.user, at.password)
         replay = Watched(workspace, case, airflow, report)
         replay.prepare((*STAGES, EXPERIMENT))
-        replay.open_experiment(case.partition(KNOWN).next)
+        replay.open_experiment(case.partition(BEFORE).previous)
+        replay.bulk(case.period(REST))
         replay.live(days)
         return page_in_airflow(airflow)
 
@@ -83,10 +86,9 @@ def main() -> int:
     options = parser.parse_args()
     options.to.mkdir(parents=True, exist_ok=True)
     began, state = time.monotonic(), options.to / "var"
-    rewound(options.state.absolute(), state, "2013-12-23", (*DERIVED, *EACH_DAY))
+    rewound(options.state.absolute(), state, BEFORE, EACH_DAY)
     for file in (state / "landing" / NAME).glob("*/2013-12-*"):
-        if file.name[:10] > KNOWN:
-            file.unlink()
+        file.unlink()
     asked = {"name": "seven_days", "question": f"Is v{options.challenger} worth more per flight than the champion?"}
     asked |= {"challengers": {"other": options.challenger}, "first": FIRST, "last": LAST, "policy": options.policy}
     declare(state, asked | {"minimum_effect": 0.5, "shares": [0.3]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -19,18 +20,21 @@ from pipelines.use_case import UseCase  # noqa: E402
 from pipelines.workspace import CHAMPION, Decision, Kind, StageRun, VersionTags, open_workspace  # noqa: E402
 
 NAME = "flight_delay"
-DERIVED = ("labels", "predictions", "monitoring", "decisions")
-EACH_DAY = ("schedule", "outcomes", "weather", "weather_quarantine", "features")
+DERIVED = ("labels", "predictions")
+EACH_DAY = ("schedule", "outcomes", "weather", "weather_quarantine", "features", *DERIVED)
 
 
 def rewound(state: Path, to: Path, before: str, tables: tuple[str, ...] = DERIVED) -> None:
-    """What these tables hold of partition `before`, of its month, and of later ones is not there yet; Airflow knows nothing."""
+    """These tables end, commits and all, before they know anything of `before`, the first day of a month; the ledger and the
+    monitoring before they tell of it. There was no Airflow yet."""
     shutil.rmtree(to, ignore_errors=True)
     shutil.copytree(state, to, ignore=shutil.ignore_patterns("airflow", "services.json", "spark", "logs"))
     for file in (to / "lake").rglob("*.json"):  # plans of features, and the commits that name them, hold whole addresses
         file.write_text(file.read_text().replace(f"{state}/", f"{to}/"))
     for table in tables:
-        DeltaTable(str(to / "lake" / NAME / table)).delete(f"partition >= '{_from(table, before)}' and partition <> 'snapshot'")
+        cut(to / "lake" / NAME / table / "_delta_log", before)
+    for table in ("decisions", "monitoring"):
+        DeltaTable(str(to / "lake" / NAME / table)).delete(f"partition >= '{before[:7]}'")
     os.environ["TRAINYARD_STATE"] = str(to)
     workspace = open_workspace("rewound")
     assert workspace.registry.database
@@ -41,9 +45,18 @@ def rewound(state: Path, to: Path, before: str, tables: tuple[str, ...] = DERIVE
     workspace.registry.set_alias(NAME, CHAMPION, now.version)  # as the ledger of then says
 
 
-def _from(table: str, before: str) -> str:
-    """Decisions and monitoring are about months too, of which the one that has just begun cannot be told yet."""
-    return before[:7] if table in ("monitoring", "decisions") else before
+def cut(log: Path, before: str) -> None:
+    """A row that is deleted leaves the commit that published it, and who asks for that takes it for done."""
+    commits = sorted(log.glob("*.json"))
+    late = [i for i, commit in enumerate(commits) if any(key >= before for key in _partitions(commit))]
+    for commit in commits[late[0] :] if late else ():
+        commit.unlink()
+
+
+def _partitions(commit: Path) -> list[str]:
+    actions = map(json.loads, commit.read_text().splitlines())
+    keys = [action["add"]["partitionValues"]["partition"] for action in actions if "add" in action]
+    return [key for key in keys if key != "snapshot"]
 
 
 def declare(state: Path, experiment: dict[str, Any], **sections: dict[str, Any]) -> None:
