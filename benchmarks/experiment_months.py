@@ -114,7 +114,7 @@ def main() -> int:
     parser.add_argument("--last", default="2013-11-30")
     parser.add_argument("--until")
     parser.add_argument("--champion", type=int, default=1)
-    parser.add_argument("--challengers", nargs="+", default=["newer=2"])
+    parser.add_argument("--challengers", nargs="*", default=["newer=2"])
     parser.add_argument("--harmful", metavar="MONTH")
     parser.add_argument("--name", default="worth_more")
     parser.add_argument("--policy", default="thompson")

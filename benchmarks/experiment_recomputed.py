@@ -343,7 +343,11 @@ def check_page(about: Lived, report: Report) -> None:
 
 
 def _check_row(about: Lived, report: Report, variant: str, cells: str) -> None:
-    days = by_day(about.labelled[about.labelled["variant"] == variant], "metric_gain")
+    mine = about.labelled[about.labelled["variant"] == variant]
+    if not len(mine):
+        report.same("page: no figure where nothing is labelled", float("data-value" in cells), 0.0, where=cells)
+        return
+    days = by_day(mine, "metric_gain")
     told = re.findall(r'data-figure="gain" data-value="([^"]+)"', cells)
     for value in told:
         report.same("page: gain per row", float(value), days.mean)

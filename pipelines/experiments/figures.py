@@ -85,7 +85,8 @@ def in_words(use_case: UseCase, about: Opened, evidence: Evidence, left: Sequenc
         return "Nothing is labelled yet."
     unit, digits = unit_of(about.spec, evidence), decimals(about.spec)
     told = [_sentence(each, unit, digits) for each in outcomes(use_case, about, evidence) if each.variant in left]
-    since = f"By {len(evidence.labelled)} labelled partitions, through {evidence.labelled[-1]}"
+    count = len(evidence.labelled)
+    since = f"By {count} labelled partition{'s'[: count > 1]}, through {evidence.labelled[-1]}"
     gained = f"Against all-champion: {evidence.gained:+,.2f} {evidence.unit}."
     return f"{since}: {'; '.join(told) or 'nobody is left to compare with'}. {gained}"
 

@@ -156,16 +156,21 @@ class _Seen:
         )  # fmt: skip
 
     def answer(self) -> str:
-        left = [each for each in self.outcomes[1:] if not each.decided and each.variant not in self.gone]
+        there = [each for each in self.outcomes[1:] if each.variant not in self.gone]
+        if not there:
+            return "None is to be expected: no challenger takes part any more."
+        left = [each for each in there if not each.decided]
         effect = f"{self.about.spec.minimum_effect:g} {unit_of(self.about.spec, self.evidence)} a row"
         return answer(left, len(self.evidence.labelled), self.partitions, effect, self.about.ended is not None)
 
     def next(self) -> str:
         spec, scored, labelled = self.about.spec, self.evidence.scored, self.evidence.labelled
         if (end := self.about.ended) is not None:
+            better = [each.variant for each in self.outcomes if each.word == "better" and each.variant not in self.gone]
+            evidence = f": that {' and '.join(better)} did better is evidence for a promotion, which goes its own way"
             return (
                 f"It ended: {end.evidence.get('because', end.why)}. From {end.effective_from} on the champion serves all rows. "
-                "Nobody was promoted by it: it is evidence for a promotion, which goes through gates and approval as ever."
+                f"Nobody was promoted by it{evidence if better else ''}."
             )
         waited = next((key for key in scored if key not in labelled), self.following)
         if self.following > spec.last:
@@ -182,17 +187,20 @@ def answer(left: Sequence[Outcome], labelled: int, partitions: Sequence[str], ef
     if not left:
         return "It is there: of each challenger it is known whether it is better."
     if ended:
-        return f"It is over without one: a gain of {effect} could not be told from luck. {_needed(left, partitions)}"
+        return f"It is over without one: no gain or loss could be told from luck. {_needed(left, labelled, partitions)}"
     if labelled < 2:
-        return f"From two labelled partitions on it can be told when a gain of {effect} would be seen."
-    return f"A gain of {effect} is what is looked for. {_needed(left, partitions)}"
+        return f"Not before two partitions are labelled it can be told when a gain of {effect} would be seen."
+    last = f"The last word comes with the outcomes of {partitions[-1]}."
+    return f"A gain of {effect} is what is looked for. {_needed(left, labelled, partitions)} {last}"
 
 
-def _needed(left: Sequence[Outcome], partitions: Sequence[str]) -> str:
+def _needed(left: Sequence[Outcome], labelled: int, partitions: Sequence[str]) -> str:
     needed = [each.needed for each in left if each.needed is not None]
     if len(needed) < len(left):
         return "At this rate it is not seen in any good time."
     most, seen = max(needed), "At this rate it is seen, in four of five experiments, after about"
+    if most <= labelled:
+        return f"After {most:,} labelled partitions it is most likely seen: what there is, if anything, is likely smaller."
     if most > len(partitions):
         return f"{seen} {most:,} labelled partitions; {len(partitions):,} are planned: only a larger one can be seen by then."
     return f"{seen} {most:,} labelled partitions: with the outcomes of {partitions[most - 1]}."
