@@ -167,7 +167,7 @@ class _Seen:
         spec, scored, labelled = self.about.spec, self.evidence.scored, self.evidence.labelled
         if (end := self.about.ended) is not None:
             better = [each.variant for each in self.outcomes if each.word == "better" and each.variant not in self.gone]
-            evidence = f": that {' and '.join(better)} did better is evidence for a promotion, which goes its own way"
+            evidence = f": that {' and '.join(better)} did better is evidence for a promotion, by gates and approval as ever"
             return (
                 f"It ended: {end.evidence.get('because', end.why)}. From {end.effective_from} on the champion serves all rows. "
                 f"Nobody was promoted by it{evidence if better else ''}."
