@@ -188,9 +188,9 @@ def answer(left: Sequence[Outcome], labelled: int, partitions: Sequence[str], ef
         return "It is there: of each challenger it is known whether it is better."
     if ended:
         return f"It is over without one: no gain or loss could be told from luck. {_needed(left, labelled, partitions)}"
-    if labelled < 2:
-        return f"Not before two partitions are labelled it can be told when a gain of {effect} would be seen."
     last = f"The last word comes with the outcomes of {partitions[-1]}."
+    if labelled < 2:
+        return f"Two partitions have to be labelled before it can be told when a gain of {effect} would be seen. {last}"
     return f"A gain of {effect} is what is looked for. {_needed(left, labelled, partitions)} {last}"
 
 
@@ -200,7 +200,9 @@ def _needed(left: Sequence[Outcome], labelled: int, partitions: Sequence[str]) -
         return "At this rate it is not seen in any good time."
     most, seen = max(needed), "At this rate it is seen, in four of five experiments, after about"
     if most <= labelled:
-        return f"After {most:,} labelled partitions it is most likely seen: what there is, if anything, is likely smaller."
+        return (
+            f"By {labelled:,} labelled partitions it would most likely be seen: what there is, if anything, is likely smaller."
+        )
     if most > len(partitions):
         return f"{seen} {most:,} labelled partitions; {len(partitions):,} are planned: only a larger one can be seen by then."
     return f"{seen} {most:,} labelled partitions: with the outcomes of {partitions[most - 1]}."

@@ -103,8 +103,8 @@ def test_the_newest_decisions_are_shown_and_the_others_linked() -> None:
     [([NEWER], 9, "after about 12 labelled partitions: with the outcomes of 2013-05-12."),
      ([NEWER, replace(NEWER, needed=200)], 9, "200 labelled partitions; 30 are planned: only a larger one"),
      ([NEWER, replace(NEWER, needed=None)], 9, "is not seen in any good time"),
-     ([NEWER], 12, "After 12 labelled partitions it is most likely seen: what there is, if anything, is likely smaller."),
-     ([NEWER], 1, "Not before two partitions are labelled it can be told when a gain of 0.1 USD a row would be seen"),
+     ([NEWER], 12, "By 12 labelled partitions it would most likely be seen: what there is, if anything, is likely smaller."),
+     ([NEWER], 1, "Two partitions have to be labelled before it can be told when a gain of 0.1 USD a row would be seen"),
      ([], 9, "It is there")],
 )  # fmt: skip
 def test_when_an_answer_can_be_expected(left: list[Outcome], labelled: int, words: str) -> None:
