@@ -82,8 +82,8 @@ def _add_routes(app: "FastAPI") -> None:
         return _html(_reports(use_case, partition))
 
     @app.get("/use-cases/{use_case}/experiment")
-    def experiment(use_case: asked) -> Response:  # type: ignore[valid-type]
-        return _html(_experiment(use_case))
+    def experiment(use_case: asked, decisions: str = "") -> Response:  # type: ignore[valid-type]
+        return _html(_experiment(use_case, _ALL if decisions == "all" else _LATEST))
 
     @app.get("/runs/{dag_id}/{run_id:path}")
     def run(use_case: of_dag, dag_id: str, run_id: str) -> Response:  # type: ignore[valid-type]
@@ -181,11 +181,12 @@ def _reports(use_case: "UseCase", partition: str | None) -> str:
     return reports_page(use_case.title, use_case.name, shown, partition)
 
 
-def _experiment(use_case: "UseCase") -> str:
+def _experiment(use_case: "UseCase", decisions: int) -> str:
     from pipelines.pages import experiment_page, experiment_view
     from pipelines.workspace import open_workspace
 
-    return experiment_page(use_case.title, use_case.name, experiment_view(open_workspace("page"), use_case))
+    view = experiment_view(open_workspace("page"), use_case, decisions)
+    return experiment_page(use_case.title, use_case.name, view)
 
 
 def _report(use_case: "UseCase", kind: str, name: str) -> "Response":

@@ -6,7 +6,7 @@ guards, end), which scoring obeys. Nobody is promoted by it.
 
 from pipelines.experiments.assignment import variants_of
 from pipelines.experiments.evidence import Evidence, gather
-from pipelines.experiments.figures import Outcome, in_words, outcomes, planned
+from pipelines.experiments.figures import Outcome, decimals, in_words, outcomes, planned, unit_of
 from pipelines.experiments.measuring import Measured, measure
 from pipelines.experiments.opening import open_declared
-from pipelines.experiments.running import KINDS, Opened, Plan, opened, plan_of, plans, record_failure
+from pipelines.experiments.running import KINDS, Opened, Plan, opened, plan_of, plans, record_failure, taken_out

@@ -40,35 +40,49 @@ class Evidence:
 def gather(workspace: Workspace, use_case: UseCase, about: Opened) -> Evidence:
     """All that was scored for the experiment; the metric is that of its start."""
     rows = _rows(workspace, use_case, about)
-    scored = tuple(sorted(set(rows[PARTITION])))
-    known = tuple(key for key in scored if key in workspace.lake.partitions(labels_table(use_case)))
+    scored, there = tuple(map(str, rows[PARTITION].unique())), workspace.lake.partitions(labels_table(use_case))
+    known = tuple(key for key in scored if key in there)
     labelled, in_money = _labelled(workspace, use_case, rows, known), "money" if use_case.value else "log_loss"
-    gain, worth_of = (_metric(use_case, name, labelled) for name in (about.spec.metric, in_money))
-    values = labelled.assign(gain=gain, worth=worth_of)
-    gains, worths = (_against_champion(use_case, values, column) for column in ("gain", "worth"))
+    own, champions = (_metric(use_case, about.spec.metric, labelled, of) for of in ("", "champion_"))
+    worth_of, before = (_metric(use_case, in_money, labelled, of) for of in ("", "champion_"))
+    values = labelled.assign(own=own, gain=own - champions, worth=worth_of - before)
     shares, counts = _first_seen(rows, list(about.versions))
     return Evidence(
         scored=scored,
         labelled=known,
-        paired={name: _sums(gains[gains["variant"] == name]) for name in about.versions if name != CHAMPION},
-        own={name: _sums(values[values["served"] & (values["variant"] == name)]) for name in about.versions},
-        action_change=_action_change(use_case, rows),
+        paired={name: _sums(values[values["variant"] == name], "gain") for name in about.versions if name != CHAMPION},
+        own={name: _sums(values[values["served"] & (values["variant"] == name)], "own") for name in about.versions},
+        action_change=_action_change(rows),
         shares=shares,
         counts=counts,
-        gained=float(worths.loc[worths["served"], "gain"].sum()),
+        gained=float(values.loc[values["served"], "worth"].sum()),
         unit=use_case.value.unit if use_case.value else "log_loss",
     )
 
 
 def _rows(workspace: Workspace, use_case: UseCase, about: Opened) -> DataFrame:
-    """Of every partition that was scored for it, up to its end: one row per key and variant."""
+    """Of every partition that was scored for it, up to its end: one row per key and variant, in order of the partitions.
+
+    Beside it stands what the champion said of the same key; `event` numbers these.
+    """
     until = str(about.ended.effective_from) if about.ended else None
     there = workspace.lake.partitions(predictions_table(use_case))
     keys = [key for key in there if about.since <= key <= about.spec.last and (until is None or key < until)]
     rows = predicted_rows(workspace, use_case, keys).to_pandas()
     for name in EXPERIMENT_COLUMNS:
         rows[name] = rows.get(name)
-    return rows[rows["variant"].notna()].sort_values(PARTITION, kind="stable")
+    rows = rows[rows["variant"].notna()].sort_values(PARTITION, kind="stable", ignore_index=True)
+    return _beside_champion(rows.assign(event=rows.groupby([PARTITION, use_case.features.key], sort=False).ngroup()))
+
+
+def _beside_champion(rows: DataFrame) -> DataFrame:
+    """By numbers of events and not by keys: at each look all of the experiment's rows are paired anew."""
+    places = np.full(int(rows["event"].max()) + 1 if len(rows) else 0, -1)
+    of_champion = np.flatnonzero(rows["variant"] == CHAMPION)
+    places[rows["event"].to_numpy()[of_champion]] = of_champion
+    twins = places[rows["event"].to_numpy()]
+    told = {f"champion_{name}": rows[name].to_numpy()[twins] for name in ("probability", "act")}
+    return rows.assign(**told)[twins >= 0]
 
 
 def _labelled(workspace: Workspace, use_case: UseCase, rows: DataFrame, known: tuple[str, ...]) -> DataFrame:
@@ -77,35 +91,32 @@ def _labelled(workspace: Workspace, use_case: UseCase, rows: DataFrame, known: t
     if not known:
         return rows[:0].assign(label=0.0)
     labels = workspace.lake.read(labels_table(use_case), known, columns=[key, "label"]).to_pandas()
-    return rows.merge(labels, on=[PARTITION, key], validate="many_to_one")
+    of_champion = rows.loc[rows["variant"] == CHAMPION, [PARTITION, key, "event"]]
+    found = of_champion.merge(labels, on=[PARTITION, key], validate="one_to_one").set_index("event")["label"]
+    return rows.assign(label=rows["event"].map(found)).dropna(subset=["label"])
 
 
-def _metric(use_case: UseCase, name: str, rows: DataFrame) -> Floats:
-    """What each labelled row (n,) counts, more is better: the one place here that knows what kind of target there is."""
+def _metric(use_case: UseCase, name: str, rows: DataFrame, of: str) -> Floats:
+    """What each labelled row (n,) counts, more is better, by the variant's own columns or those `of` another: the one place
+    here that knows what kind of target there is."""
     label = rows["label"].to_numpy(dtype=float)
     if name == "log_loss":
-        return -losses(label, rows["probability"].to_numpy(dtype=float))
+        return -losses(label, rows[f"{of}probability"].to_numpy(dtype=float))
     if use_case.value is None:
         raise PermanentError(f"{use_case.name}: its experiment counts money; put the section `value` back")
-    return worth(label, rows["act"].to_numpy(dtype=bool), use_case.value)
+    return worth(label, rows[f"{of}act"].to_numpy(dtype=bool), use_case.value)
 
 
-def _against_champion(use_case: UseCase, rows: DataFrame, column: str) -> DataFrame:
-    """The challengers' rows, with their `gain`: a column less the champion's on the same row."""
-    event = [PARTITION, use_case.features.key]
-    champion = rows.loc[rows["variant"] == CHAMPION, [*event, column]].rename(columns={column: "before"})
-    found = rows[rows["variant"] != CHAMPION].merge(champion, on=event, validate="many_to_one")
-    return found.assign(gain=(found[column] - found["before"]).astype(float))
+def _sums(rows: DataFrame, column: str) -> Sums:
+    values = rows.assign(value=rows[column], square=rows[column] ** 2).groupby(PARTITION, sort=True)
+    by_day = values.agg({"value": ["size", "sum"], "square": "sum"})
+    return Sums(*(by_day[column].to_numpy(dtype=float) for column in (("value", "size"), ("value", "sum"), ("square", "sum"))))
 
 
-def _sums(rows: DataFrame) -> Sums:
-    by_day = rows.assign(square=rows["gain"] ** 2).groupby(PARTITION, sort=True).agg({"gain": ["size", "sum"], "square": "sum"})
-    return Sums(*(by_day[column].to_numpy(dtype=float) for column in (("gain", "size"), ("gain", "sum"), ("square", "sum"))))
-
-
-def _action_change(use_case: UseCase, rows: DataFrame) -> dict[str, float]:
-    gains = _against_champion(use_case, rows.assign(act=rows["act"].astype(float)), "act")
-    return {str(name): float(share) for name, share in gains.groupby("variant")["gain"].mean().items()}
+def _action_change(rows: DataFrame) -> dict[str, float]:
+    challengers = rows[rows["variant"] != CHAMPION]
+    change = challengers["act"].astype(float) - challengers["champion_act"].astype(float)
+    return {str(name): float(share) for name, share in change.groupby(challengers["variant"]).mean().items()}
 
 
 def _first_seen(rows: DataFrame, variants: list[str]) -> tuple[Floats, Floats]:

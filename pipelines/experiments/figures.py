@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.experiments.evidence import Evidence
 from pipelines.experiments.intervals import Sums, interval, partitions_needed
 from pipelines.experiments.policies import chance_of
 from pipelines.experiments.running import Opened
-from pipelines.use_case import UseCase, span
-from pipelines.workspace import CHAMPION
+from pipelines.use_case import Experiment, Partition, UseCase, span
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,14 @@ class Outcome:
             return "better"
         return "worse" if self.high is not None and self.high < 0 else "not sure yet"
 
+    @property
+    def decided(self) -> bool:
+        return self.word in ("better", "worse")
+
 
 def outcomes(use_case: UseCase, about: Opened, evidence: Evidence) -> list[Outcome]:
     """The champion first, which gains nothing over itself."""
-    chance, count = chance_of(about.spec), planned(use_case, about)
+    chance, count = chance_of(about.spec), len(planned(use_case, about))
     found = []
     for variant, version in about.versions.items():
         own, paired = evidence.own[variant], evidence.paired.get(variant)
@@ -60,23 +64,35 @@ def _told(sums: Sums, chance: float, count: int) -> tuple[float | None, float | 
     return (sums.mean, low, high) if math.isfinite(low) else (sums.mean, None, None)
 
 
-def planned(use_case: UseCase, about: Opened) -> int:
-    """For how many partitions it was opened."""
-    return len(span(use_case.partition(about.since), use_case.partition(about.spec.last)))
+def planned(use_case: UseCase, about: Opened) -> list[Partition]:
+    """For which partitions it was opened."""
+    return span(use_case.partition(about.since), use_case.partition(about.spec.last))
 
 
-def in_words(use_case: UseCase, about: Opened, evidence: Evidence) -> str:
-    """Of each challenger, against the champion on the same rows; and what the experiment gained."""
+def unit_of(spec: Experiment, evidence: Evidence) -> str:
+    """What its figures per row are counted in."""
+    return evidence.unit if spec.metric == "money" else "of log loss"
+
+
+def decimals(spec: Experiment) -> int:
+    """Of figures per row: a step more than the smallest useful gain has."""
+    return max(2, 1 - math.floor(math.log10(spec.minimum_effect)))
+
+
+def in_words(use_case: UseCase, about: Opened, evidence: Evidence, left: Sequence[str]) -> str:
+    """Of each challenger that is `left`, against the champion on the same rows; and what the experiment gained."""
     if not evidence.labelled:
         return "Nothing is labelled yet."
-    unit = evidence.unit if about.spec.metric == "money" else "of log loss"
-    told = [_sentence(each, unit) for each in outcomes(use_case, about, evidence) if each.variant != CHAMPION]
-    since = f"By {len(evidence.labelled)} labelled partitions, through {evidence.labelled[-1]}"
-    return f"{since}: {'; '.join(told)}. Against all-champion: {evidence.gained:+,.2f} {evidence.unit}."
+    unit, digits = unit_of(about.spec, evidence), decimals(about.spec)
+    told = [_sentence(each, unit, digits) for each in outcomes(use_case, about, evidence) if each.variant in left]
+    count = len(evidence.labelled)
+    since = f"By {count} labelled partition{'s'[: count > 1]}, through {evidence.labelled[-1]}"
+    gained = f"Against all-champion: {evidence.gained:+,.2f} {evidence.unit}."
+    return f"{since}: {'; '.join(told) or 'nobody is left to compare with'}. {gained}"
 
 
-def _sentence(each: Outcome, unit: str) -> str:
+def _sentence(each: Outcome, unit: str, digits: int) -> str:
     if each.gain is None:
         return f"{each.variant} has no labelled row"
-    between = "with no interval yet" if each.low is None else f"{each.low:+.4g} to {each.high:+.4g}"
-    return f"{each.variant} (v{each.version}) {each.gain:+.4g} {unit} a row ({between}), {each.word}"
+    between = "with no interval yet" if each.low is None else f"{each.low:+.{digits}f} to {each.high:+.{digits}f}"
+    return f"{each.variant} (v{each.version}) {each.gain:+.{digits}f} {unit} a row ({between}), {each.word}"

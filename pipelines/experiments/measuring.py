@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 
 from pipelines.experiments.assignment import moved, shares
 from pipelines.experiments.evidence import Evidence, gather
@@ -35,22 +36,23 @@ def measure(run: StageRun) -> Measured | None:
         return None
     effective = max(about.since, first_unscored(run.workspace, run.use_case, about.since))
     look = _Look(run, about, gather(run.workspace, run.use_case, about), effective)
-    left = _guarded(look)
-    if why := _over(look, left):
+    look = replace(look, left=_guarded(look))
+    if why := _over(look):
         sentence = f"'{about.spec.name}' ended: {why}. {look.words} Nobody was promoted by it."
-        look.record(Kind.EXPERIMENT_ENDED, "", sentence)
+        look.record(Kind.EXPERIMENT_ENDED, "", sentence, because=why)
         return look.measured({}, sentence)
-    return _weighed(look, left)
+    return _weighed(look)
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What is known of an experiment; what follows is in force from the next partition on, `effective`."""
+    """What is known of an experiment; what follows is in force from the next partition on, `effective`. `left` take part."""
 
     run: StageRun
     about: Opened
     evidence: Evidence
     effective: str
+    left: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -58,7 +60,7 @@ class _Look:
 
     @property
     def words(self) -> str:
-        return in_words(self.run.use_case, self.about, self.evidence)
+        return in_words(self.run.use_case, self.about, self.evidence, self.left)
 
     def record(self, kind: Kind, suffix: str, why: str, **told: object) -> None:
         figures = [asdict(each) for each in outcomes(self.run.use_case, self.about, self.evidence)]
@@ -81,7 +83,7 @@ def _guarded(look: _Look) -> list[str]:
     return [name for name in paired if name not in found]
 
 
-def _over(look: _Look, left: list[str]) -> str | None:
+def _over(look: _Look) -> str | None:
     """Why it is over; None as long as it goes on."""
     run, about, evidence = look.run, look.about, look.evidence
     moves = [d for d in run.ledger.champion_moves(run.use_case.name) if (d.position or 0) > (about.start.position or 0)]
@@ -93,19 +95,19 @@ def _over(look: _Look, left: list[str]) -> str | None:
         wanted = (evidence.shares * evidence.counts.sum(axis=1, keepdims=True)).sum(axis=0)
         told = ", ".join(f"{n:.0f} of {w:.0f}" for n, w in zip(evidence.counts.sum(axis=0), wanted, strict=True))
         return f"the shares that were served are not those of the weights ({told} units): its figures cannot be trusted"
-    if not left:
+    if not look.left:
         return "no challenger takes part any more"
     over = look.effective > about.spec.last and evidence.scored == evidence.labelled
     return f"all up to {about.spec.last} is served and labelled" if over else None
 
 
-def _weighed(look: _Look, left: list[str]) -> Measured:
+def _weighed(look: _Look) -> Measured:
     """The shares by the policy, from the next partition on; written down where they change."""
     plan = plan_of(look.run.ledger.decisions(look.run.use_case.name), look.effective)
     if plan is None:
         return look.measured({}, f"its last partition, {look.about.spec.last}, is served; labels are waited for")
-    paired = {name: look.evidence.paired[name] for name in left}
-    wanted = next_weights(look.about.spec, paired, planned(look.run.use_case, look.about))
+    paired = {name: look.evidence.paired[name] for name in look.left}
+    wanted = next_weights(look.about.spec, paired, len(planned(look.run.use_case, look.about)))
     owners = moved(plan.owners, wanted.weights)
     weights = shares(owners)
     told = ", ".join(f"{variant} {share:.1%}" for variant, share in weights.items())

@@ -42,7 +42,8 @@ def harmful(spec: Experiment, paired: Paired, action_change: Mapping[str, float]
         if high < -spec.max_loss:
             found[name] = f"it is worse than the champion by {-sums.mean:.4g} a row, and surely by more than {-high:.4g}"
         elif abs(change) > spec.max_action_change:
-            found[name] = f"it acts on {change:+.1%} of the rows against the champion, beyond {spec.max_action_change:.0%}"
+            more = f"{abs(change):.1%} {'more' if change > 0 else 'fewer'} of the rows than the champion"
+            found[name] = f"it acts on {more}, and {spec.max_action_change:.0%} is allowed"
     return found
 
 

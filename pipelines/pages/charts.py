@@ -31,7 +31,7 @@ _STYLE = {
     "lines.linewidth": 2, "lines.markersize": 8, "lines.markeredgewidth": 1.5, "lines.markeredgecolor": CARD,
 }  # fmt: skip
 _DASHES = (0, (3, 3))
-_WIDTH, _ROW, _MOST_LABELS, _WIDEST_BAR, _LONGEST_NAME = 1040, 19, 14, 26, 36
+_WIDTH, _ROW, _MOST_LABELS, _MOST_DAYS, _WIDEST_BAR, _LONGEST_NAME = 1040, 19, 14, 10, 26, 36
 _one_at_a_time = threading.Lock()  # matplotlib's settings are the process's
 
 
@@ -71,26 +71,38 @@ def quality(found: Sequence[Quality]) -> Markup:
     return _svg("AUC, log loss and drifted share per partition", 440, draw)
 
 
-def shares(weights: Sequence[tuple[str, Mapping[str, float]]], variants: Sequence[str], last: str) -> Markup:
-    """A line of steps per variant: its share from each partition on, up to the last one."""
-    keys, colors, styles = [key for key, _ in weights], (ACCENT, SECOND, THIRD), ("-", "--", ":")
+def shares(
+    weights: Sequence[tuple[str, Mapping[str, float]]], variants: Sequence[str], partitions: Sequence[str], until: int
+) -> Markup:
+    """A line of steps per variant over all `partitions`: its share from each of the given ones on, `until` so many are over."""
+    at = [sum(key < since for key in partitions) for since, given in weights if given]
+    colors, styles = (ACCENT, SECOND, THIRD), ("-", "--", ":")
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         figure.subplots_adjust(left=0.055, right=0.87, top=0.93, bottom=0.12)
-        for i, variant in enumerate(variants):
-            values = [given.get(variant, 0.0) if given else math.nan for _, given in weights]
+        last = {name: [given.get(name, 0.0) for _, given in weights if given] for name in variants}
+        for i, (name, height) in enumerate(_apart({name: values[-1] for name, values in last.items()}).items()):
             drawn = {"color": colors[i % 3], "linestyle": styles[i // 3], "gid": ".line"}
-            axes.step(range(len(keys) + 1), [*values, values[-1]], where="post", **drawn)
-            known = [value for value in values if not math.isnan(value)]
-            axes.annotate(f"{variant} {known[-1]:.0%}", (len(keys), known[-1]), (6, -4), textcoords="offset points")
+            axes.step([*at, until], [*last[name], last[name][-1]], where="post", **drawn)
+            text = f"{name} {last[name][-1]:.0%}"
+            axes.annotate(text, (until, height), (6, -4), textcoords="offset points", color=colors[i % 3])
         _panel(axes, "Share of units")
+        axes.yaxis.set_major_formatter("{x:.0%}")
         axes.set_ylim(-0.03, 1.03)
-        axes.set_xlim(0, len(keys))
-        shown = range(0, len(keys), -(-len(keys) // _MOST_LABELS))
-        axes.set_xticks(shown, [keys[i] for i in shown])
+        axes.set_xlim(0, len(partitions))
+        shown = range(0, len(partitions), -(-len(partitions) // _MOST_DAYS))
+        axes.set_xticks(shown, [partitions[i] for i in shown])
 
     return _svg("Share of units per variant", 260, draw)
+
+
+def _apart(heights: Mapping[str, float], least: float = 0.09) -> dict[str, float]:
+    """In the order of the names, so far from each other that what is written there can be read."""
+    free, found = -math.inf, {}
+    for name in sorted(heights, key=heights.__getitem__):
+        found[name] = free = max(heights[name], free + least)
+    return {name: found[name] for name in heights}
 
 
 def changes(found: Sequence[Quality]) -> list[int]:

@@ -162,7 +162,8 @@ def test_before_anything_is_scored_there_is_nothing_to_say(world: World) -> None
     assert (done.effective_from, done.weights) == (FIRST, {"champion": 0.5, "newer": 0.5})
     view = experiment_view(world.workspace, world.use_case)
     assert view
-    assert (view.labelled, view.planned, view.gained) == (0, 10, 0.0)
+    assert (view.labelled, len(view.partitions), view.gained) == (0, 10, 0.0)
+    assert "2024-03-15 is served next: champion 50.0%, newer 50.0%. Once the outcomes of 2024-03-15 are known" in view.next
     assert "Is v2 worth more?" in experiment_page("Late parcels", "parcels", view)
     score(at(world, FIRST))
     unlabelled(world, FIRST)
@@ -179,6 +180,10 @@ def test_a_challenger_that_cannot_score_is_out_and_the_champion_serves(world: Wo
     assert set(rows["assigned"]) == {"champion", "newer"}
     (guard,) = told(world, Kind.EXPERIMENT_GUARD)
     assert "newer (v2) was taken out of 'v2_worth': it could not score 2024-03-15 (OSError: torn)" in guard.why
+    view = experiment_view(world.workspace, world.use_case)
+    assert view
+    assert view.weights == ((FIRST, {"champion": 0.5, "newer": 0.5}), ("2024-03-16", {"champion": 1.0}))
+    assert (view.gone, view.verdict) == (("newer",), guard.why)
     score(at(world, "2024-03-16"))
     assert set(all_rows(world, "2024-03-16")["assigned"]) == {"champion"}
     done = measure(at(world, FIRST))
@@ -301,6 +306,10 @@ def test_a_harmful_challenger_serves_nothing_from_the_next_partition_on(world: W
     (guard,) = told(world, Kind.EXPERIMENT_GUARD)
     assert guard.effective_from in ("2024-03-16", "2024-03-17")
     assert "newer (v2) serves nothing in 'v2_worth' from" in guard.why
+    view = experiment_view(world.workspace, world.use_case, decisions=1)
+    assert view
+    assert view.next.startswith(f"It ended: no challenger takes part any more. From {guard.effective_from} on the champion")
+    assert ([d.kind for d in view.decisions], view.told) == ([Kind.EXPERIMENT_ENDED], 3)
     score(at(world, "2024-03-17"))
     assert set(served_rows(world.workspace, world.use_case, ["2024-03-17"])["model_version"]) == {1}
 
@@ -335,6 +344,9 @@ def test_late_labels_count_when_they_come_and_it_waits_for_them(world: World) ->
     live(world, 3)
     about = opened(world.workspace.ledger.decisions("parcels"))[0]
     assert gather(world.workspace, world.use_case, about).labelled == ("2024-03-15", "2024-03-17")
+    view = experiment_view(world.workspace, world.use_case)
+    assert view
+    assert "It ends once its outcomes are known; those of 2024-03-16 are waited for." in view.next
     assert told(world, Kind.EXPERIMENT_ENDED) == []
     synthetic.publish_labels(world.workspace, world.use_case, world.use_case.partition(late), flip=True)
     measure(at(world, late))

@@ -127,7 +127,7 @@ def test_a_guard_takes_out_what_it_guards_against(case: str) -> None:
 def test_a_guard_says_what_it_saw() -> None:
     told = harmful(declared(), {"newer": sums(-1.0, 2), "other": sums(0, 2)}, {"other": 0.25})
     assert "worse than the champion by 1" in told["newer"]
-    assert told["other"] == "it acts on +25.0% of the rows against the champion, beyond 20%"
+    assert told["other"] == "it acts on 25.0% more of the rows than the champion, and 20% is allowed"
 
 
 # what may be said however often one looks ----------------------------------------------------------------------------
