@@ -308,6 +308,7 @@ def test_a_harmful_challenger_serves_nothing_from_the_next_partition_on(world: W
     assert "newer (v2) serves nothing in 'v2_worth' from" in guard.why
     view = experiment_view(world.workspace, world.use_case, decisions=1)
     assert view
+    assert "nobody is left to compare with" in view.decisions[0].why
     assert view.next.startswith(f"It ended: no challenger takes part any more. From {guard.effective_from} on the champion")
     assert ([d.kind for d in view.decisions], view.told) == ([Kind.EXPERIMENT_ENDED], 3)
     score(at(world, "2024-03-17"))
