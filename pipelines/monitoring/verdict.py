@@ -45,8 +45,10 @@ _ENDS = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """`short` is `why` in one line where nothing is to be done, and nothing moved; else the same. `drivers`: the features,
-    tables and slices that the verdict stands on; `missing_labels` with too little evidence."""
+    """`short` is `why` in one line where nothing is to be done, nothing moved and all was compared; else the same.
+
+    `drivers`: the features, tables and slices that the verdict stands on; `missing_labels` with too little evidence.
+    """
 
     window: str
     verdict: Verdict
@@ -81,7 +83,8 @@ def judge_window(settings: Monitoring, window: Monitored, before: Sequence[Monit
     causes = [*(f"{f.words}." for f in (*faulty, *over)), mend_words(window) if over else ""]
     end = f"{verdict.capitalize()}: {_ENDS.get(verdict, _thin(window, missing))}."
     why = " ".join(filter(None, (*causes, window.failure, *reasons(settings, window, lost, worst, moved), end)))
-    told = lost or worst or moved or any(causes) or window.failure
+    compared = window.drift is not None and not window.drift.not_compared
+    told = lost or worst or moved or any(causes) or window.failure or not compared
     return Judgement(
         window.partition,
         verdict,

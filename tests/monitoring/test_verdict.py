@@ -319,3 +319,6 @@ def test_where_nothing_is_to_be_done_it_says_so_in_one_line() -> None:
     told = judge_window(SETTINGS, moved, windows[:19])
     assert told.short == told.why
     assert "have moved by 0.90" in told.short
+    unknown = replace(windows[-1], drift=replace(windows[-1].drift, not_compared=("distance",)))
+    assert "does not know distance: not compared" in judge_window(SETTINGS, unknown, windows[:19]).short
+    assert "Drift was not measured" in judge_window(SETTINGS, replace(windows[-1], drift=None), windows[:19]).short
