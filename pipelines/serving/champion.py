@@ -210,9 +210,11 @@ class Follower:
         if self._seen is None or made != self._decisions:
             served = self._load(champion)
             served, missing = self._with_trial(served, decisions) if served else (None, {})
-            self._served, self._decisions = served, None if missing else made
+            replaces, self._served = self._served is not None, served
+            self._decisions = None if missing else made
             self.adopt(served)
-            gc.collect()  # applications are cycles: dozens, with their models, would wait for Python's own rare look
+            if replaces:
+                gc.collect()  # applications are cycles: dozens, with their models, would wait for Python's own rare look
             _LOG.info("%s: %s answers, by %s", self.use_case.name, f"v{champion.version}" if champion else "nobody", made[-1])
             if missing:
                 raise PermanentError(f"the champion answers for {'; '.join(f'{who} ({why})' for who, why in missing.items())}")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
@@ -127,7 +128,8 @@ class Registry:
             pyfunc_predict_fn="predict_proba",
             metadata={"trainyard": json.dumps({**meta, "example": tried(pipeline, shown)}, sort_keys=True)},
         )
-        digest = digest_of_model(self._download(info.model_uri, "the trained pipeline"))
+        with self._downloaded(info.model_uri, "the trained pipeline") as folder:
+            digest = digest_of_model(folder)
         self.client.set_logged_model_tags(info.model_id, {DIGEST_TAG: digest})
         return str(info.model_uri)
 
@@ -210,17 +212,16 @@ class Registry:
                 "by the training, or the tag was taken away: train a new model, or roll back to another version"
             )
         self.vouch(use_case, version, digest)
-        folder = self._download(f"models:/{use_case}/{version}", f"{use_case} v{version}")
-        return load_model(folder, use_case, version, digest)
+        with self._downloaded(f"models:/{use_case}/{version}", f"{use_case} v{version}") as folder:
+            return load_model(folder, use_case, version, digest)
 
     def load_uri(self, use_case: str, model_uri: str) -> Model:
         """Load a logged model that is not registered yet, or `models:/<use case>/<version>`; checked like `load`."""
         name, _, version = model_uri.removeprefix("models:/").partition("/")
         if version.isdigit():
             return self.load(name, int(version))
-        return load_model(
-            self._download(model_uri, f"{use_case}: {model_uri}"), use_case, 0, self._logged_digest(use_case, model_uri)
-        )
+        with self._downloaded(model_uri, f"{use_case}: {model_uri}") as folder:
+            return load_model(folder, use_case, 0, self._logged_digest(use_case, model_uri))
 
     def configuration(self, run_id: str | None) -> str | None:
         """The use case's configuration as a run kept it, as JSON; None where it kept none, or is gone."""
@@ -248,12 +249,15 @@ class Registry:
             raise PermanentError(f"{use_case}: {model_uri} has no tag {DIGEST_TAG}: the training did not log it; train again")
         return digest
 
-    def _download(self, uri: str, where: str = "the registry") -> Path:
-        try:
-            with classified(uri):
-                folder = Path(self.mlflow.artifacts.download_artifacts(uri))
-        except PermanentError as error:
-            raise PermanentError(f"{where}: {GONE} ({error})") from None
-        if not (folder / "MLmodel").is_file():
-            raise PermanentError(f"{where}: {GONE}")
-        return folder
+    @contextmanager
+    def _downloaded(self, uri: str, where: str) -> Iterator[Path]:
+        """A model's folder while it is read. Of a store elsewhere MLflow by itself leaves one behind each time."""
+        with TemporaryDirectory() as place:
+            try:
+                with classified(uri):
+                    folder = Path(self.mlflow.artifacts.download_artifacts(uri, dst_path=place))
+            except PermanentError as error:
+                raise PermanentError(f"{where}: {GONE} ({error})") from None
+            if not (folder / "MLmodel").is_file():
+                raise PermanentError(f"{where}: {GONE}")
+            yield folder

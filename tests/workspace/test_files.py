@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,12 +15,17 @@ import boto3
 import pyarrow as pa
 import pytest
 from google.api_core.exceptions import NotFound, ServiceUnavailable
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from pipelines.errors import PermanentError, TransientError
 from pipelines.workspace import CommitRecord, files
 from pipelines.workspace.environment import load_environment
 from pipelines.workspace.lake import Lake
 from pipelines.workspace.ledger import Decision, Kind, Ledger
+from pipelines.workspace.registry import Registry
+from tests.workspace.test_registry import META, fitted, rows
 
 BUCKET = "workspace"
 
@@ -194,3 +200,16 @@ def test_the_ledger_on_s3_takes_one_of_two_promotions(s3: str) -> None:
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(promote, (1, 2))) == [False, True]
     assert len(Ledger(Lake(settings.root, settings.options)).decisions("parcels")) == 1
+
+
+def test_a_model_from_a_store_elsewhere_leaves_nothing_on_this_machine(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow downloads it into a new folder each time, and removes none of them."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    registry = Registry(f"sqlite:///{tmp_path}/mlflow.db", f"{s3}/models")
+    with registry.run("parcels", "test"):
+        uri = registry.log_model(fitted(make_pipeline(SimpleImputer(), LogisticRegression())), rows().head(), META)
+    assert (registry.load_uri("parcels", uri).predict(rows()) >= 0).all()
+    assert not list((tmp_path / "temporary").iterdir())

@@ -136,7 +136,7 @@ def test_a_challenger_changed_between_training_and_judgement_is_refused(one_cham
     with registry.run("parcels", "test"):
         uri = registry.log_model(fitted(make_pipeline(SimpleImputer(), LogisticRegression())), rows().head(), META)
     assert (registry.load_uri("parcels", uri).predict(rows()) >= 0).all()
-    skops.io.dump(fitted(LogisticRegression(C=1e-3)), registry._download(uri) / MODEL_FILE)
+    skops.io.dump(fitted(LogisticRegression(C=1e-3)), Path(registry.mlflow.artifacts.download_artifacts(uri)) / MODEL_FILE)
     with pytest.raises(PermanentError, match="SHA-256 differs"):
         registry.load_uri("parcels", uri)
     version = registry.register("parcels", uri, VersionTags())

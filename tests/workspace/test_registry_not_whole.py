@@ -434,5 +434,7 @@ def test_whole_numbers_that_are_missing_are_taken_by_mlflows_own_loader(one_cham
         loaded.predict(rows[model.meta["features"]])
     cast = rows.assign(**numbers.astype(float))[model.meta["features"]]  # what whole numbers without gaps ask of the caller
     assert np.asarray(loaded.predict(cast))[:, 1] == pytest.approx(model.predict(rows))
-    served = registry.mlflow.models.Model.load(registry._download("models:/parcels/1", "x")).load_input_example()
+    served = registry.mlflow.models.Model.load(
+        registry.mlflow.artifacts.download_artifacts("models:/parcels/1")
+    ).load_input_example()
     assert pd.DataFrame(served).isna().any().any()
