@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 
 from pipelines.errors import PermanentError
 from pipelines.local import feeds
-from pipelines.use_case import Grain, UseCase, load_use_case
+from pipelines.use_case import ROOT, Grain, UseCase, load_use_case
 from pipelines.workspace import Workspace, stamp_of
 
 FLIGHTS = 336_776
@@ -27,6 +28,12 @@ def test_every_flight_is_there_once_on_both_sides() -> None:
     assert len(schedule) == len(outcomes) == FLIGHTS
     assert schedule.flight_id.is_unique
     assert set(schedule.flight_id) == set(outcomes.flight_id)
+
+
+def test_the_readme_asks_the_api_about_a_flight_that_there_was() -> None:
+    (key, partition) = re.findall(r'"keys": \["(.+?)"\], "partition": "(.+?)"', (ROOT / "README.md").read_text())[0]
+    flights = feeds.schedule()
+    assert flights.loc[flights.flight_id == key, "flight_date"].tolist() == [partition]
 
 
 def test_what_is_known_ahead_holds_nothing_of_the_outcome() -> None:
