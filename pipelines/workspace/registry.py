@@ -56,6 +56,7 @@ class Registry:
         """The `mlflow` module, pointed at this registry each time: its address is global to the process."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("DO_NOT_TRACK", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each model in every log
         import mlflow
 
         self._open()
