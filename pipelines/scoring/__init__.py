@@ -4,4 +4,4 @@ In: a partition of features, or those of a longer period. Out: partitions of `<u
 """
 
 from pipelines.scoring.scoring import predict, rehearse, score
-from pipelines.scoring.variants import unit_of
+from pipelines.scoring.variants import units_by_key

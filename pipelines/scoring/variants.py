@@ -29,7 +29,7 @@ def with_variants(run: StageRun, champions: DataFrame, planned: dict[str, Plan],
     scored = pd.concat([*_challengers(run, planned, features_version), mine], ignore_index=True)
     for key, rows in scored.groupby(PARTITION):
         plan = planned[str(key)]
-        units = unit_of(run, str(key), plan.unit)
+        units = units_by_key(run, str(key), plan.unit)
         unit = [units.get(k, str(k)) for k in rows[run.use_case.features.key].tolist()]
         assigned = variants_of(plan.salt, unit, plan.owners)
         present = set(rows["variant"])
@@ -62,7 +62,7 @@ def _whole(frame: DataFrame) -> DataFrame:
     return frame
 
 
-def unit_of(run: StageRun, partition: str, column: str | None) -> dict[object, str]:
+def units_by_key(run: StageRun, partition: str, column: str | None) -> dict[object, str]:
     """The unit of each key of the partition, as text by the column's own type; those without one are left out."""
     if column is None:
         return {}

@@ -64,7 +64,7 @@ class Served:
         self.trial: Trial | None = None
         self._published = lru_cache(maxsize=4)(self._read)
         self._categories, self._columns = _categories(model), Columns(use_case, model)
-        self._probabilities = probabilities(model, self._columns, self.rows(self._trial()))
+        self._probabilities = probabilities(model, self._columns, self.rows(self._probes()))
 
     @property
     def example(self) -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ class Served:
                 found[name, "unknown"] = sum(value is not None and value not in known for value in values)
         return {about: count for about, count in found.items() if count}
 
-    def _trial(self) -> list[dict[str, Any]]:
+    def _probes(self) -> list[dict[str, Any]]:
         """The example, a row of which nothing is known, and one of categories that the training did not know."""
         return [*self.example, {}, dict.fromkeys(self._categories, "?")]
 

@@ -138,4 +138,4 @@ class Trial:
 
     def _read_units(self, partition: str, column: str, version: int) -> Mapping[object, str]:
         run = StageRun(self.workspace, self.use_case, self.use_case.partition(partition))
-        return scoring.unit_of(run, partition, column)
+        return scoring.units_by_key(run, partition, column)
