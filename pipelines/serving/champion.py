@@ -195,9 +195,12 @@ class Follower:
             self._seen, self.alarm = version, None
         except Exception as error:  # nothing about a new model may stop the old one
             self._failed = version, time.monotonic() + _AGAIN
-            if self.alarm != in_words(error):
-                self.alarm = in_words(error)
-                _LOG.error("%s: what the ledger says is not served: %s", self.use_case.name, self.alarm)
+            self._tell(error)
+
+    def _tell(self, error: Exception | None) -> None:
+        before, self.alarm = self.alarm, in_words(error) if error else None
+        if self.alarm not in (None, before):
+            _LOG.error("%s: what the ledger says is not served: %s", self.use_case.name, self.alarm)
 
     def _ledger(self) -> int:
         table = decisions_table(self.use_case.name)
@@ -209,15 +212,17 @@ class Follower:
         made = [champion.decision if champion else "", *(d.id for d in decisions if d.kind in KINDS)]
         if self._seen is None or made != self._decisions:
             served = self._load(champion)
-            served, missing = self._with_trial(served, decisions) if served else (None, {})
+            served, missing = self._with_trial(served, decisions) if served else (None, [])
             replaces, self._served = self._served is not None, served
             self._decisions = None if missing else made
+            unserved = PermanentError(f"the champion answers for {'; '.join(missing)}") if missing else None
+            self._tell(unserved)  # before it answers: who is answered by the new one sees no alarm of the old one
             self.adopt(served)
             if replaces:
                 gc.collect()  # applications are cycles: dozens, with their models, would wait for Python's own rare look
             _LOG.info("%s: %s answers, by %s", self.use_case.name, f"v{champion.version}" if champion else "nobody", made[-1])
-            if missing:
-                raise PermanentError(f"the champion answers for {'; '.join(f'{who} ({why})' for who, why in missing.items())}")
+            if unserved:
+                raise unserved
 
     def _load(self, champion: Champion | None) -> Served | None:
         """The one before where it is by the same decision."""
@@ -225,15 +230,14 @@ class Follower:
             return self._served if champion else None
         return load(self.workspace, self.use_case, champion)
 
-    def _with_trial(self, served: Served, decisions: Sequence[Decision]) -> tuple[Served, dict[str, str]]:
+    def _with_trial(self, served: Served, decisions: Sequence[Decision]) -> tuple[Served, list[str]]:
         """The champion with its experiment, where one runs; and the challengers that do not load, with what they trip over."""
         about = next(iter(opened(decisions)[::-1]), None)
         over = about is not None and about.ended is not None and str(about.ended.effective_from) <= served.today
         if about is None or over or about.versions[CHAMPION] != served.champion.version:
             self._challengers = {}
-            return served.during(None), {}
-        found: dict[int, Served] = {}
-        missing = {}
+            return served.during(None), []
+        found, missing = dict[int, Served](), list[str]()
         for variant, version in about.versions.items():
             try:
                 if version != served.champion.version:
@@ -241,6 +245,6 @@ class Follower:
                         self.workspace, self.use_case, replace(served.champion, version=version)
                     )
             except Exception as error:  # nothing about a challenger may stop the champion
-                missing[f"{variant}, v{version}, of '{about.spec.name}'"] = in_words(error)
+                missing.append(f"{variant}, v{version}, of '{about.spec.name}' ({in_words(error)})")
         self._challengers = found
         return served.during(Trial(self.workspace, self.use_case, decisions, found)), missing

@@ -153,6 +153,7 @@ def test_a_model_that_is_not_as_it_was_leaves_the_old_one_serving_and_is_an_alar
     defect: str, two_champions: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = two_champions
+    monkeypatch.setattr(champion_module.gc, "collect", lambda: time.sleep(0.5))  # as on a busy machine
     move(world, 1, Kind.ROLLED_BACK)
     with served(world, tmp_path) as (client, _):
         with monkeypatch.context() as patched:
