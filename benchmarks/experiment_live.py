@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/experiment_live.py [--state var] [--to /tmp/live] [--challenger 2] [--policy thompson]
 
-Needs the state of `make demo`, which stays as it is: its copy knows nothing of December, and of no Airflow. A person starts the
-DAG `experiments`, which opens what is declared. December up to `FIRST` comes at once; from then on plans and outcomes come by
-the clock, and each stage runs because of the one before. Exit status 1: something differs (`experiment_recomputed.py`), or a
-run failed.
+Needs the state of `make demo`, which stays as it is: its copy knows nothing of December, and of no Airflow. A person fills in
+the form of the DAG `experiment_form`; no file declares anything. December up to `FIRST` comes at once; from then on plans and
+outcomes come by the clock, and each stage runs because of the one before. Exit status 1: something differs
+(`experiment_recomputed.py`), or a run failed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from experiment_recomputed import differences  # noqa: E402
-from rewound import EACH_DAY, NAME, declare, rewound  # noqa: E402
+from rewound import EACH_DAY, NAME, rewound  # noqa: E402
 
 from pipelines.local import services  # noqa: E402
 from pipelines.local.api import Airflow  # noqa: E402
@@ -33,17 +34,17 @@ from pipelines.workspace import open_workspace  # noqa: E402
 
 BEFORE, REST = "2013-12-01", "2013-12-01--2013-12-22"
 FIRST, LAST = "2013-12-24", "2013-12-30"  # the day between is caught up with, as after an outage
-EXPERIMENT = "experiments"
+EXPERIMENT, FORM = "experiments", "experiment_form"
 
 
 class Watched(Replay):
     """The live days of the demo, each over once the experiment was looked at with the labels that came."""
 
-    def open_experiment(self, before: Partition) -> None:
+    def open_experiment(self, before: Partition, asked: dict[str, Any]) -> None:
         since = datetime.now(UTC)
         self._set_clock(before, before.ends_at(self.use_case.timezone))
-        self.airflow.trigger(self._dag(EXPERIMENT), "by_hand", conf={"partition": before.key})
-        self._watch(before, (EXPERIMENT,), since, lambda run: True, lambda: self._looked([before.key]))
+        self.airflow.trigger(self._dag(FORM), "by_hand", conf=asked)
+        self._watch(before, (FORM,), since, lambda run: True, lambda: bool(self.airflow.runs(self._dag(FORM))))
 
     def _live(self, day: Partition, known: list[Partition], days: list[Partition], now: datetime) -> None:
         since, complete = datetime.now(UTC), self.use_case.sources[self.use_case.label.source].complete_at
@@ -53,7 +54,7 @@ class Watched(Replay):
 
     def _looked(self, keys: list[str]) -> bool:
         runs = self.airflow.runs(self._dag(EXPERIMENT))
-        return set(keys) <= {run.partition_key or (run.conf or {}).get("partition") for run in runs if run.state == "success"}
+        return set(keys) <= {run.partition_key for run in runs if run.state == "success"}
 
 
 def page_in_airflow(airflow: Airflow) -> str:
@@ -63,15 +64,15 @@ def page_in_airflow(airflow: Airflow) -> str:
         return str(answer.read().decode())
 
 
-def run(options: argparse.Namespace, report: Callable[[str, str, str, float | None], None]) -> str:
+def run(options: argparse.Namespace, asked: dict[str, Any], report: Callable[[str, str, str, float | None], None]) -> str:
     """The page as Airflow shows it at the end."""
     workspace, case = open_workspace("live"), load_use_case(NAME)
     days = span(case.partition(FIRST), case.partition(LAST))
     with services.running(options.to / "var") as at:
         airflow = Airflow(at.airflow, at.user, at.password)
         replay = Watched(workspace, case, airflow, report)
-        replay.prepare((*STAGES, EXPERIMENT))
-        replay.open_experiment(case.partition(BEFORE).previous)
+        replay.prepare((*STAGES, EXPERIMENT, FORM))
+        replay.open_experiment(case.partition(BEFORE).previous, asked)
         replay.bulk(case.period(REST))
         replay.live(days)
         return page_in_airflow(airflow)
@@ -91,12 +92,12 @@ def main() -> int:
         file.unlink()
     asked = {"name": "seven_days", "question": f"Is v{options.challenger} worth more per flight than the champion?"}
     asked |= {"challengers": {"other": options.challenger}, "first": FIRST, "last": LAST, "policy": options.policy}
-    declare(state, asked | {"minimum_effect": 0.5, "shares": [0.3]})
+    asked |= {"minimum_effect": 0.5, "shares": [0.3]}
 
     def report(partition: str, stage: str, told: str, seconds: float | None) -> None:
         print(f"{time.monotonic() - began:6.0f} s  {partition:<12} {stage:<20} {told}", flush=True)
 
-    page = run(options, report)
+    page = run(options, asked, report)
     (options.to / "experiment.html").write_text(page)
     return 0 if differences(state, "seven_days", page) else 1
 

@@ -2,8 +2,8 @@
 
 *Open* refuses what may not run, and the run is red: a version that did not pass its gates, a change while it runs, a second one
 beside it. *Measure* goes on with what was opened all the same: it takes a harmful challenger out, sets the shares from the
-next partition on, or ends it, each with a row of the ledger. Nobody is promoted by it. Without the section it runs only when
-somebody starts it, which ends what still runs.
+next partition on, or ends it, each with a row of the ledger. Nobody is promoted by it. Where the file declares none and none
+was opened by *experiment form*, it looks whether that is still so, and skips the rest.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ from pipelines.use_case import UseCase
 
 
 def experiments(use_case: UseCase) -> DAG:
+    @task.short_circuit
+    def is_any() -> bool:
+        from pipelines.experiments import is_any
+
+        return bool(step(is_any, use_case.name))
+
     @task
     def open_declared() -> Any:
         from pipelines.experiments import open_declared
@@ -35,10 +41,10 @@ def experiments(use_case: UseCase) -> DAG:
             raise AirflowSkipException("no experiment runs")
         return measured
 
-    schedule = PartitionedAssetTimetable(assets=asset(use_case, "labels")) if use_case.experiment else None
+    schedule = PartitionedAssetTimetable(assets=asset(use_case, "labels"))
     with stage_dag(use_case, "experiments", schedule, __doc__, params=partition_param(use_case)) as dag:
         steps = [open_declared(), measure()]
-        steps[0] >> steps[1]
+        is_any() >> steps[0] >> steps[1]
         steps >> EmptyOperator(task_id="looked")
     return dag
 

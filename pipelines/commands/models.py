@@ -6,6 +6,7 @@ import getpass
 import sys
 from typing import Annotated
 
+import typer
 from typer import Argument, BadParameter, Exit, Option
 
 from pipelines.commands.program import UseCaseName, opened, progress, verb
@@ -37,6 +38,29 @@ def resume(use_case: UseCaseName, reason: Annotated[str, Option(help="Why; it is
     from pipelines import retraining
 
     print(retraining.resume(*opened(use_case), reason, getpass.getuser()).why)
+
+
+@verb("Models", "experiment", "flight_delay --open v4_worth.yaml")
+def experiment(
+    use_case: UseCaseName,
+    open: Annotated[
+        typer.FileText | None,
+        Option(metavar="FILE", help="YAML with the keys of `experiment:`; - is standard input."),
+    ] = None,
+    end: Annotated[str | None, Option(metavar="WHY", help="End the one that runs; why is kept in the ledger.")] = None,
+) -> None:
+    """Open an experiment that the use case's file does not declare, or end the one that runs."""
+    from pipelines import experiments
+    from pipelines.use_case import read_mapping
+
+    workspace, found = opened(use_case)
+    if end is not None and open is None:
+        print(experiments.end(workspace, found, end, getpass.getuser()).why)
+    elif open is not None and end is None:
+        name = experiments.open_by_hand(workspace, found, read_mapping(open.name, open.read()), getpass.getuser())
+        print(f"'{name}' is open; `python -m pipelines decisions {found.name}` tells of it")
+    else:
+        raise BadParameter("--open FILE or --end WHY, one of them")
 
 
 @verb("Models", "card", "flight_delay 2 --html card.html")

@@ -8,13 +8,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
+from pipelines.errors import PermanentError
 from pipelines.experiments.assignment import moved, shares
 from pipelines.experiments.evidence import Evidence, gather
 from pipelines.experiments.figures import in_words, outcomes, planned
 from pipelines.experiments.intervals import against_shares
 from pipelines.experiments.policies import harmful, next_weights
 from pipelines.experiments.running import Opened, plan_of, record, running, taken_out
-from pipelines.workspace import CHAMPION, Kind, StageRun, first_unscored
+from pipelines.use_case import UseCase
+from pipelines.workspace import CHAMPION, Kind, StageRun, Workspace, first_unscored
 
 SURE = 0.001  # a right assignment is stopped with this chance
 
@@ -29,19 +31,34 @@ class Measured:
     why: str
 
 
+def is_any(run: StageRun) -> bool:
+    """Whether there is one to open or to look at."""
+    return run.use_case.experiment is not None or running(run.ledger.decisions(run.use_case.name)) is not None
+
+
+def end(workspace: Workspace, use_case: UseCase, reason: str, actor: str) -> Measured:
+    """End the one that runs, from the first partition on that was not served; the reason and the `actor` are kept.
+
+    Raises:
+        PermanentError: none runs, or there is no reason.
+    """
+    about = running(workspace.ledger.decisions(use_case.name))
+    if about is None:
+        raise PermanentError(f"{use_case.name}: no experiment runs, so there is none to end")
+    if not reason.strip():
+        raise PermanentError(f"experiment '{about.spec.name}': say why it is ended; the ledger keeps it")
+    run = StageRun(workspace, use_case, use_case.partition(about.since))
+    return _ended(_look(run, about), f"{actor} ended it: {reason.strip()}", actor)
+
+
 def measure(run: StageRun) -> Measured | None:
     """Look at the experiment that runs, and write down what follows; None where none does. Looking again changes nothing."""
     about = running(run.ledger.decisions(run.use_case.name))
     if about is None:
         return None
-    effective = max(about.since, first_unscored(run.workspace, run.use_case, about.since))
-    look = _Look(run, about, gather(run.workspace, run.use_case, about), effective)
-    look = replace(look, left=_guarded(look))
-    if why := _over(look):
-        sentence = f"'{about.spec.name}' ended: {why}. {look.words} Nobody was promoted by it."
-        look.record(Kind.EXPERIMENT_ENDED, "", sentence, because=why)
-        return look.measured({}, sentence)
-    return _weighed(look)
+    look = _look(run, about)
+    why = _over(look)
+    return _ended(look, why) if why else _weighed(look)
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,18 @@ class _Look:
         return Measured(self.name, self.effective, weights, why)
 
 
+def _look(run: StageRun, about: Opened) -> _Look:
+    effective = max(about.since, first_unscored(run.workspace, run.use_case, about.since))
+    look = _Look(run, about, gather(run.workspace, run.use_case, about), effective)
+    return replace(look, left=_guarded(look))
+
+
+def _ended(look: _Look, why: str, actor: str = "experiment") -> Measured:
+    sentence = f"'{look.name}' ended: {why}. {look.words} Nobody was promoted by it."
+    look.record(Kind.EXPERIMENT_ENDED, "", sentence, because=why, actor=actor)
+    return look.measured({}, sentence)
+
+
 def _guarded(look: _Look) -> list[str]:
     """The challengers that still take part, once the guards have spoken."""
     gone = {taken_out(d, look.name) for d in look.run.ledger.decisions(look.run.use_case.name)}
@@ -89,7 +118,7 @@ def _over(look: _Look) -> str | None:
     moves = [d for d in run.ledger.champion_moves(run.use_case.name) if (d.position or 0) > (about.start.position or 0)]
     if moves:
         return f"the champion moved ({moves[0].id}), and v{about.versions[CHAMPION]} was what it compared with"
-    if run.use_case.experiment is None:
+    if run.use_case.experiment is None and not about.by_hand:
         return "its section was taken out of the file"
     if float(against_shares(evidence.shares, evidence.counts).max(initial=0.0)) > math.log(1 / SURE):
         wanted = (evidence.shares * evidence.counts.sum(axis=1, keepdims=True)).sum(axis=0)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipelines.errors import PermanentError
 from pipelines.experiments.assignment import first
 from pipelines.experiments.policies import start
 from pipelines.experiments.running import Opened, opened, record
-from pipelines.use_case import Experiment
-from pipelines.workspace import CHAMPION, Champion, Decision, Kind, StageRun, first_unscored
+from pipelines.use_case import Experiment, UseCase, with_experiment
+from pipelines.workspace import CHAMPION, Champion, Decision, Kind, StageRun, Workspace, first_unscored
 
 
 def open_declared(run: StageRun) -> str | None:
@@ -19,9 +19,23 @@ def open_declared(run: StageRun) -> str | None:
         PermanentError: a version did not pass its gates or does not load, nobody is champion, its time is over, it was changed
             while it runs, its name was used, or another experiment runs.
     """
-    spec = run.use_case.experiment
-    if spec is None:
-        return None
+    return _open(run, run.use_case.experiment) if run.use_case.experiment else None
+
+
+def open_by_hand(workspace: Workspace, use_case: UseCase, asked: Mapping[str, object], actor: str) -> str:
+    """Open what a person asks for, with the keys of the section `experiment:`; the name. Once more changes nothing.
+
+    Raises:
+        PermanentError: as `open_declared` does; or a key is missing, unknown or has no such value.
+    """
+    spec = with_experiment(use_case, asked)
+    decisions = workspace.ledger.decisions(use_case.name)
+    if any(before.spec.name == spec.name and before.ended for before in opened(decisions)):
+        raise PermanentError(f"experiment '{spec.name}': there was one of this name, and it has ended; give this one another")
+    return _open(StageRun(workspace, use_case, use_case.partition(spec.first)), spec, by_hand=True, actor=actor)
+
+
+def _open(run: StageRun, spec: Experiment, by_hand: bool = False, actor: str = "experiment") -> str:
     decisions = run.ledger.decisions(run.use_case.name)
     if any(_is_open(before, spec) for before in opened(decisions)):
         return spec.name
@@ -36,7 +50,7 @@ def open_declared(run: StageRun) -> str | None:
         raise PermanentError(
             f"experiment '{spec.name}': all partitions up to {spec.last} were served; declare a later last one"
         )
-    _record(run, spec, versions, since)
+    _record(run, spec, versions, since, by_hand, actor)
     return spec.name
 
 
@@ -45,14 +59,19 @@ def _is_open(before: Opened, spec: Experiment) -> bool:
     if before.spec.name == spec.name and before.spec != spec:
         raise PermanentError(
             f"experiment '{spec.name}': it was opened as it was declared on {before.start.at[:10]} and was changed since; what "
-            "runs goes on as it was. Put the file back; or take the section out, which ends it, and give the new one a new name"
+            f"runs goes on as it was. Put the file back; or {_way_out(before)}, and give the new one a new name"
         )
     if before.ended is None and before.spec.name != spec.name:
         raise PermanentError(
             f"experiment '{spec.name}': '{before.spec.name}' runs, and two at once would not know whose effect they see; wait "
-            "for its end, or take the section out, which ends it"
+            f"for its end, or {_way_out(before)}"
         )
     return before.spec.name == spec.name
+
+
+def _way_out(running: Opened) -> str:
+    """How whoever opened it ends it."""
+    return "end it by the form that opened it" if running.by_hand else "take the section out, which ends it"
 
 
 def _versions(run: StageRun, spec: Experiment, champion: Champion, decisions: Sequence[Decision]) -> dict[str, int]:
@@ -80,7 +99,7 @@ def _passed(decision: Decision) -> bool:
     return all(verdict["passed"] is True for verdict in verdicts)
 
 
-def _record(run: StageRun, spec: Experiment, versions: dict[str, int], since: str) -> None:
+def _record(run: StageRun, spec: Experiment, versions: dict[str, int], since: str, by_hand: bool, actor: str) -> None:
     weights = start(spec, [variant for variant in versions if variant != CHAMPION])
     named = ", ".join(f"{variant} v{version}" for variant, version in versions.items())
     record(
@@ -94,4 +113,6 @@ def _record(run: StageRun, spec: Experiment, versions: dict[str, int], since: st
         versions=versions,
         weights=weights,
         owners=first(weights),
+        by_hand=by_hand,
+        actor=actor,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipelines.experiments.assignment import Runs, given_up, shares
 from pipelines.results import from_json
 from pipelines.use_case import Experiment
-from pipelines.workspace import CHAMPION, Decision, Kind, StageRun
+from pipelines.workspace import CHAMPION, Decision, Kind, StageRun, first_unscored
 
 _SET_SHARES = (Kind.EXPERIMENT_STARTED, Kind.EXPERIMENT_WEIGHTS, Kind.EXPERIMENT_ENDED)
 KINDS = (*_SET_SHARES, Kind.EXPERIMENT_GUARD)
@@ -16,12 +16,19 @@ KINDS = (*_SET_SHARES, Kind.EXPERIMENT_GUARD)
 
 @dataclass(frozen=True)
 class Opened:
-    """An experiment as it was when it was opened, whatever the file says by now; `versions` by variant, the champion's too."""
+    """An experiment as it was when it was opened, whatever the file says by now; `versions` by variant, the champion's too.
+
+    One opened `by_hand` needs no section in the file: it goes on until it is over, or a person ends it.
+    """
 
     spec: Experiment
     versions: dict[str, int]
     start: Decision
     ended: Decision | None = None
+
+    @property
+    def by_hand(self) -> bool:
+        return bool(self.start.evidence.get("by_hand"))
 
     @property
     def since(self) -> str:
@@ -37,6 +44,8 @@ class Plan:
     unit: str | None
     versions: dict[str, int]
     owners: Runs
+    by_hand: bool
+    max_latency_ms: float
 
     @property
     def weights(self) -> dict[str, float]:
@@ -77,6 +86,8 @@ def plan_of(decisions: Sequence[Decision], key: str) -> Plan | None:
         unit=about.spec.unit,
         versions={variant: version for variant, version in about.versions.items() if variant not in gone},
         owners=given_up(from_json(list[tuple[str, int]], last.evidence["owners"]), gone, CHAMPION),
+        by_hand=about.by_hand,
+        max_latency_ms=about.spec.max_latency_ms,
     )
 
 
@@ -87,19 +98,20 @@ def taken_out(decision: Decision, experiment: str) -> str | None:
 
 
 def plans(run: StageRun, champions: Mapping[str, int]) -> dict[str, Plan]:
-    """By partition how it is scored; none where the section is not there, or the champion is not the one compared with."""
-    if run.use_case.experiment is None:
-        return {}
-    decisions = run.ledger.decisions(run.use_case.name)
-    found = {key: plan_of(decisions, key) for key in champions}
-    return {key: plan for key, plan in found.items() if plan and plan.versions[CHAMPION] == champions[key]}
+    """By partition how it is scored; none where its section was taken out, or the champion is not the one compared with."""
+    decisions, declared = run.ledger.decisions(run.use_case.name), run.use_case.experiment is not None
+    found = {key: plan for key in champions if (plan := plan_of(decisions, key)) and (declared or plan.by_hand)}
+    return {key: plan for key, plan in found.items() if plan.versions[CHAMPION] == champions[key]}
 
 
 def record(
     run: StageRun, name: str, kind: Kind, suffix: str, why: str, effective: str, effect: float | None = None, **told: object
 ) -> None:
-    """A row of the ledger about the experiment; `effect` is what it gained so far, in `unit`, `told` its evidence."""
-    unit, version = told.pop("unit", None), told.pop("version", None)
+    """A row of the ledger about the experiment; `effect` is what it gained so far, in `unit`, `told` its evidence.
+
+    `actor` is a person where one opened or ended it.
+    """
+    unit, version, actor = told.pop("unit", None), told.pop("version", None), told.pop("actor", "experiment")
     run.ledger.record(
         Decision(
             id=f"{kind}/{name}{suffix}",
@@ -107,7 +119,7 @@ def record(
             kind=kind,
             partition=run.key,
             why=why,
-            actor="experiment",
+            actor=str(actor),
             run=run.id,
             evidence={"experiment": name, **told},
             model_version=version if isinstance(version, int) else None,
@@ -120,15 +132,26 @@ def record(
 
 def record_failure(run: StageRun, plan: Plan, variant: str, error: str, keys: Sequence[str]) -> None:
     """A challenger that could not score these partitions: the champion serves its units, and it is taken out after them."""
-    version, span = plan.versions[variant], " to ".join(dict.fromkeys((keys[0], keys[-1])))
-    record(
-        run,
-        plan.name,
-        Kind.EXPERIMENT_GUARD,
-        f"/{variant}/failed",
-        f"{variant} (v{version}) was taken out of '{plan.name}': it could not score {span} ({error}). Its units were served by "
-        "the champion.",
-        run.use_case.partition_after(keys[-1]),
-        variant=variant,
-        version=version,
-    )
+    why = f"could not score {_span(keys)} ({error}). Its units were served by the champion"
+    _take_out(run, plan, variant, "failed", why, keys)
+
+
+def record_slowness(run: StageRun, plan: Plan, variant: str, latency_ms: float, keys: Sequence[str]) -> None:
+    """A challenger that is slower than the experiment allows: it is taken out after these partitions."""
+    slow = f"took {latency_ms:,.0f} ms for up to a hundred rows of {_span(keys)}, and {plan.max_latency_ms:,.0f} are allowed"
+    _take_out(run, plan, variant, "slow", slow, keys)
+
+
+def _span(keys: Sequence[str]) -> str:
+    return " to ".join(dict.fromkeys((keys[0], keys[-1])))
+
+
+def _take_out(run: StageRun, plan: Plan, variant: str, cause: str, why: str, keys: Sequence[str]) -> None:
+    """After what was served by now: a partition that is scored once more changes nothing of the past, or of what has ended."""
+    now, after = running(run.ledger.decisions(run.use_case.name)), run.use_case.partition_after(keys[-1])
+    if now is None or now.spec.name != plan.name:
+        return
+    version, after = plan.versions[variant], max(after, first_unscored(run.workspace, run.use_case, after))
+    sentence = f"{variant} (v{version}) was taken out of '{plan.name}': it {why}."
+    suffix = f"/{variant}/{cause}"
+    record(run, plan.name, Kind.EXPERIMENT_GUARD, suffix, sentence, after, variant=variant, version=version)

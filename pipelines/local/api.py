@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from airflow_client.client import (
     ApiClient,
@@ -90,7 +91,7 @@ class Airflow(ApiClient):
         parts = (health.metadatabase, health.scheduler, health.dag_processor, health.triggerer)
         return all(part is not None and part.status == "healthy" for part in parts)
 
-    def trigger(self, dag: str, run_id: str, partition: str | None = None, conf: dict[str, str] | None = None) -> None:
+    def trigger(self, dag: str, run_id: str, partition: str | None = None, conf: dict[str, Any] | None = None) -> None:
         body = TriggerDAGRunPostBody(dag_run_id=run_id, partition_key=partition, conf=conf or {})
         DagRunApi(self).trigger_dag_run(dag, body)
 

@@ -3,5 +3,6 @@
 In: a partition of features, or those of a longer period. Out: partitions of `<use case>/predictions`.
 """
 
+from pipelines.scoring.predicting import HUNDRED
 from pipelines.scoring.scoring import predict, rehearse, score
 from pipelines.scoring.variants import units_by_key

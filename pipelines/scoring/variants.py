@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError, TransientError, in_words
-from pipelines.experiments import Plan, record_failure, variants_of
-from pipelines.scoring.predicting import predict_each
+from pipelines.experiments import Plan, record_failure, record_slowness, variants_of
+from pipelines.scoring.predicting import predict_timed
 from pipelines.use_case import PARTITION, source_table
 from pipelines.workspace import CHAMPION, StageRun
 
@@ -45,7 +45,8 @@ def _challengers(run: StageRun, planned: dict[str, Plan], features_version: int)
     for variant, version in sorted((v, n) for v, n in wanted if v != CHAMPION):
         keys = [key for key, plan in planned.items() if plan.versions.get(variant) == version]
         try:
-            frames = [_whole(frame) for frame in predict_each(run, version, keys, features_version)]
+            predicted, latency = predict_timed(run, version, keys, features_version)
+            frames = [_whole(frame) for frame in predicted]
         except TransientError:  # what did not answer says nothing about the version
             raise
         except Exception as error:  # whatever stopped it, the champion serves
@@ -53,6 +54,8 @@ def _challengers(run: StageRun, planned: dict[str, Plan], features_version: int)
             record_failure(run, planned[keys[0]], variant, in_words(error), keys)
         else:
             found += [frame.assign(variant=variant) for frame in frames]
+            if latency > planned[keys[0]].max_latency_ms:
+                record_slowness(run, planned[keys[0]], variant, latency, keys)
     return found
 
 

@@ -6,6 +6,7 @@ Every model has an application of its own, with its own types: a request stays w
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -154,9 +155,10 @@ def _add_predictions(app: FastAPI, served: Served, around: Around) -> None:
 
 def _answer(served: Served, around: Around, rows: Rows, partition: str | None, version: int | None, asked: Asked) -> Answer:
     """Predict, keep the answer on this disk, give it."""
+    began = time.perf_counter()
     key, told, today = served.use_case.features.key, served.told(rows), served.today
     if served.trial and (plan := served.trial.plan(partition or today)):
-        told = served.trial.answer(plan, partition or today, told, asked)
+        told = served.trial.answer(plan, partition or today, told, asked, time.perf_counter() - began)
     about: Any = {"features_version": version, "features_partition": partition}
     kept = {
         "answer": uuid.uuid4().hex,

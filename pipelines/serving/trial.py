@@ -7,6 +7,11 @@ stays where a challenger cannot answer.
 from __future__ import annotations
 
 import logging
+import math
+import statistics
+import threading
+import time
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines import scoring
 from pipelines.errors import TransientError, in_words
-from pipelines.experiments import Plan, opened, plan_of, record_failure, variants_of
+from pipelines.experiments import Plan, opened, plan_of, record_failure, record_slowness, variants_of
+from pipelines.scoring import HUNDRED
 from pipelines.serving.inputs import unit_column
 from pipelines.serving.spool import Row
 from pipelines.use_case import ColumnType, UseCase, source_table
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from pipelines.serving.champion import Served
 
 _LOG = logging.getLogger(__name__)
+_LAST = 100  # requests that tell whether a challenger is slow
 
 
 class Asked(Protocol):
@@ -79,6 +86,11 @@ def _unit(use_case: UseCase, name: str | None, row: Row) -> str | None:
     return str(int(value)) if column.type is ColumnType.INTEGER else str(value)
 
 
+def _milliseconds(seconds: float, rows: Sequence[Row]) -> float:
+    """For up to a hundred of them."""
+    return seconds * 1e3 / max(1, math.ceil(len(rows) / HUNDRED))
+
+
 class Trial:
     """The experiment that was opened last, by the ledger as it was read; `challengers` by version, those that load."""
 
@@ -88,6 +100,9 @@ class Trial:
         self.workspace, self.use_case, self.challengers = workspace, use_case, challengers
         self.about = opened(decisions)[-1]
         self.failures: dict[str, tuple[Plan, str, str]] = {}  # by variant: how it was asked, about which partition, why
+        self.slow: dict[str, tuple[Plan, str, float]] = {}  # likewise, and in how many milliseconds
+        self._lock = threading.Lock()
+        self._times: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_LAST))
         self._plan = lru_cache(maxsize=64)(lambda key: plan_of(decisions, key))
         self._units = lru_cache(maxsize=4)(self._read_units)
 
@@ -102,8 +117,8 @@ class Trial:
         table = source_table(self.use_case, self.use_case.features.entity)
         return self._units(partition, column, self.workspace.lake.version(table))
 
-    def answer(self, plan: Plan, key: str, told: list[Row], asked: Asked) -> list[Row]:
-        """The champion's rows, `told`, and in their place those of the challengers that are assigned."""
+    def answer(self, plan: Plan, key: str, told: list[Row], asked: Asked, seconds: float) -> list[Row]:
+        """The champion's rows, `told` in so many seconds, and in their place those of the challengers that are assigned."""
         units, weights = asked.units(self, plan), plan.weights
         whose = iter(variants_of(plan.salt, [unit for unit in units if unit is not None], plan.owners).tolist())
         assigned = [None if unit is None else next(whose) for unit in units]
@@ -112,16 +127,25 @@ class Trial:
         for variant in sorted({each for each in assigned if each} - {CHAMPION}):
             numbers = [number for number, each in enumerate(assigned) if each == variant]
             its = {"model_version": plan.versions[variant], "variant": variant, "weight": weights[variant]}
-            for number, row in zip(numbers, self._of(variant, plan, key, asked, numbers) or (), strict=False):
+            began = time.perf_counter()
+            its_rows = self._of(variant, plan, key, asked, numbers) or []
+            for number, row in zip(numbers, its_rows, strict=False):
                 found[number] |= row | its
+            if its_rows and _milliseconds(seconds, told) <= plan.max_latency_ms:  # or it is the machine that is slow
+                self._timed(variant, plan, key, _milliseconds(time.perf_counter() - began, its_rows))
         return found
 
     def record_failures(self) -> None:
-        """As bulk does: who could not answer is taken out, from the next partition on."""
+        """As bulk does: who could not answer, or was slow, is taken out, from the next partition on."""
         while self.failures:
             variant, (plan, key, error) = self.failures.popitem()
-            run = StageRun(self.workspace, self.use_case, self.use_case.partition(key))
-            record_failure(run, plan, variant, error, [key])
+            record_failure(self._run(key), plan, variant, error, [key])
+        while self.slow:
+            variant, (plan, key, latency) = self.slow.popitem()
+            record_slowness(self._run(key), plan, variant, latency, [key])
+
+    def _run(self, key: str) -> StageRun:
+        return StageRun(self.workspace, self.use_case, self.use_case.partition(key))
 
     def _of(self, variant: str, plan: Plan, key: str, asked: Asked, numbers: Sequence[int]) -> list[Row] | None:
         challenger = self.challengers.get(plan.versions[variant])
@@ -136,6 +160,14 @@ class Trial:
             self.failures[variant] = plan, key, in_words(error)
             return None
 
+    def _timed(self, variant: str, plan: Plan, key: str, milliseconds: float) -> None:
+        """Slow is who was so in three of four of its last requests: half of them would be reached by luck at the limit."""
+        with self._lock:
+            times = self._times[variant]
+            times.append(milliseconds)
+            if len(times) == times.maxlen and sorted(times)[len(times) // 4] > plan.max_latency_ms:
+                self.slow[variant] = plan, key, statistics.median(times)
+                times.clear()
+
     def _read_units(self, partition: str, column: str, version: int) -> Mapping[object, str]:
-        run = StageRun(self.workspace, self.use_case, self.use_case.partition(partition))
-        return scoring.units_by_key(run, partition, column)
+        return scoring.units_by_key(self._run(partition), partition, column)

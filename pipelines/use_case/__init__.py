@@ -11,7 +11,15 @@ from pipelines.use_case.definitions import Definitions, definitions_in_plan, fea
 from pipelines.use_case.experiment import EXPERIMENT_COLUMNS, Experiment
 from pipelines.use_case.features import History, Join
 from pipelines.use_case.gates import Gates
-from pipelines.use_case.loader import ROOT, load_use_case, load_use_cases, read_use_case, use_case_folder
+from pipelines.use_case.loader import (
+    ROOT,
+    load_use_case,
+    load_use_cases,
+    read_mapping,
+    read_use_case,
+    use_case_folder,
+    with_experiment,
+)
 from pipelines.use_case.monitoring import Monitoring
 from pipelines.use_case.partitions import Grain, Partition, span
 from pipelines.use_case.retraining import Retraining

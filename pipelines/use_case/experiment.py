@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipelines.use_case.section import Name, Section
 
 EXPERIMENT_COLUMNS = ("variant", "unit", "weight", "assigned")  # of the predictions, beside their own, while one runs
 _Share = Annotated[float, Field(gt=0, le=1)]
+_Key = Annotated[str, BeforeValidator(lambda key: key.isoformat() if isinstance(key, date) else key)]  # YAML knows dates
 _Version = Annotated[int, Field(ge=1)]
 
 
@@ -19,8 +21,8 @@ class Experiment(Section):
     challengers: dict[Name, _Version | Literal["newest"]] = Field(
         min_length=1, max_length=4, description="by variant: a version, or the newest that passed its gates and does not serve"
     )
-    first: str = Field(description="first partition; no earlier than the first that was not served when it is opened")
-    last: str = Field(description="last partition")
+    first: _Key = Field(description="first partition; no earlier than the first that was not served when it is opened")
+    last: _Key = Field(description="last partition")
     unit: str | None = Field(None, description="column of features.entity: rows with the same value get the same variant")
     salt: str | None = Field(None, description="experiments of one salt give a unit the same place; without it, the name")
     metric: Literal["money", "log_loss"] = Field("money", description="what a row was worth, by `value`, or its log loss")
@@ -36,6 +38,8 @@ class Experiment(Section):
     max_action_change: float = Field(
         0.2, gt=0, le=1, description="guard: share of rows acted upon, against the champion's on the same rows"
     )
+
+    max_latency_ms: float = Field(250, gt=0, description="guard: median of scoring up to a hundred rows at once")
 
     @model_validator(mode="after")
     def _shares_fit(self) -> Experiment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args, get_origin
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pipelines.errors import PermanentError
+from pipelines.use_case.experiment import Experiment
 from pipelines.use_case.section import Section, nearest
 from pipelines.use_case.use_case import UseCase
 
@@ -37,19 +39,25 @@ def load_use_case(name: str) -> UseCase:
 
 def read_use_case(file: Path) -> UseCase:
     """Read a use-case file; errors as in `load_use_case`."""
-    try:
-        data = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise PermanentError(f"{file.name}: not valid YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise PermanentError(f"{file.name}: a use case is a mapping of keys; see docs/adding-a-use-case.md")
+    data = read_mapping(file.name, file.read_text(), "a use case is a mapping of keys; see docs/adding-a-use-case.md")
     try:
         use_case = UseCase.model_validate(data)
     except ValidationError as error:
-        raise PermanentError(f"{file.name}: " + "; ".join(_explain(e) for e in error.errors())) from None
+        raise PermanentError(f"{file.name}: {_explained(error)}") from None
     if use_case.name != file.stem:
         raise PermanentError(f"{file.name}: name: is '{use_case.name}', must be the file's own, '{file.stem}'")
     return use_case
+
+
+def read_mapping(name: str, text: str, wanted: str = "it must be a mapping of keys") -> dict[str, object]:
+    """The YAML `text` of a file of this name. Raises PermanentError where it is none, or not what is `wanted`."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise PermanentError(f"{name}: not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise PermanentError(f"{name}: {wanted}")
+    return data
 
 
 def load_use_cases() -> tuple[list[UseCase], dict[str, str]]:
@@ -61,6 +69,20 @@ def load_use_cases() -> tuple[list[UseCase], dict[str, str]]:
         except PermanentError as error:
             broken[file.name] = str(error)
     return good, broken
+
+
+def with_experiment(use_case: UseCase, asked: Mapping[str, object]) -> Experiment:
+    """The experiment that somebody asks for, held against the use case as if its file declared it; errors as in the file."""
+    try:
+        found = UseCase.model_validate(dict(use_case) | {"experiment": asked}).experiment
+    except ValidationError as error:
+        raise PermanentError(f"{use_case.name}: {_explained(error)}") from None
+    assert found is not None, "it was asked for"
+    return found
+
+
+def _explained(error: ValidationError) -> str:
+    return "; ".join(_explain(each) for each in error.errors())
 
 
 def _explain(error: ErrorDetails) -> str:

@@ -63,7 +63,7 @@ def test_tags_come_from_the_use_case() -> None:
 
 
 def test_every_task_retries_but_those_where_it_cannot_help(bag: Any) -> None:
-    once = {"roll_back", "resume", "put_back"}
+    once = {"roll_back", "resume", "put_back", "end_running"}
     for dag in bag.dags.values():
         for task in dag.tasks:
             assert (task.retries > 0) != (task.task_id in once), f"{dag.dag_id}.{task.task_id}"
