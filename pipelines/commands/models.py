@@ -40,7 +40,7 @@ def resume(use_case: UseCaseName, reason: Annotated[str, Option(help="Why; it is
     print(retraining.resume(*opened(use_case), reason, getpass.getuser()).why)
 
 
-@verb("Models", "experiment", "flight_delay --open v4_worth.yaml")
+@verb("Models", "experiment", 'flight_delay --end "the planes it was asked about are sold"')
 def experiment(
     use_case: UseCaseName,
     open: Annotated[
