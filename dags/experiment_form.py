@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import DAG, Param, get_current_context, task
-from wiring import USE_CASES, stage_dag, step
+from wiring import USE_CASES, actor, stage_dag, step
 
 from pipelines.use_case import Experiment, UseCase
 
@@ -27,13 +27,13 @@ def experiment_form(use_case: UseCase) -> DAG:
         from pipelines.experiments import open_by_hand
 
         filled = {key: value for key in fields if (value := get_current_context()["params"][key]) is not None}
-        return step(open_by_hand, use_case.name, filled, _actor(), partition=None)
+        return step(open_by_hand, use_case.name, filled, actor(), partition=None)
 
     @task(retries=0)
     def end_running() -> Any:
         from pipelines.experiments import end
 
-        return step(end, use_case.name, get_current_context()["params"]["reason"] or "", _actor(), partition=None)
+        return step(end, use_case.name, get_current_context()["params"]["reason"] or "", actor(), partition=None)
 
     fields = _fields()
     params = {
@@ -50,15 +50,11 @@ def _fields() -> dict[str, Param]:
     """The section's keys with its defaults; nothing has to be filled in where one is ended."""
     found = {}
     for name, told in Experiment.model_json_schema()["properties"].items():
-        kind, default = told.get("type", "string"), told.get("default")
-        choices = {"enum": told["enum"]} if "enum" in told else {}
-        found[name] = Param(default, type=["null", kind], description=told.get("description"), title=name, **choices)
+        kind, default, kept = told.get("type", "string"), told.get("default"), ("description", "enum", "items")
+        kinds = [kind] if "enum" in told else ["null", kind]
+        found[name] = Param(default, type=kinds, title=name, **{key: told[key] for key in kept if key in told})
     found["challengers"].value = {"challenger": "newest"}
     return found
-
-
-def _actor() -> str:
-    return f"Airflow run {get_current_context()['run_id']}"
 
 
 for each in USE_CASES:

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, get_current_context, task
 from assets import announce, asset
-from wiring import USE_CASES, stage_dag, step
+from wiring import USE_CASES, actor, stage_dag, step
 
 from pipelines.use_case import UseCase, source_table
 from pipelines.workspace import restorable
@@ -24,8 +24,7 @@ def restore(use_case: UseCase) -> DAG:
         from pipelines.workspace import restore
 
         params = get_current_context()["params"]
-        actor = f"Airflow run {get_current_context()['run_id']}"
-        return step(restore, use_case.name, params["table"], params["version"], params["reason"], actor, partition=None)
+        return step(restore, use_case.name, params["table"], params["version"], params["reason"], actor(), partition=None)
 
     @task(outlets=list(assets.values()))
     def recompute(restored: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, get_current_context, task
 from assets import asset
-from wiring import USE_CASES, stage_dag, step
+from wiring import USE_CASES, actor, stage_dag, step
 
 from pipelines.use_case import UseCase
 
@@ -27,13 +27,13 @@ def rollback(use_case: UseCase) -> DAG:
         from pipelines.promotion import rollback
 
         params = get_current_context()["params"]
-        return step(rollback, use_case.name, params["to"], params["reason"], _actor(), partition=None)
+        return step(rollback, use_case.name, params["to"], params["reason"], actor(), partition=None)
 
     @task(retries=0)
     def resume() -> Any:
         from pipelines.retraining import resume
 
-        return step(resume, use_case.name, get_current_context()["params"]["reason"], _actor(), partition=None)
+        return step(resume, use_case.name, get_current_context()["params"]["reason"], actor(), partition=None)
 
     params = {
         "action": Param(_ROLL_BACK, enum=[_ROLL_BACK, _RESUME]),
@@ -43,10 +43,6 @@ def rollback(use_case: UseCase) -> DAG:
     with stage_dag(use_case, "rollback", None, __doc__, params=params) as dag:
         choose() >> [roll_back(), resume()]
     return dag
-
-
-def _actor() -> str:
-    return f"Airflow run {get_current_context()['run_id']}"
 
 
 for each in USE_CASES:

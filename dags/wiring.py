@@ -79,6 +79,11 @@ def partition_key(needed: bool = True) -> str:
     return str(key or "")
 
 
+def actor() -> str:
+    """Who asks, as the ledger keeps it: Airflow knows who started the run."""
+    return f"Airflow run {get_current_context()['run_id']}"
+
+
 def by_hand() -> bool:
     """Whether a person, or the replay, asked for this run; else an input did."""
     return get_current_context()["dag_run"].run_type == "manual"

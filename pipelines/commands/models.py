@@ -43,9 +43,9 @@ def resume(use_case: UseCaseName, reason: Annotated[str, Option(help="Why; it is
 @verb("Models", "experiment", 'flight_delay --end "the planes it was asked about are sold"')
 def experiment(
     use_case: UseCaseName,
-    open: Annotated[
+    file: Annotated[
         typer.FileText | None,
-        Option(metavar="FILE", help="YAML with the keys of `experiment:`; - is standard input."),
+        Option("--open", metavar="FILE", help="YAML with the keys of `experiment:`; - is standard input."),
     ] = None,
     end: Annotated[str | None, Option(metavar="WHY", help="End the one that runs; why is kept in the ledger.")] = None,
 ) -> None:
@@ -54,10 +54,10 @@ def experiment(
     from pipelines.use_case import read_mapping
 
     workspace, found = opened(use_case)
-    if end is not None and open is None:
+    if end is not None and file is None:
         print(experiments.end(workspace, found, end, getpass.getuser()).why)
-    elif open is not None and end is None:
-        name = experiments.open_by_hand(workspace, found, read_mapping(open.name, open.read()), getpass.getuser())
+    elif file is not None and end is None:
+        name = experiments.open_by_hand(workspace, found, read_mapping(file.name, file.read()), getpass.getuser())
         print(f"'{name}' is open; `python -m pipelines decisions {found.name}` tells of it")
     else:
         raise BadParameter("--open FILE or --end WHY, one of them")

@@ -47,8 +47,14 @@ def end(workspace: Workspace, use_case: UseCase, reason: str, actor: str) -> Mea
         raise PermanentError(f"{use_case.name}: no experiment runs, so there is none to end")
     if not reason.strip():
         raise PermanentError(f"experiment '{about.spec.name}': say why it is ended; the ledger keeps it")
-    run = StageRun(workspace, use_case, use_case.partition(about.since))
-    return _ended(_look(run, about), f"{actor} ended it: {reason.strip()}", actor)
+    run = StageRun(workspace, use_case, use_case.partition(_next(workspace, use_case, about)))
+    why = f"{actor} ended it: {reason.strip()}"
+    try:
+        return _ended(_look(run, about), why, actor)
+    except PermanentError as error:  # what cannot be told must not keep anybody from ending it
+        sentence = f"'{about.spec.name}' ended: {why}. What it showed cannot be told: {error}. Nobody was promoted by it."
+        record(run, about.spec.name, Kind.EXPERIMENT_ENDED, "", sentence, run.key, because=why, actor=actor)
+        return Measured(about.spec.name, run.key, {}, sentence)
 
 
 def measure(run: StageRun) -> Measured | None:
@@ -89,9 +95,14 @@ class _Look:
 
 
 def _look(run: StageRun, about: Opened) -> _Look:
-    effective = max(about.since, first_unscored(run.workspace, run.use_case, about.since))
-    look = _Look(run, about, gather(run.workspace, run.use_case, about), effective)
+    evidence = gather(run.workspace, run.use_case, about)
+    look = _Look(run, about, evidence, _next(run.workspace, run.use_case, about))  # what was scored meanwhile stays its own
     return replace(look, left=_guarded(look))
+
+
+def _next(workspace: Workspace, use_case: UseCase, about: Opened) -> str:
+    """The first partition that was not served yet."""
+    return max(about.since, first_unscored(workspace, use_case, about.since))
 
 
 def _ended(look: _Look, why: str, actor: str = "experiment") -> Measured:

@@ -1,10 +1,10 @@
-"""An experiment is opened once: what is declared is written down, and stays until it ends."""
+"""An experiment is opened once, by its file or by a person: what is declared is written down, and stays until it ends."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipelines.errors import PermanentError
+from pipelines.errors import PermanentError, TransientError
 from pipelines.experiments.assignment import first
 from pipelines.experiments.policies import start
 from pipelines.experiments.running import Opened, opened, record
@@ -50,7 +50,8 @@ def _open(run: StageRun, spec: Experiment, by_hand: bool = False, actor: str = "
         raise PermanentError(
             f"experiment '{spec.name}': all partitions up to {spec.last} were served; declare a later last one"
         )
-    _record(run, spec, versions, since, by_hand, actor)
+    if not _record(run, spec, versions, since, by_hand, actor):
+        raise TransientError(f"experiment '{spec.name}': one was opened meanwhile; ask again, to know whether it is this one")
     return spec.name
 
 
@@ -59,7 +60,7 @@ def _is_open(before: Opened, spec: Experiment) -> bool:
     if before.spec.name == spec.name and before.spec != spec:
         raise PermanentError(
             f"experiment '{spec.name}': it was opened as it was declared on {before.start.at[:10]} and was changed since; what "
-            f"runs goes on as it was. Put the file back; or {_way_out(before)}, and give the new one a new name"
+            f"runs goes on as it was. Declare it as it was; or {_way_out(before)}, and give the new one a new name"
         )
     if before.ended is None and before.spec.name != spec.name:
         raise PermanentError(
@@ -99,10 +100,10 @@ def _passed(decision: Decision) -> bool:
     return all(verdict["passed"] is True for verdict in verdicts)
 
 
-def _record(run: StageRun, spec: Experiment, versions: dict[str, int], since: str, by_hand: bool, actor: str) -> None:
+def _record(run: StageRun, spec: Experiment, versions: dict[str, int], since: str, by_hand: bool, actor: str) -> bool:
     weights = start(spec, [variant for variant in versions if variant != CHAMPION])
     named = ", ".join(f"{variant} v{version}" for variant, version in versions.items())
-    record(
+    return record(
         run,
         spec.name,
         Kind.EXPERIMENT_STARTED,

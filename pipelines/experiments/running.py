@@ -10,8 +10,8 @@ from pipelines.results import from_json
 from pipelines.use_case import Experiment
 from pipelines.workspace import CHAMPION, Decision, Kind, StageRun, first_unscored
 
-_SET_SHARES = (Kind.EXPERIMENT_STARTED, Kind.EXPERIMENT_WEIGHTS, Kind.EXPERIMENT_ENDED)
-KINDS = (*_SET_SHARES, Kind.EXPERIMENT_GUARD)
+_SET_SHARES = (Kind.EXPERIMENT_STARTED, Kind.EXPERIMENT_WEIGHTS)
+KINDS = (*_SET_SHARES, Kind.EXPERIMENT_GUARD, Kind.EXPERIMENT_ENDED)
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class Opened:
     @property
     def since(self) -> str:
         return str(self.start.effective_from)
+
+    def covers(self, key: str) -> bool:
+        """Whether a partition is, or was, part of it: one that ended before its first one is of none."""
+        return self.since <= key <= self.spec.last and (self.ended is None or key < str(self.ended.effective_from))
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,13 @@ def running(decisions: Iterable[Decision]) -> Opened | None:
 
 def plan_of(decisions: Sequence[Decision], key: str) -> Plan | None:
     """How a partition is scored, as of it; None where no experiment runs on it."""
-    mine = [d for d in decisions if d.kind in KINDS and str(d.effective_from) <= key]
-    rows = [d for d in mine if d.kind in _SET_SHARES]
-    last = max(reversed(rows), key=lambda d: str(d.effective_from), default=None)  # of equal ones, the newest
-    if last is None or last.kind == Kind.EXPERIMENT_ENDED:
+    about = next((each for each in reversed(opened(decisions)) if each.covers(key)), None)
+    if about is None:
         return None
-    (about,) = [each for each in opened(decisions) if each.spec.name == last.evidence["experiment"]]
-    if key > about.spec.last:
-        return None
+    told = [d for d in decisions if d.kind in KINDS and d.evidence["experiment"] == about.spec.name]
+    mine = [d for d in told if str(d.effective_from) <= key]
+    shared = [d for d in reversed(mine) if d.kind in _SET_SHARES]
+    last = max(shared, key=lambda d: str(d.effective_from))  # of equal ones, the newest
     gone = {variant for d in mine if (variant := taken_out(d, about.spec.name)) is not None}
     return Plan(
         name=about.spec.name,
@@ -106,13 +109,19 @@ def plans(run: StageRun, champions: Mapping[str, int]) -> dict[str, Plan]:
 
 def record(
     run: StageRun, name: str, kind: Kind, suffix: str, why: str, effective: str, effect: float | None = None, **told: object
-) -> None:
+) -> bool:
     """A row of the ledger about the experiment; `effect` is what it gained so far, in `unit`, `told` its evidence.
 
-    `actor` is a person where one opened or ended it.
+    `actor` is a person where one opened or ended it. Nothing is written, and it is False, where another one runs that is to be
+    opened, or this one runs no more: forms, DAGs, command line and API write beside each other.
     """
+
+    def fits(decisions: list[Decision]) -> bool:
+        now = running(decisions)
+        return now is None if kind == Kind.EXPERIMENT_STARTED else now is not None and now.spec.name == name
+
     unit, version, actor = told.pop("unit", None), told.pop("version", None), told.pop("actor", "experiment")
-    run.ledger.record(
+    return run.ledger.record(
         Decision(
             id=f"{kind}/{name}{suffix}",
             use_case=run.use_case.name,
@@ -126,18 +135,19 @@ def record(
             effective_from=effective,
             effect=effect,
             effect_unit=None if unit is None else str(unit),
-        )
+        ),
+        fits,
     )
 
 
 def record_failure(run: StageRun, plan: Plan, variant: str, error: str, keys: Sequence[str]) -> None:
-    """A challenger that could not score these partitions: the champion serves its units, and it is taken out after them."""
+    """A challenger that could not score these partitions: the champion serves its units, and it is taken out."""
     why = f"could not score {_span(keys)} ({error}). Its units were served by the champion"
     _take_out(run, plan, variant, "failed", why, keys)
 
 
 def record_slowness(run: StageRun, plan: Plan, variant: str, latency_ms: float, keys: Sequence[str]) -> None:
-    """A challenger that is slower than the experiment allows: it is taken out after these partitions."""
+    """A challenger that is slower than the experiment allows is taken out."""
     slow = f"took {latency_ms:,.0f} ms for up to a hundred rows of {_span(keys)}, and {plan.max_latency_ms:,.0f} are allowed"
     _take_out(run, plan, variant, "slow", slow, keys)
 
@@ -147,11 +157,9 @@ def _span(keys: Sequence[str]) -> str:
 
 
 def _take_out(run: StageRun, plan: Plan, variant: str, cause: str, why: str, keys: Sequence[str]) -> None:
-    """After what was served by now: a partition that is scored once more changes nothing of the past, or of what has ended."""
-    now, after = running(run.ledger.decisions(run.use_case.name)), run.use_case.partition_after(keys[-1])
-    if now is None or now.spec.name != plan.name:
-        return
-    version, after = plan.versions[variant], max(after, first_unscored(run.workspace, run.use_case, after))
+    """From after these partitions on, and all that was scored: one that is scored once more changes nothing of the past."""
+    version, after = plan.versions[variant], run.use_case.partition_after(keys[-1])
+    after = max(after, first_unscored(run.workspace, run.use_case, after))
     sentence = f"{variant} (v{version}) was taken out of '{plan.name}': it {why}."
     suffix = f"/{variant}/{cause}"
     record(run, plan.name, Kind.EXPERIMENT_GUARD, suffix, sentence, after, variant=variant, version=version)

@@ -111,10 +111,15 @@ def lifecycle(workspace: Workspace, use_case: UseCase, decisions: int = 20) -> L
 
 def decisions_of_run(workspace: Workspace, use_case: UseCase, stage: str, run: str) -> list[Decision]:
     """What one run of the stage's DAG decided, newest first."""
-    made_by = {str(kind): name for kind, name in _MADE_BY.items()}
     decisions = workspace.ledger.decisions(use_case.name)
-    made = [d for d in decisions if d.evidence.get("asked_by", d.run) == run and made_by.get(d.kind, stage) == stage]
-    return made[::-1]
+    return [d for d in decisions[::-1] if d.evidence.get("asked_by", d.run) == run and _made_by(d) in (None, stage)]
+
+
+def _made_by(decision: Decision) -> str | None:
+    """The stage whose DAG made it; an experiment is opened and ended by a person's form too."""
+    stage = {str(kind): name for kind, name in _MADE_BY.items()}.get(decision.kind)
+    by_form = stage == "experiments" and decision.actor != "experiment"
+    return "experiment_form" if by_form else stage
 
 
 def _champion(workspace: Workspace, use_case: UseCase) -> ChampionView | None:

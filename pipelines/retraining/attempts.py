@@ -123,8 +123,9 @@ def record_failure(run: StageRun) -> None:
             use_case=run.use_case.name,
             kind=Kind.FAILED,
             partition=run.key,
-            why=f"The training {run.id} failed before it came to a verdict; the log of its failed task says why. "
-            "What asked for it is not decided yet: it is tried again after a pause.",
+            # Beside a candidate that is declined, as its question failed: in either order.
+            why=f"The training {run.id} failed; the log of its failed task says why. Where it came to no verdict, what asked "
+            "for it is not decided yet: it is tried again after a pause.",
             actor="training",
             run=run.id,
         )

@@ -20,7 +20,7 @@ from pipelines.errors import PermanentError, in_words
 from pipelines.experiments import KINDS, opened
 from pipelines.serving.rows import SAME, Columns, Rows, probabilities
 from pipelines.serving.spool import Row
-from pipelines.serving.trial import Trial
+from pipelines.serving.trial import Latencies, Trial
 from pipelines.use_case import Partition, UseCase, decisions_table, features_table
 from pipelines.workspace import CHAMPION, Champion, Decision, Model, Workspace, feature_rows
 
@@ -177,7 +177,7 @@ class Follower:
         self.alarm: str | None = None
         self._decisions: list[str] | None = None  # that made who answers
         self._served: Served | None = None
-        self._challengers: dict[int, Served] = {}
+        self._challengers, self._latencies = dict[int, Served](), Latencies()
         self._seen: int | None = None  # version of the ledger
         self._failed: tuple[int | None, float] = (None, 0.0)  # likewise, and when it may be tried again
 
@@ -247,4 +247,4 @@ class Follower:
             except Exception as error:  # nothing about a challenger may stop the champion
                 missing.append(f"{variant}, v{version}, of '{about.spec.name}' ({in_words(error)})")
         self._challengers = found
-        return served.during(Trial(self.workspace, self.use_case, decisions, found)), missing
+        return served.during(Trial(self.workspace, self.use_case, decisions, found, self._latencies)), missing

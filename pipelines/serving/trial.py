@@ -22,6 +22,7 @@ from pipelines.errors import TransientError, in_words
 from pipelines.experiments import Plan, opened, plan_of, record_failure, record_slowness, variants_of
 from pipelines.scoring import HUNDRED
 from pipelines.serving.inputs import unit_column
+from pipelines.serving.rows import Rows
 from pipelines.serving.spool import Row
 from pipelines.use_case import ColumnType, UseCase, source_table
 from pipelines.workspace import CHAMPION, Decision, StageRun, Workspace
@@ -40,8 +41,8 @@ class Asked(Protocol):
         """None of a row whose unit nobody knows."""
         ...
 
-    def told(self, by: Served, numbers: Sequence[int]) -> list[Row] | None:
-        """What a version says of some of the rows; None where the request does not have its features."""
+    def rows_for(self, by: Served, numbers: Sequence[int]) -> Rows | None:
+        """Some of the rows, as a version takes them; None where the request does not have its features."""
         ...
 
 
@@ -55,23 +56,22 @@ class ByKeys:
         known = trial.published_units(self.partition, plan.unit)
         return [known.get(key, str(key)) for key in self.keys]
 
-    def told(self, by: Served, numbers: Sequence[int]) -> list[Row] | None:
-        keys = [self.keys[number] for number in numbers]
-        return by.told(by.lookup(keys, self.partition, self.version).rows)
+    def rows_for(self, by: Served, numbers: Sequence[int]) -> Rows | None:
+        return by.lookup([self.keys[number] for number in numbers], self.partition, self.version).rows
 
 
 @dataclass(frozen=True)
 class ByFeatures:
-    rows: Sequence[Row]
+    asked: Sequence[Row]
     features: frozenset[str]
 
     def units(self, trial: Trial, plan: Plan) -> Sequence[str | None]:
-        return [_unit(trial.use_case, plan.unit, row) for row in self.rows]
+        return [_unit(trial.use_case, plan.unit, row) for row in self.asked]
 
-    def told(self, by: Served, numbers: Sequence[int]) -> list[Row] | None:
+    def rows_for(self, by: Served, numbers: Sequence[int]) -> Rows | None:
         if not self.features.issuperset(by.model.meta["features"]):
             return None
-        return by.told(by.rows([self.rows[number] for number in numbers]))
+        return by.rows([self.asked[number] for number in numbers])
 
 
 def _unit(use_case: UseCase, name: str | None, row: Row) -> str | None:
@@ -86,23 +86,45 @@ def _unit(use_case: UseCase, name: str | None, row: Row) -> str | None:
     return str(int(value)) if column.type is ColumnType.INTEGER else str(value)
 
 
-def _milliseconds(seconds: float, rows: Sequence[Row]) -> float:
+def _milliseconds(seconds: float, rows: int) -> float:
     """For up to a hundred of them."""
-    return seconds * 1e3 / max(1, math.ceil(len(rows) / HUNDRED))
+    return seconds * 1e3 / max(1, math.ceil(rows / HUNDRED))
+
+
+class Latencies:
+    """By challenger, how long its last requests took; kept while shares change, and with them the `Trial`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._times: dict[object, deque[float]] = defaultdict(lambda: deque(maxlen=_LAST))
+
+    def too_slow(self, whose: object, milliseconds: float, allowed: float) -> float | None:
+        """The median, where three of four of the last were too slow: half of them are by luck where it is at the limit."""
+        with self._lock:
+            times = self._times[whose]
+            times.append(milliseconds)
+            if len(times) < _LAST or sorted(times)[_LAST // 4] <= allowed:
+                return None
+            slow = statistics.median(times)
+            times.clear()
+            return slow
 
 
 class Trial:
     """The experiment that was opened last, by the ledger as it was read; `challengers` by version, those that load."""
 
     def __init__(
-        self, workspace: Workspace, use_case: UseCase, decisions: Sequence[Decision], challengers: Mapping[int, Served]
+        self,
+        workspace: Workspace,
+        use_case: UseCase,
+        decisions: Sequence[Decision],
+        challengers: Mapping[int, Served],
+        latencies: Latencies,
     ) -> None:
-        self.workspace, self.use_case, self.challengers = workspace, use_case, challengers
+        self.workspace, self.use_case, self.challengers, self._latencies = workspace, use_case, challengers, latencies
         self.about = opened(decisions)[-1]
         self.failures: dict[str, tuple[Plan, str, str]] = {}  # by variant: how it was asked, about which partition, why
         self.slow: dict[str, tuple[Plan, str, float]] = {}  # likewise, and in how many milliseconds
-        self._lock = threading.Lock()
-        self._times: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_LAST))
         self._plan = lru_cache(maxsize=64)(lambda key: plan_of(decisions, key))
         self._units = lru_cache(maxsize=4)(self._read_units)
 
@@ -127,32 +149,36 @@ class Trial:
         for variant in sorted({each for each in assigned if each} - {CHAMPION}):
             numbers = [number for number, each in enumerate(assigned) if each == variant]
             its = {"model_version": plan.versions[variant], "variant": variant, "weight": weights[variant]}
-            began = time.perf_counter()
-            its_rows = self._of(variant, plan, key, asked, numbers) or []
-            for number, row in zip(numbers, its_rows, strict=False):
+            in_time = _milliseconds(seconds, len(told)) <= plan.max_latency_ms  # where it is not, the machine is slow
+            for number, row in zip(numbers, self._of(variant, plan, key, asked, numbers, in_time) or (), strict=False):
                 found[number] |= row | its
-            if its_rows and _milliseconds(seconds, told) <= plan.max_latency_ms:  # or it is the machine that is slow
-                self._timed(variant, plan, key, _milliseconds(time.perf_counter() - began, its_rows))
         return found
 
     def record_failures(self) -> None:
         """As bulk does: who could not answer, or was slow, is taken out, from the next partition on."""
-        while self.failures:
-            variant, (plan, key, error) = self.failures.popitem()
+        for variant, (plan, key, error) in list(self.failures.items()):
             record_failure(self._run(key), plan, variant, error, [key])
-        while self.slow:
-            variant, (plan, key, latency) = self.slow.popitem()
+            del self.failures[variant]
+        for variant, (plan, key, latency) in list(self.slow.items()):
             record_slowness(self._run(key), plan, variant, latency, [key])
+            del self.slow[variant]
 
     def _run(self, key: str) -> StageRun:
         return StageRun(self.workspace, self.use_case, self.use_case.partition(key))
 
-    def _of(self, variant: str, plan: Plan, key: str, asked: Asked, numbers: Sequence[int]) -> list[Row] | None:
+    def _of(self, variant: str, plan: Plan, key: str, asked: Asked, numbers: Sequence[int], in_time: bool) -> list[Row] | None:
         challenger = self.challengers.get(plan.versions[variant])
         if challenger is None:
             return None
         try:
-            return asked.told(challenger, numbers)
+            rows = asked.rows_for(challenger, numbers)
+            if rows is None:
+                return None
+            began = time.perf_counter()
+            told = challenger.told(rows)
+            if in_time:
+                self._timed(variant, plan, key, _milliseconds(time.perf_counter() - began, len(told)))
+            return told
         except TransientError:  # what did not answer says nothing about the version
             return None
         except Exception as error:  # whatever stopped it, the champion has answered
@@ -161,13 +187,9 @@ class Trial:
             return None
 
     def _timed(self, variant: str, plan: Plan, key: str, milliseconds: float) -> None:
-        """Slow is who was so in three of four of its last requests: half of them would be reached by luck at the limit."""
-        with self._lock:
-            times = self._times[variant]
-            times.append(milliseconds)
-            if len(times) == times.maxlen and sorted(times)[len(times) // 4] > plan.max_latency_ms:
-                self.slow[variant] = plan, key, statistics.median(times)
-                times.clear()
+        slow = self._latencies.too_slow((plan.name, variant), milliseconds, plan.max_latency_ms)
+        if slow is not None:
+            self.slow[variant] = plan, key, slow
 
     def _read_units(self, partition: str, column: str, version: int) -> Mapping[object, str]:
         return scoring.units_by_key(self._run(partition), partition, column)

@@ -38,8 +38,7 @@ class Experiment(Section):
     max_action_change: float = Field(
         0.2, gt=0, le=1, description="guard: share of rows acted upon, against the champion's on the same rows"
     )
-
-    max_latency_ms: float = Field(250, gt=0, description="guard: median of scoring up to a hundred rows at once")
+    max_latency_ms: float = Field(250, gt=0, description="guard: of up to a hundred rows at once, where the champion is faster")
 
     @model_validator(mode="after")
     def _shares_fit(self) -> Experiment:

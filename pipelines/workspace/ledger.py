@@ -92,9 +92,9 @@ class Ledger:
     def __init__(self, lake: Lake, clock: Clock | None = None) -> None:
         self.lake, self.clock = lake, clock or Clock()
 
-    def record(self, decision: Decision) -> bool:
-        """Append the decision; False when its id is there already."""
-        return self._append(decision, lambda: True)
+    def record(self, decision: Decision, fits: Callable[[list[Decision]], bool] | None = None) -> bool:
+        """Append the decision; False when its id is there already, or it does not fit those that are there, by then."""
+        return self._append(decision, lambda: fits is None or fits(self.decisions(decision.use_case)))
 
     def move_champion(self, decision: Decision, expected: int | None) -> bool:
         """Append a promotion or rollback, if the champion is still `expected`.

@@ -56,7 +56,7 @@ def test_the_form_has_every_key_of_the_section_with_its_default_and_can_be_left_
     form.params.validate()
     for name, told in schema.items():
         param = form.params.get_param(name)
-        assert param.schema.get("description") == told.get("description")
+        assert param.description == told.get("description")
         if name != "challengers":
             assert param.value == told.get("default"), name
     assert form.params["challengers"] == {"challenger": "newest"}
@@ -73,7 +73,8 @@ def test_the_form_opens_or_ends(form: Any, action: str, chosen: str, monkeypatch
 def test_what_was_filled_in_is_asked_for_and_the_run_is_kept(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     module, asked = import_module("experiment_form"), []
     filled = dict(form.params) | {"name": "v4_worth", "reason": None}
-    monkeypatch.setattr(module, "get_current_context", lambda: {"params": filled, "run_id": "manual__1"})
+    for name in ("experiment_form", "wiring"):
+        monkeypatch.setattr(import_module(name), "get_current_context", lambda: {"params": filled, "run_id": "manual__1"})
     monkeypatch.setattr(module, "step", lambda *told, **options: asked.append((told, options)))
     form.get_task("open_asked").python_callable()
     ((function, use_case, keys, actor), options) = asked[0]

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from pipelines.commands import models, program
-from pipelines.errors import PermanentError
-from pipelines.experiments import end, is_any, measure, open_by_hand, open_declared
-from pipelines.pages import experiment_view
+from pipelines.errors import PermanentError, TransientError
+from pipelines.experiments import end, is_any, measure, measuring, open_by_hand, open_declared, opening, plan_of
+from pipelines.experiments.policies import Next
+from pipelines.pages import experiment_page, experiment_view
+from pipelines.pages.view import decisions_of_run
 from pipelines.scoring import score
 from pipelines.workspace import Kind
 from tests.conftest import World
 from tests.experiments.test_experiment_rules import FIRST, all_rows, at, days, declared, live, moved, told, world
 
 __all__ = ["world"]  # the fixture
+STAGES = ("experiment_form", "experiments")
 ASKED = {
     "name": "v2_worth", "question": "Is v2 worth more?", "challengers": {"newer": "newest"}, "first": FIRST,
     "last": "2024-03-24", "policy": "fixed", "shares": [0.5], "minimum_effect": 0.5, "max_action_change": 1.0,
@@ -80,6 +84,69 @@ def test_one_that_the_file_declares_is_ended_by_hand_too_and_stays_ended(world: 
     assert open_declared(at(world, FIRST)) == "v2_worth"
     assert measure(at(world, FIRST)) is None
     assert len(told(world, Kind.EXPERIMENT_STARTED)) == 1
+    view = experiment_view(world.workspace, world.use_case)
+    assert "It ended: Bob ended it: enough." in experiment_page("Late", "parcels", view)
+
+
+def test_one_that_was_ended_before_it_began_stands_in_no_others_way(world: World) -> None:
+    """A wrong date, ended, opened again with the right one: the second one serves on through the days of the first."""
+    opened(world, name="wrong_date", first="2024-03-17")
+    end(world.workspace, world.use_case, "it should begin on the 15th", "Ada")
+    opened(world)
+    decisions = world.workspace.ledger.decisions("parcels")
+    plans = [plan_of(decisions, day.key) for day in days(world.use_case, 10)]
+    assert [plan.name if plan else None for plan in plans] == ["v2_worth"] * 10
+
+
+def test_what_is_decided_after_another_has_ended_it_is_not_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: somebody ends it between a look and what the look writes; and opens another one between asking and writing."""
+    opened(world, policy="winner", shares=[0.3])
+    live(world, 2, flip=True)
+    weigh = measuring._weighed
+
+    def ended_meanwhile(look: Any) -> Any:
+        end(world.workspace, world.use_case, "now", "Bob")
+        return weigh(look)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(measuring, "_weighed", ended_meanwhile)
+        patched.setattr(measuring, "next_weights", lambda *_: Next({"champion": 0.1, "newer": 0.9}, "planted"))
+        measure(at(world, FIRST))
+    assert told(world, Kind.EXPERIMENT_WEIGHTS) == []
+    assert plan_of(world.workspace.ledger.decisions("parcels"), "2024-03-20") is None
+    check = opening._versions
+
+    def opened_meanwhile(run: Any, *words: Any) -> Any:
+        monkeypatch.setattr(opening, "_versions", check)
+        opened(world, name="first_one", first="2024-03-17")
+        return check(run, *words)
+
+    monkeypatch.setattr(opening, "_versions", opened_meanwhile)
+    with pytest.raises(TransientError, match="one was opened meanwhile"):
+        opened(world, name="second_one", first="2024-03-17")
+    names = [d.evidence["experiment"] for d in told(world, Kind.EXPERIMENT_STARTED)]
+    assert names == ["v2_worth", "first_one"]
+
+
+def test_it_can_be_ended_though_its_figures_cannot_be_told(world: World) -> None:
+    """The section `value` was taken out of the file while money is counted."""
+    opened(world)
+    live(world, 1, flip=True)
+    poor = world.use_case.model_copy(update={"value": None})
+    with pytest.raises(PermanentError, match="put the section `value` back"):
+        measure(at(replace(world, use_case=poor), FIRST))
+    done = end(world.workspace, poor, "enough", "Bob")
+    assert "What it showed cannot be told: parcels: its experiment counts money" in done.why
+    assert not is_any(at(world, FIRST))
+
+
+def test_the_run_of_the_form_shows_what_it_opened(world: World) -> None:
+    opened(world)
+    found = {stage: decisions_of_run(world.workspace, world.use_case, stage, world.workspace.run) for stage in STAGES}
+    assert {stage: [d.kind for d in made] for stage, made in found.items()} == {
+        "experiment_form": [Kind.EXPERIMENT_STARTED],
+        "experiments": [],
+    }
 
 
 def test_a_move_of_the_champion_ends_it(world: World) -> None:

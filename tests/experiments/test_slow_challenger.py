@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.experiments import end, open_declared, plan_of
-from pipelines.scoring import score
+from pipelines.scoring import score, variants
 from pipelines.serving import trial as trial_module
 from pipelines.serving.champion import Served
 from pipelines.serving.trial import Trial
@@ -62,6 +62,15 @@ def test_a_slow_challenger_is_out_from_the_next_partition_on(slow_v2: World, lim
         assert (guard.effective_from, guard.model_version, after) == (SECOND, 2, {"champion"})
         assert "newer (v2) was taken out of 'v2_worth': it took " in guard.why
         assert guard.why.endswith(" ms for up to a hundred rows of 2024-03-15, and 20 are allowed.")
+
+
+def test_where_the_champion_is_as_slow_it_is_the_machine(slow_v2: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = declared(slow_v2, max_latency_ms=20)
+    open_declared(at(world, FIRST))
+    timed = variants.predict_timed
+    monkeypatch.setattr(variants, "predict_timed", lambda *asked: (timed(*asked)[0], 50.0))
+    score(at(world, FIRST))
+    assert told(world, Kind.EXPERIMENT_GUARD) == []
 
 
 def test_a_partition_that_is_scored_once_more_takes_nobody_out_of_the_past(world: World) -> None:

@@ -82,9 +82,9 @@ def test_a_training_that_failed_is_tried_again_in_a_run_of_its_own(lost: World, 
     """After a pause of a day: what failed counts as an attempt, and is no verdict."""
     first = asked(lost, 10)
     ends(lost, first.training_run, Kind.FAILED)
-    assert "failed before it came to a verdict" in lost.workspace.ledger.decisions("parcels")[-1].why
+    assert "failed; the log of its failed task says why" in lost.workspace.ledger.decisions("parcels")[-1].why
     waits = asked(lost, number)
-    assert "retraining__2024-03-11__1: The training retraining__2024-03-11__1 failed before it came to a verdict" in waits.why
+    assert "retraining__2024-03-11__1: The training retraining__2024-03-11__1 failed; the log" in waits.why
     assert "The next is possible from 2024-03-14 06:00 on, after a pause of 1 day." in waits.why
     lost.workspace.clock.set(NOW + timedelta(days=1))
     again = asked(lost, number)

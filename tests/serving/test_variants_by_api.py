@@ -218,8 +218,10 @@ def test_a_challenger_is_not_asked_about_rows_that_lack_its_features(world: Worl
     assert champion
     v2, rows = load(world.workspace, world.use_case, replace(champion, version=2)), rows_of(world, FIRST)[:2]
     names = frozenset(v2.model.meta["features"])
-    assert ByFeatures(rows, names - {"depot"}).told(v2, [0]) is None
-    assert len(ByFeatures(rows, names).told(v2, [1]) or ()) == 1
+    assert ByFeatures(rows, names - {"depot"}).rows_for(v2, [0]) is None
+    found = ByFeatures(rows, names).rows_for(v2, [1])
+    assert found
+    assert found.keys == [rows[1]["shipment_id"]]
 
 
 def test_the_experiment_ends_with_a_move_of_the_champion_and_with_its_end(world: World, tmp_path: Path) -> None:
