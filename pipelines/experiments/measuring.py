@@ -14,7 +14,7 @@ from pipelines.experiments.evidence import Evidence, gather
 from pipelines.experiments.figures import in_words, outcomes, planned
 from pipelines.experiments.intervals import against_shares
 from pipelines.experiments.policies import harmful, next_weights
-from pipelines.experiments.running import Opened, plan_of, record, running, taken_out
+from pipelines.experiments.running import Opened, opened, plan_of, record, running, taken_out
 from pipelines.use_case import UseCase
 from pipelines.workspace import CHAMPION, Kind, StageRun, Workspace, first_unscored
 
@@ -40,7 +40,7 @@ def end(workspace: Workspace, use_case: UseCase, reason: str, actor: str) -> Mea
     """End the one that runs, from the first partition on that was not served; the reason and the `actor` are kept.
 
     Raises:
-        PermanentError: none runs, or there is no reason.
+        PermanentError: none runs, or it ended meanwhile; or there is no reason.
     """
     about = running(workspace.ledger.decisions(use_case.name))
     if about is None:
@@ -50,11 +50,15 @@ def end(workspace: Workspace, use_case: UseCase, reason: str, actor: str) -> Mea
     run = StageRun(workspace, use_case, use_case.partition(_next(workspace, use_case, about)))
     why = f"{actor} ended it: {reason.strip()}"
     try:
-        return _ended(_look(run, about), why, actor)
+        done = _ended(_look(run, about), why, actor)
     except PermanentError as error:  # what cannot be told must not keep anybody from ending it
         sentence = f"'{about.spec.name}' ended: {why}. What it showed cannot be told: {error}. Nobody was promoted by it."
         record(run, about.spec.name, Kind.EXPERIMENT_ENDED, "", sentence, run.key, because=why, actor=actor)
-        return Measured(about.spec.name, run.key, {}, sentence)
+        done = Measured(about.spec.name, run.key, {}, sentence)
+    over = {each.spec.name: each.ended for each in opened(workspace.ledger.decisions(use_case.name))}[about.spec.name]
+    if over is None or over.evidence["because"] != why:
+        raise PermanentError(f"experiment '{about.spec.name}': it ended meanwhile, for another reason; see the decisions")
+    return done
 
 
 def measure(run: StageRun) -> Measured | None:

@@ -128,6 +128,21 @@ def test_what_is_decided_after_another_has_ended_it_is_not_written(world: World,
     assert names == ["v2_worth", "first_one"]
 
 
+def test_who_ends_what_another_has_ended_meanwhile_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(world)
+    look = measuring._look
+
+    def slow(*about: Any) -> Any:
+        monkeypatch.setattr(measuring, "_look", look)
+        end(world.workspace, world.use_case, "first", "Ada")
+        return look(*about)
+
+    monkeypatch.setattr(measuring, "_look", slow)
+    with pytest.raises(PermanentError, match="it ended meanwhile, for another reason"):
+        end(world.workspace, world.use_case, "second", "Bob")
+    assert [d.actor for d in told(world, Kind.EXPERIMENT_ENDED)] == ["Ada"]
+
+
 def test_it_can_be_ended_though_its_figures_cannot_be_told(world: World) -> None:
     """The section `value` was taken out of the file while money is counted."""
     opened(world)
