@@ -38,8 +38,8 @@ def experiment_form(use_case: UseCase) -> DAG:
     fields = _fields()
     params = {
         "action": Param(_OPEN, enum=[_OPEN, _END]),
-        **fields,
         "reason": Param(None, type=["null", "string"], description="to end it: why; it is kept in the ledger"),
+        **fields,
     }
     with stage_dag(use_case, "experiment_form", None, __doc__, params=params) as dag:
         choose() >> [open_asked(), end_running()]
