@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _log = logging.getLogger(__name__)
+_AGAIN = 3  # times that a challenger which seems slow is timed once more
 
 
 def with_variants(run: StageRun, champions: DataFrame, planned: dict[str, Plan], features_version: int) -> DataFrame:
@@ -54,18 +55,21 @@ def _challengers(run: StageRun, planned: dict[str, Plan], features_version: int)
             record_failure(run, planned[keys[0]], variant, in_words(error), keys)
         else:
             found += [frame.assign(variant=variant) for frame in frames]
-            if _is_slow(run, planned[keys[0]], latency, keys[:1], features_version):
+            if _is_slow(run, planned[keys[0]], variant, latency, keys[:1], features_version):
                 record_slowness(run, planned[keys[0]], variant, latency, keys)
     return found
 
 
-def _is_slow(run: StageRun, plan: Plan, latency_ms: float, keys: list[str], features_version: int) -> bool:
-    """Where the champion takes as long, it is the machine that is slow."""
-    if latency_ms <= plan.max_latency_ms:
+def _is_slow(run: StageRun, plan: Plan, variant: str, latency_ms: float, keys: list[str], features_version: int) -> bool:
+    """Told from a machine that is busy: in turn with the champion, it is slow each time, and the champion is not."""
+    its, control = [latency_ms], list[float]()
+    while len(control) < _AGAIN and min(its) > plan.max_latency_ms:
+        for version, times in ((plan.versions[CHAMPION], control), (plan.versions[variant], its)):
+            times.append(predict_timed(run, version, keys, features_version)[1])
+    if min(its) <= plan.max_latency_ms:
         return False
-    _, control = predict_timed(run, plan.versions[CHAMPION], keys, features_version)
-    _log.warning("%s: %.0f ms for up to a hundred rows, and %.0f by the champion", run, latency_ms, control)
-    return control <= plan.max_latency_ms
+    _log.warning("%s: milliseconds for up to a hundred rows: %s %s, champion %s", run, variant, its, control)
+    return min(control) <= plan.max_latency_ms
 
 
 def _whole(frame: DataFrame) -> DataFrame:

@@ -64,13 +64,24 @@ def test_a_slow_challenger_is_out_from_the_next_partition_on(slow_v2: World, lim
         assert guard.why.endswith(" ms for up to a hundred rows of 2024-03-15, and 20 are allowed.")
 
 
-def test_where_the_champion_is_as_slow_it_is_the_machine(slow_v2: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = declared(slow_v2, max_latency_ms=20)
-    open_declared(at(world, FIRST))
+@pytest.mark.parametrize(
+    "seen", [{1: [50.0] * 9, 2: [50.0] * 9}, {1: [5.0] * 9, 2: [403.0, 90.0, 5.0, 90.0]}], ids=["all the time", "for a while"]
+)
+def test_where_the_machine_is_busy_nobody_is_taken_out(
+    world: World, seen: dict[int, list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The champion is as slow; or the challenger is not, once it is timed again. Else it is out."""
     timed = variants.predict_timed
-    monkeypatch.setattr(variants, "predict_timed", lambda *asked: (timed(*asked)[0], 50.0))
-    score(at(world, FIRST))
-    assert told(world, Kind.EXPERIMENT_GUARD) == []
+    for times, guards in ((seen, 0), ({1: [5.0] * 9, 2: [50.0] * 9}, 1)):
+        left = {version: list(each) for version, each in times.items()}
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                variants, "predict_timed", lambda run, v, *rest, left=left: (timed(run, v, *rest)[0], left[v].pop(0))
+            )
+            asked = declared(world, max_latency_ms=20)
+            open_declared(at(asked, FIRST))
+            score(at(asked, FIRST if guards == 0 else SECOND))
+        assert len(told(world, Kind.EXPERIMENT_GUARD)) == guards
 
 
 def test_a_partition_that_is_scored_once_more_takes_nobody_out_of_the_past(world: World) -> None:
