@@ -48,6 +48,7 @@ def _challengers(run: StageRun, planned: dict[str, Plan], features_version: int)
         try:
             predicted, latency = predict_timed(run, version, keys, features_version)
             frames = [_whole(frame) for frame in predicted]
+            is_slow = _is_slow(run, planned[keys[0]], variant, latency, keys[:1], features_version)
         except TransientError:  # what did not answer says nothing about the version
             raise
         except Exception as error:  # whatever stopped it, the champion serves
@@ -55,7 +56,7 @@ def _challengers(run: StageRun, planned: dict[str, Plan], features_version: int)
             record_failure(run, planned[keys[0]], variant, in_words(error), keys)
         else:
             found += [frame.assign(variant=variant) for frame in frames]
-            if _is_slow(run, planned[keys[0]], variant, latency, keys[:1], features_version):
+            if is_slow:
                 record_slowness(run, planned[keys[0]], variant, latency, keys)
     return found
 
