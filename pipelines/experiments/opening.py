@@ -29,14 +29,13 @@ def open_by_hand(workspace: Workspace, use_case: UseCase, asked: Mapping[str, ob
         PermanentError: as `open_declared` does; or a key is missing, unknown or has no such value.
     """
     spec = with_experiment(use_case, asked)
-    decisions = workspace.ledger.decisions(use_case.name)
-    if any(before.spec.name == spec.name and before.ended for before in opened(decisions)):
-        raise PermanentError(f"experiment '{spec.name}': there was one of this name, and it has ended; give this one another")
     return _open(StageRun(workspace, use_case, use_case.partition(spec.first)), spec, by_hand=True, actor=actor)
 
 
 def _open(run: StageRun, spec: Experiment, by_hand: bool = False, actor: str = "experiment") -> str:
     decisions = run.ledger.decisions(run.use_case.name)
+    if by_hand and any(before.spec.name == spec.name and before.ended for before in opened(decisions)):
+        raise PermanentError(f"experiment '{spec.name}': there was one of this name, and it has ended; give this one another")
     if any(_is_open(before, spec) for before in opened(decisions)):
         return spec.name
     champion = run.ledger.champion(run.use_case.name)

@@ -12,9 +12,9 @@ import statistics
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines import scoring
@@ -123,8 +123,7 @@ class Trial:
     ) -> None:
         self.workspace, self.use_case, self.challengers, self._latencies = workspace, use_case, challengers, latencies
         self.about = opened(decisions)[-1]
-        self.failures: dict[str, tuple[Plan, str, str]] = {}  # by variant: how it was asked, about which partition, why
-        self.slow: dict[str, tuple[Plan, str, float]] = {}  # likewise, and in how many milliseconds
+        self._unwritten: dict[str, Callable[[], None]] = {}  # by variant that could not answer, or was slow: its row
         self._plan = lru_cache(maxsize=64)(lambda key: plan_of(decisions, key))
         self._units = lru_cache(maxsize=4)(self._read_units)
 
@@ -146,22 +145,19 @@ class Trial:
         assigned = [None if unit is None else next(whose) for unit in units]
         mine: Row = {"model_version": plan.versions[CHAMPION], "variant": CHAMPION, "weight": weights[CHAMPION]}
         found = [row | mine | {"unit": u, "assigned": a} for row, u, a in zip(told, units, assigned, strict=True)]
+        in_time = _milliseconds(seconds, len(told)) <= plan.max_latency_ms  # where it is not, the machine is slow
         for variant in sorted({each for each in assigned if each} - {CHAMPION}):
             numbers = [number for number, each in enumerate(assigned) if each == variant]
             its = {"model_version": plan.versions[variant], "variant": variant, "weight": weights[variant]}
-            in_time = _milliseconds(seconds, len(told)) <= plan.max_latency_ms  # where it is not, the machine is slow
             for number, row in zip(numbers, self._of(variant, plan, key, asked, numbers, in_time) or (), strict=False):
                 found[number] |= row | its
         return found
 
     def record_failures(self) -> None:
         """As bulk does: who could not answer, or was slow, is taken out, from the next partition on."""
-        for variant, (plan, key, error) in list(self.failures.items()):
-            record_failure(self._run(key), plan, variant, error, [key])
-            del self.failures[variant]
-        for variant, (plan, key, latency) in list(self.slow.items()):
-            record_slowness(self._run(key), plan, variant, latency, [key])
-            del self.slow[variant]
+        for variant, write in list(self._unwritten.items()):
+            write()
+            del self._unwritten[variant]
 
     def _run(self, key: str) -> StageRun:
         return StageRun(self.workspace, self.use_case, self.use_case.partition(key))
@@ -183,13 +179,13 @@ class Trial:
             return None
         except Exception as error:  # whatever stopped it, the champion has answered
             _LOG.exception("%s: %s, v%d, cannot answer", self.use_case.name, variant, plan.versions[variant])
-            self.failures[variant] = plan, key, in_words(error)
+            self._unwritten[variant] = partial(record_failure, self._run(key), plan, variant, in_words(error), [key])
             return None
 
     def _timed(self, variant: str, plan: Plan, key: str, milliseconds: float) -> None:
         slow = self._latencies.too_slow((plan.name, variant), milliseconds, plan.max_latency_ms)
         if slow is not None:
-            self.slow[variant] = plan, key, slow
+            self._unwritten[variant] = partial(record_slowness, self._run(key), plan, variant, slow, [key])
 
     def _read_units(self, partition: str, column: str, version: int) -> Mapping[object, str]:
         return scoring.units_by_key(self._run(partition), partition, column)

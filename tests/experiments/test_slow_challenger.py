@@ -25,18 +25,18 @@ SECOND = "2024-03-16"
 
 @pytest.fixture
 def slow_v2(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
-    """Planted: v2 takes 50 ms for whatever it is asked, in bulk and by the API; v1 is as fast as it is."""
+    """Planted: v2 takes 300 ms for whatever it is asked, in bulk and by the API; v1 is as fast as it is."""
     load, tell = world.workspace.registry.load, Served.told
 
     def loaded(name: str, version: int) -> Any:
         model = load(name, version)
         predict = model.pipeline.predict_proba
         if version == 2:
-            model.pipeline.predict_proba = lambda rows: time.sleep(0.05) or predict(rows)
+            model.pipeline.predict_proba = lambda rows: time.sleep(0.3) or predict(rows)
         return model
 
     def answered(self: Served, rows: Any) -> Any:
-        time.sleep(0.05 if self.model.version == 2 else 0)
+        time.sleep(0.3 if self.model.version == 2 else 0)
         return tell(self, rows)
 
     monkeypatch.setattr(world.workspace.registry, "load", loaded)
@@ -44,7 +44,7 @@ def slow_v2(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-@pytest.mark.parametrize("limit", [20, 10_000])
+@pytest.mark.parametrize("limit", [150, 10_000])
 def test_a_slow_challenger_is_out_from_the_next_partition_on(slow_v2: World, limit: float) -> None:
     """What it has scored counts, and it serves its units of that partition."""
     world = declared(slow_v2, max_latency_ms=limit)
@@ -55,13 +55,13 @@ def test_a_slow_challenger_is_out_from_the_next_partition_on(slow_v2: World, lim
     guards = told(world, Kind.EXPERIMENT_GUARD)
     score(at(world, SECOND))
     after = set(all_rows(world, SECOND)["variant"])
-    if limit > 20:
+    if limit > 150:
         assert (guards, after) == ([], {"champion", "newer"})
     else:
         (guard,) = guards
         assert (guard.effective_from, guard.model_version, after) == (SECOND, 2, {"champion"})
         assert "newer (v2) was taken out of 'v2_worth': it took " in guard.why
-        assert guard.why.endswith(" ms for up to a hundred rows of 2024-03-15, and 20 are allowed.")
+        assert guard.why.endswith(" ms for up to a hundred rows of 2024-03-15, and 150 are allowed.")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_by_the_api_too_and_not_where_the_machine_is_slow(
     slow_v2: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trial_module, "_LAST", 4)
-    world = declared(slow_v2, max_latency_ms=20, shares=[1.0])
+    world = declared(slow_v2, max_latency_ms=150, shares=[1.0])
     open_declared(at(world, FIRST))
     day = world.use_case.partition(FIRST)
     world.workspace.clock.set(day.starts_at("UTC"))
@@ -112,16 +112,19 @@ def test_by_the_api_too_and_not_where_the_machine_is_slow(
     answer = Trial.answer
     with served(world, tmp_path) as (client, parts):
         with monkeypatch.context() as patched:  # as if the champion had taken as long
-            patched.setattr(Trial, "answer", lambda self, plan, key, rows, asked, _: answer(self, plan, key, rows, asked, 0.05))
+            patched.setattr(Trial, "answer", lambda self, plan, key, rows, asked, _: answer(self, plan, key, rows, asked, 0.3))
             for _ in range(5):
                 client.post("/invocations", json=body)
             parts.follower.look()
             assert told(world, Kind.EXPERIMENT_GUARD) == []
-        for count in range(5):
+        asked = 0
+        while not told(world, Kind.EXPERIMENT_GUARD):  # a request that the champion answers late by chance is not counted
             found = client.post("/invocations", json=body).json()["predictions"]
             assert {each["variant"] for each in found} == {"newer"}
             parts.follower.look()
-            assert len(told(world, Kind.EXPERIMENT_GUARD)) == (count >= 3)
+            asked += 1
+            assert asked < 50
+        assert asked >= 4
         world.workspace.clock.set(world.use_case.partition(SECOND).starts_at("UTC"))
         found = client.post("/invocations", json=body).json()["predictions"]
         assert {each["variant"] for each in found} == {"champion"}
