@@ -46,7 +46,7 @@ def retraining(use_case: UseCase) -> DAG:
 
         return step(record_start, use_case.name, from_json(RetrainingDecision, decision))
 
-    schedule = keyed(use_case, use_case.schedules.retraining, use_case.window)
+    schedule = keyed(use_case, use_case.schedules.retraining, use_case.decided)
     with stage_dag(use_case, "retraining", schedule, __doc__) as dag:
         start = TriggerDagRunOperator(
             task_id="start_training",

@@ -74,7 +74,7 @@ def run_demo(until: str | None = None) -> int:
                 replay.bulk(period)
             if days:
                 replay.live(days)
-                replay.decide(Partition.of(days[-1].start, use_case.window))
+                replay.decide(Partition.of(days[-1].start, use_case.decided))
                 _tell_of_live(console, workspace, use_case, days)
     console.print(f"Seconds per stage: {', '.join(f'{stage} {n}' for stage, n in spent.most_common() if n)}.")
     return summarise(console, workspace, time.monotonic() - started)

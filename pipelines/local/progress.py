@@ -36,11 +36,12 @@ class Progress:
         return all(self._holds(table(self.use_case), period) for table in (features_table, labels_table))
 
     def is_monitored(self, period: Partition) -> bool:
-        """Scored and labelled, and the drift and quality of it measured where it is a window that is judged."""
-        judged = period.grain is self.use_case.window
-        seen = latest(self.workspace, self.use_case).get(period.key) if judged else None
+        """Scored and labelled, and the drift and quality measured of each window that ended within it."""
+        seen = latest(self.workspace, self.use_case)
+        ended = [window for window in period.within(self.use_case.window) if window.end <= period.end]
+        measured = [known for window in ended if (known := seen.get(window.key)) and known.drift and known.performance]
         there = all(self._holds(table(self.use_case), period) for table in (predictions_table, labels_table))
-        return there and (not judged or bool(seen and seen.drift and seen.performance))
+        return there and len(measured) == len(ended)
 
     def is_lived(self, day: Partition, days: list[Partition], now: datetime) -> bool:
         """Whether all is done that can be done by then: served up to this day, and labelled as far as outcomes are complete."""
@@ -60,6 +61,6 @@ class Progress:
         return any(d.partition == partition.key and d.kind in made for d in self.workspace.ledger.decisions(self.use_case.name))
 
     def is_decided(self, partition: Partition) -> bool:
-        decision, judged = self.decision(partition), partition.grain is self.use_case.window
+        decision, judged = self.decision(partition), partition.grain is self.use_case.decided
         settled = decision is not None and (not decision[0] or self.is_trained(partition))
         return self.is_monitored(partition) and (settled or not judged)

@@ -77,7 +77,7 @@ class Replay:
             return
         if not self.state.is_monitored(period):
             self._bulk(period)
-        if period.grain is self.use_case.window:
+        if period.grain is self.use_case.decided:
             self.decide(period)
 
     def live(self, days: list[Partition]) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Split:
-    """The newest labelled window, the partitions to judge on, from its first on, and those before them to fit on."""
+    """The newest labelled period that is decided about, the partitions to judge on, from its first on, and those before them to fit on."""
 
     window: Partition
     fitted: tuple[str, ...]
@@ -64,8 +64,8 @@ def choose(run: StageRun, trained_through: date) -> Split | str:
         p for p in map(use_case.partition, run.lake.partitions(features_table(use_case))) if p.end <= run.partition.end
     )
     labelled = run.lake.partitions(labels_table(use_case))
-    waiting = {Partition.of(p.start, use_case.window) for p in built if p.key not in labelled}
-    windows = {Partition.of(p.start, use_case.window) for p in built} - waiting
+    waiting = {Partition.of(p.start, use_case.decided) for p in built if p.key not in labelled}
+    windows = {Partition.of(p.start, use_case.decided) for p in built} - waiting
     window = max((w for w in windows if w.end <= run.partition.end), default=None)
     if window is None:
         return f"no window up to {run.key} has all its labels"

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipelines.use_case.partitions import Grain
 from pipelines.use_case.section import Section
 
 _TIME = r"([01]\d|2[0-3]):[0-5]\d"
@@ -26,6 +27,9 @@ class Budget(Section):
 
 
 class Retraining(Section):
+    window: Grain | None = Field(
+        None, description="the period that a decision is about, and a gain is judged on; without it, monitoring.window"
+    )
     reasons: tuple[Literal["loss", "age", "gain", "forecast"], ...] = Field(
         ("loss", "age", "gain"), description="causes that may start a training; another one is told and starts none"
     )

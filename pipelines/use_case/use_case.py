@@ -163,10 +163,11 @@ class UseCase(Section):
 
     @model_validator(mode="after")
     def _time_fits_the_grain(self) -> UseCase:
-        if self.window not in (self.grain, *LONGER[self.grain]):
-            raise ValueError(
-                f"monitoring.window: a {self.window} is not made of whole partitions, which are a {self.grain} each"
-            )
+        for section, window in (("monitoring", self.window), ("retraining", self.decided)):
+            if window not in (self.grain, *LONGER[self.grain]):
+                raise ValueError(f"{section}.window: a {window} is not made of whole partitions, which are a {self.grain} each")
+        if [*Grain].index(self.decided) < [*Grain].index(self.window):
+            raise ValueError(f"retraining.window: a {self.decided} is shorter than what is monitored at a time, a {self.window}")
         for stage, cron in self.schedules:
             stop_at_bad_cron(f"schedules.{stage}", cron, self.grain if stage == "retraining" else None)
         return self
@@ -216,6 +217,11 @@ class UseCase(Section):
     def window(self) -> Grain:
         """The period that monitoring judges at a time."""
         return self.monitoring.window or self.grain
+
+    @property
+    def decided(self) -> Grain:
+        """The period that a retraining decision is about."""
+        return self.retraining.window or self.window
 
     def period(self, key: str) -> Partition:
         """A partition, or a longer period that a run may be about; `StageRun.partitions` are its parts."""

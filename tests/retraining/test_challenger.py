@@ -115,10 +115,14 @@ def test_features_by_other_definitions_are_no_comparison(one_champion: World) ->
     assert "by another definition" in str(estimate(asked(one_champion)))
 
 
-def test_the_newest_window_whose_labels_are_all_there(published: World) -> None:
-    """Friday, the 1st, to Thursday, the 14th of March 2024: one whole week, and the next when it is over."""
+@pytest.mark.parametrize("section", ["monitoring", "retraining"])
+def test_the_newest_window_whose_labels_are_all_there(published: World, section: str) -> None:
+    """Friday, the 1st, to Thursday, the 14th of March 2024: one whole week, and the next when it is over.
+
+    Also where days are monitored, and weeks are decided about.
+    """
     week = synthetic.days(published.use_case, 7, "2024-03-04")
-    found = choose(asked(published, 13, changed(published.use_case, "monitoring", window=Grain.WEEK)), date(2024, 3, 2))
+    found = choose(asked(published, 13, changed(published.use_case, section, window=Grain.WEEK)), date(2024, 3, 2))
     assert isinstance(found, Split)
     assert (found.window.key, found.judged) == ("2024-W10", tuple(day.key for day in week))
     assert found.fitted == ("2024-03-01", "2024-03-02", "2024-03-03")

@@ -117,6 +117,30 @@ def test_a_window_is_made_of_whole_partitions(folder: Path, grain: str, window: 
         read_use_case(file)
 
 
+@pytest.mark.parametrize(
+    ("monitored", "decided", "refused"),
+    [
+        ("week", "month", None),
+        ("month", None, None),
+        ("month", "week", r"retraining\.window: a week is shorter than what is monitored at a time, a month"),
+        ("day", "hour", r"retraining\.window: .*'day', 'week' or 'month'"),
+    ],
+)
+def test_a_decision_is_about_no_less_than_a_window(
+    folder: Path, monitored: str, decided: str | None, refused: str | None
+) -> None:
+    file = written(folder, "monitoring.window", monitored)
+    if decided is not None:
+        data = yaml.safe_load(file.read_text())
+        data.setdefault("retraining", {})["window"] = decided
+        file.write_text(yaml.safe_dump(data))
+    if refused is None:
+        assert read_use_case(file).decided == (decided or monitored)
+        return
+    with pytest.raises(PermanentError, match=rf"parcels\.yaml: {refused}"):
+        read_use_case(file)
+
+
 def test_nobody_goes_around_the_approvers_by_moving_the_alias(folder: Path) -> None:
     file = written(folder, "approval", "required")
     file.write_text(file.read_text() + "alias_moved: accept\n")
