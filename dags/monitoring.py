@@ -34,9 +34,9 @@ def failure_of(name: str) -> str | None:
 def monitoring(use_case: UseCase) -> DAG:
     @task
     def drift() -> Any:
-        from pipelines.monitoring import measure_drift, per_window
+        from pipelines.monitoring import measure_drifts
 
-        return told(per_window(measure_drift), use_case)
+        return told(measure_drifts, use_case)
 
     @task
     def performance() -> Any:

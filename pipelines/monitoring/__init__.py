@@ -3,7 +3,7 @@
 In: predictions, labels, the rows that the champion was trained on. Out: a partition of `<use case>/monitoring` per window.
 """
 
-from pipelines.monitoring.drift import measure_drift, rehearse
+from pipelines.monitoring.drift import measure_drift, measure_drifts, rehearse
 from pipelines.monitoring.drift_page import whole_page
 from pipelines.monitoring.forecast import Crossing, forecast, forecast_loss
 from pipelines.monitoring.observations import (

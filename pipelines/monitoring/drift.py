@@ -7,8 +7,9 @@ training rows as long as the window are from the rest: its verdict changes neith
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
@@ -19,20 +20,28 @@ from pipelines.monitoring.observations import Drift, Monitored, latest
 from pipelines.monitoring.references import baseline, season
 from pipelines.monitoring.sampling import sample
 from pipelines.monitoring.slicing import slice_faults
-from pipelines.monitoring.windows import Served, served
+from pipelines.monitoring.windows import Served, served, windows
 from pipelines.use_case import UseCase, features_table, monitoring_table
 from pipelines.workspace import Model, StageRun, published_definitions, refuse_other_definitions
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_DRAWN = 8  # features on Evidently's page, the furthest
+_DRAWN = 4  # features on Evidently's page, the furthest
+_Trained = Callable[[int], "tuple[Model, DataFrame]"]  # by version
 
 
-def measure_drift(run: StageRun) -> Drift | None:
+def measure_drifts(run: StageRun) -> dict[str, Drift | None]:
+    """`measure_drift` of each of the run's windows, by key: what a version was trained on is read once."""
+    trained = cache(partial(_trained, run))
+    return {window.key: measure_drift(window, trained) for window in windows(run)}
+
+
+def measure_drift(run: StageRun, trained: _Trained | None = None) -> Drift | None:
     """Compare what was served in the window with the training rows of the version that served; None while it is not over.
 
-    An unchanged window is not measured twice: the monitoring DAG runs again when outcomes come in.
+    An unchanged window is not measured twice: the monitoring DAG runs again when outcomes come in. `trained`: a model, and a
+    sample of the rows it was trained on, with its predictions.
     """
     seen = served(run)
     if seen is None:
@@ -42,9 +51,14 @@ def measure_drift(run: StageRun) -> Drift | None:
     if known and known.drift and known.drift.model_version == seen.version and _is_newer(run, seen):
         drift = known.drift
     else:
-        model = run.registry.load(run.use_case.name, seen.version)
-        drift = _compare(run, model, _served_features(run, model, seen), training_rows(run, model), seen)
+        model, reference = (trained or partial(_trained, run))(seen.version)
+        drift = _compare(run, model, _served_features(run, model, seen), reference, seen)
     return with_present(run, seen, drift, _before(run, history))
+
+
+def _trained(run: StageRun, version: int) -> tuple[Model, DataFrame]:
+    model = run.registry.load(run.use_case.name, version)
+    return model, predicted(model, training_rows(run, model))
 
 
 def _before(run: StageRun, history: Mapping[str, Monitored]) -> list[Monitored]:
@@ -88,7 +102,7 @@ def rehearse(use_case: UseCase, model: Model, rows: DataFrame) -> None:
 def _compare(run: StageRun, model: Model, current: DataFrame, reference: DataFrame, seen: Served) -> Drift:
     """On the model's own features: those that came after it are named, and compared once a model knows them."""
     features, partitions = model.meta["features"], len(seen.partitions)
-    current, reference = predicted(model, current), predicted(model, reference)
+    current = predicted(model, current)
     found = compare(run.use_case, [*features, PREDICTION], current, reference, partitions)
     moved, (apart, apart_noise) = found.moved, found.told_apart([n for n in features if n in run.use_case.features.expressions])
     moving = tuple(name for name in features if name not in run.use_case.features.expressions)

@@ -7,6 +7,7 @@ alarm is declared for a year, and shared between the year's windows, measures, s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from pipelines.monitoring.observations import Monitored
@@ -22,13 +23,24 @@ _SURE = 0.05
 Lost = dict[str, tuple[Estimate, float]]  # by measure: the span that shows it, and half the width of its interval
 
 
-def losses(settings: Monitoring, window: Monitored, own: Sequence[Monitored]) -> tuple[Lost, int | None]:
-    """What is lost beyond doubt; and how many labels are missing to say that nothing is, None where nothing was measured."""
+@dataclass(frozen=True)
+class Thin:
+    """Why nobody can say that nothing is lost: about so many labels are missing, None where nothing was measured.
+
+    `beyond`: the measure that is beyond its limit, and may be so by chance.
+    """
+
+    missing: int | None = None
+    beyond: Lost | None = None
+
+
+def losses(settings: Monitoring, window: Monitored, own: Sequence[Monitored]) -> tuple[Lost, Thin | None]:
+    """What is lost beyond doubt; and what keeps anybody from saying that nothing is, None where nothing does."""
     seen = window.performance
     if seen is None or not seen.deviations:
-        return {}, None
+        return {}, Thin()
     lost: Lost = {}
-    missing = 0
+    thin: list[Thin] = []
     for name in seen.deviations:
         limit, chance = limit_of(settings, name), _chance(settings, window)
         found = spans(window, own, name, limit, chance)
@@ -36,10 +48,12 @@ def losses(settings: Monitoring, window: Monitored, own: Sequence[Monitored]) ->
         shown = next((e for e in found if _beyond(name, e.value, limit + e.half_width(chance))), None)
         if shown and _beyond(name, found[0].value, limit):  # what was lost before and is not now is no loss of this window
             lost[name] = shown, shown.half_width(chance)
-        missing = max(missing, found[-1].missing(limit))
+        thin.append(Thin(found[-1].missing(limit)))
         if _beyond(name, found[0].value, limit):  # nobody says "as promised" of what is not, but for chance
-            missing = max(missing, found[0].missing(max(abs(found[0].value) - limit, limit / 4), chance))
-    return lost, missing
+            more = found[0].missing(max(abs(found[0].value) - limit, limit / 4), chance)
+            thin.append(Thin(more, {name: (found[0], found[0].half_width(chance))}))
+    worst = max(thin, key=lambda each: (bool(each.missing and each.beyond), each.missing or 0))
+    return lost, worst if worst.missing else None
 
 
 def limit_of(settings: Monitoring, name: str) -> float:

@@ -11,10 +11,10 @@ from enum import StrEnum
 
 from pipelines.monitoring.comparison import moved_from
 from pipelines.monitoring.faults import faults, mended
-from pipelines.monitoring.losses import limit_of, losses, lost_slices
+from pipelines.monitoring.losses import Thin, limit_of, losses, lost_slices
 from pipelines.monitoring.observations import Monitored, Reference
 from pipelines.monitoring.references import a_year_before
-from pipelines.monitoring.wording import mend_words, reasons
+from pipelines.monitoring.wording import loss_words, mend_words, reasons
 from pipelines.use_case import Grain, Monitoring, Partition
 
 
@@ -30,7 +30,7 @@ class Verdict(StrEnum):
     HEALTHY = "healthy"
 
 
-_MANY = 2  # windows like it, above which a number of labels alone says little
+_MANY, _TOO_MANY = 2, 52  # windows like it: above which a number of labels says little, and a number of windows, too
 _ENDS = {
     Verdict.DATA_FAULT: "mend the data, or accept it in monitoring.accepted_faults; no new model",
     Verdict.MENDED: "what was served from the faulty rows says nothing of the model; no new model",
@@ -62,10 +62,10 @@ def judge_window(settings: Monitoring, window: Monitored, before: Sequence[Monit
     """The verdict on a window; `before` are the earlier ones of its use case, oldest first, of any version."""
     seen, drifted = window.performance, moved_from(settings, window.drift)
     own = [w for w in before if seen and w.performance and w.performance.model_version == seen.model_version]
-    lost, missing = losses(settings, window, own)
+    lost, thin = losses(settings, window, own)
     worst = lost_slices(settings, window, own, lost)
     faulty, over = faults(settings, window, before), mended(settings, window, before)
-    first, thin = _of(window, "baseline"), missing is None or missing > 0
+    first = _of(window, "baseline")
     moved = drifted or moved_from(settings, first)
     features = window.drift.drifted if window.drift and drifted else first.drifted if first and moved else ()
     season = _as_a_year_ago(settings, window, before) or (not lost and _is_season(settings, window))
@@ -81,7 +81,7 @@ def judge_window(settings: Monitoring, window: Monitored, before: Sequence[Monit
     }
     verdict = next((name for name, holds in cases.items() if holds), Verdict.HEALTHY)
     causes = [*(f"{f.words}." for f in (*faulty, *over)), mend_words(window) if over else ""]
-    end = f"{verdict.capitalize()}: {_ENDS.get(verdict, _thin(window, missing))}."
+    end = f"{verdict.capitalize()}: {_ENDS.get(verdict) or _thin(settings, window, thin)}."
     why = " ".join(filter(None, (*causes, window.failure, *reasons(settings, window, lost, worst, moved), end)))
     compared = window.drift is not None and not window.drift.not_compared
     told = lost or worst or moved or any(causes) or window.failure or not compared
@@ -91,18 +91,22 @@ def judge_window(settings: Monitoring, window: Monitored, before: Sequence[Monit
         why,
         why if told or verdict not in (Verdict.HEALTHY, Verdict.TOO_LITTLE) else end,
         (*(d for f in (*faulty, *over) for d in f.drivers), *features, *(name for name, _ in worst)),
-        missing if verdict is Verdict.TOO_LITTLE else None,
+        thin.missing if thin and verdict is Verdict.TOO_LITTLE else None,
     )
 
 
-def _thin(window: Monitored, missing: int | None) -> str:
+def _thin(settings: Monitoring, window: Monitored, thin: Thin | None) -> str:
     if window.performance is None:
         return "it has no outcomes yet"
-    if missing is None:
+    if thin is None or thin.missing is None:
         return "it was measured before there were intervals; measured again it has them"
-    more = missing / max(window.performance.labels, 1)
+    more = thin.missing / max(window.performance.labels, 1)
     alike = f", {more:,.0f} windows like it," if more > _MANY else ""
-    return f"about {missing:,} more labels{alike} are needed to tell a loss of the size of the limits from chance"
+    much = f"about {thin.missing:,} more labels{alike}" if more <= _TOO_MANY else f"more than {_TOO_MANY} windows like it"
+    if thin.beyond is None:
+        return f"{much} are needed to tell a loss of the size of the limits from chance"
+    (told,) = loss_words(settings, thin.beyond, ())
+    return f"{told[:-1]}, which may be chance; {much} would tell"
 
 
 def _as_a_year_ago(settings: Monitoring, window: Monitored, before: Sequence[Monitored]) -> bool:

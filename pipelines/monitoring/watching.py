@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.errors import in_words, redact
 from pipelines.monitoring.answered import measure_answers
-from pipelines.monitoring.drift import measure_drift
+from pipelines.monitoring.drift import measure_drifts
 from pipelines.monitoring.observations import Answered, Monitored, publish_measured
 from pipelines.monitoring.performance import measure_performance
 from pipelines.monitoring.windows import per_window, windows
@@ -19,7 +19,7 @@ def watch(run: StageRun) -> list[Monitored]:
     """Measure and publish in one process, as the command line does. What a measure raised is raised after that."""
     found: dict[str, Any] = {}
     crashed: dict[str, Exception] = {}
-    for name, measure in (("drift", per_window(measure_drift)), ("performance", per_window(measure_performance))):
+    for name, measure in (("drift", measure_drifts), ("performance", per_window(measure_performance))):
         try:
             found[name] = to_json(measure(run))  # type: ignore[operator]  # of either kind
         except Exception as error:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Split:
-    """The newest labelled period that is decided about, the partitions to judge on, from its first on, and those before them to fit on."""
+    """The newest labelled window of decisions, the partitions to judge on, from its first on, and those before to fit on."""
 
     window: Partition
     fitted: tuple[str, ...]

@@ -167,7 +167,9 @@ class UseCase(Section):
             if window not in (self.grain, *LONGER[self.grain]):
                 raise ValueError(f"{section}.window: a {window} is not made of whole partitions, which are a {self.grain} each")
         if [*Grain].index(self.decided) < [*Grain].index(self.window):
-            raise ValueError(f"retraining.window: a {self.decided} is shorter than what is monitored at a time, a {self.window}")
+            raise ValueError(
+                f"retraining.window: a {self.decided} is shorter than what is monitored at a time, a {self.window}"
+            )
         for stage, cron in self.schedules:
             stop_at_bad_cron(f"schedules.{stage}", cron, self.grain if stage == "retraining" else None)
         return self

@@ -23,7 +23,7 @@ def test_what_drift_trips_over_is_told_and_performance_is_measured_all_the_same(
         raise ValueError("no such column")
 
     with monkeypatch.context() as planted:
-        planted.setattr(watching, "measure_drift", crash)
+        planted.setattr(watching, "measure_drifts", crash)
         with pytest.raises(ValueError, match="no such column"):
             stages.run_monitoring(run)
     (seen,) = latest(world.workspace, world.use_case).values()

@@ -123,7 +123,7 @@ def test_how_far_a_feature_may_move_and_how_many_rows_are_looked_at_is_declared(
         found = measure_drift(StageRun(world.workspace, use_case, world.days[8]))
         assert found
         assert found.drifted == expected
-    assert seen[:2] == [100, 8 * synthetic.ROWS], "of the window, and of the training rows, at most ten times as many"
+    assert seen[:2] == [8 * synthetic.ROWS, 100], "of the training rows, at most ten times as many, and of the window"
 
 
 def test_the_report_is_a_page_in_the_reports_folder(one_champion: World) -> None:
