@@ -80,8 +80,10 @@ def partition_key(needed: bool = True) -> str:
 
 
 def actor() -> str:
-    """Who asks, as the ledger keeps it: Airflow knows who started the run."""
-    return f"Airflow run {get_current_context()['run_id']}"
+    """Who asks, as the ledger keeps it: the person who started the run, where it was one."""
+    context = get_current_context()
+    person, run = context["dag_run"].triggering_user_name, f"Airflow run {context['run_id']}"
+    return f"{person} ({run})" if person else run
 
 
 def by_hand() -> bool:

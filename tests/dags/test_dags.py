@@ -15,7 +15,7 @@ import pytest
 import yaml
 from wiring import stage_dag
 
-from pipelines.use_case import UseCase, load_use_cases, read_use_case
+from pipelines.use_case import Grain, UseCase, load_use_cases, read_use_case
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = set((ROOT / "dags" / ".airflowignore").read_text().split())
@@ -75,6 +75,16 @@ def test_a_stage_runs_when_the_use_case_says(stage: str) -> None:
     other = use_case.model_copy(update={"schedules": use_case.schedules.model_copy(update={stage: "17 3 5 * *"})})
     dag = getattr(import_module(stage), stage)(other)
     assert "17 3 5 * *" in repr(dag.timetable)
+
+
+@pytest.mark.parametrize(("decided", "form"), [(None, "%G-W%V"), (Grain.MONTH, "%Y-%m")])
+def test_a_decision_is_about_what_the_use_case_says(decided: Grain | None, form: str) -> None:
+    """Weeks are monitored; the cron asks about the week, or the month, that holds its tick."""
+    use_case = load_use_cases()[0][0]
+    watched = use_case.monitoring.model_copy(update={"window": Grain.WEEK})
+    settings = use_case.retraining.model_copy(update={"window": decided})
+    dag = import_module("retraining").retraining(use_case.model_copy(update={"monitoring": watched, "retraining": settings}))
+    assert dag.timetable.key_format == form
 
 
 def test_a_source_is_looked_for_when_it_says_or_as_all_are() -> None:

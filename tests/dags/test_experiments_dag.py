@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,15 +71,19 @@ def test_the_form_opens_or_ends(form: Any, action: str, chosen: str, monkeypatch
     assert form.get_task("choose").downstream_task_ids == {"open_asked", "end_running"}
 
 
-def test_what_was_filled_in_is_asked_for_and_the_run_is_kept(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("person", "told"), [("ada", "ada (Airflow run manual__1)"), (None, "Airflow run manual__1")])
+def test_what_was_filled_in_is_asked_for_and_who_asked_is_kept(
+    form: Any, person: str | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module, asked = import_module("experiment_form"), []
     filled = dict(form.params) | {"name": "v4_worth", "reason": None}
+    context = {"params": filled, "run_id": "manual__1", "dag_run": SimpleNamespace(triggering_user_name=person)}
     for name in ("experiment_form", "wiring"):
-        monkeypatch.setattr(import_module(name), "get_current_context", lambda: {"params": filled, "run_id": "manual__1"})
-    monkeypatch.setattr(module, "step", lambda *told, **options: asked.append((told, options)))
+        monkeypatch.setattr(import_module(name), "get_current_context", lambda: context)
+    monkeypatch.setattr(module, "step", lambda *given, **options: asked.append((given, options)))
     form.get_task("open_asked").python_callable()
     ((function, use_case, keys, actor), options) = asked[0]
-    assert (function.__name__, use_case, actor) == ("open_by_hand", "flight_delay", "Airflow run manual__1")
+    assert (function.__name__, use_case, actor) == ("open_by_hand", "flight_delay", told)
     assert options == {"partition": None}
     assert keys["name"] == "v4_worth"
     assert None not in keys.values()
