@@ -109,11 +109,20 @@ def decline(planned: Json, evaluation: Json | None, registered: Json | None, ans
     return done or _skip("it was approved")
 
 
-@task(task_display_name="record a failure", trigger_rule="one_failed")
+@task(task_display_name="record a failure, if there was one", trigger_rule="all_done")
 def record_failure(use_case: str) -> None:
-    """Runs where no verdict was reached, and fails too, so that the run shows it: the next decision may start another."""
+    """Runs last, so that what it writes stands after a no; fails too, so that the run shows it: the next decision may start
+    another."""
+    from airflow.sdk import get_current_context
+
     from pipelines.retraining import record_failure
 
+    context = get_current_context()
+    of_run = context["ti"].get_task_states(
+        dag_id=context["dag"].dag_id, task_ids=sorted(context["task"].upstream_task_ids), run_ids=[context["run_id"]]
+    )
+    if not {"failed", "upstream_failed"} & set(of_run[context["run_id"]].values()):
+        _skip("nothing failed")
     step(record_failure, use_case)
     raise AirflowFailException("the training failed, see the task before; the ledger says so")
 

@@ -80,7 +80,7 @@ def partition_key(needed: bool = True) -> str:
 
 
 def actor() -> str:
-    """Who asks, as the ledger keeps it: the person who started the run, where it was one."""
+    """Who asks, as the ledger keeps it: who started the run, where it was a person; not who cleared a task of it since."""
     context = get_current_context()
     person, run = context["dag_run"].triggering_user_name, f"Airflow run {context['run_id']}"
     return f"{person} ({run})" if person else run

@@ -71,7 +71,7 @@ class Replay:
             self._train(period, f"first__{period.key}__{_stamp()}")
 
     def bulk(self, period: Partition) -> None:
-        """Take a period in at once, serve it as of then, and, where it is one that is judged, decide whether to train anew."""
+        """Take a period in at once, serve it as of then, and, where decisions are about such, decide whether to train anew."""
         if self.state.is_decided(period):
             self.report(period.key, "period", "complete already", None)
             return
@@ -128,7 +128,7 @@ class Replay:
         return [f"ingestion.{source}" for source in sources]
 
     def decide(self, partition: Partition) -> None:
-        """Ask the policy about a window, and train when it says so."""
+        """Ask the policy about a period, and train when it says so."""
         since = datetime.now(UTC)
         if self.state.decision(partition) is None:
             self.airflow.trigger(self._dag("retraining"), f"replay__{partition.key}__{_stamp()}", partition.key)

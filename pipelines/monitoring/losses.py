@@ -7,7 +7,7 @@ alarm is declared for a year, and shared between the year's windows, measures, s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from pipelines.monitoring.observations import Monitored
@@ -27,7 +27,7 @@ Lost = dict[str, tuple[Estimate, float]]  # by measure: the span that shows it, 
 class Thin:
     """Why nobody can say that nothing is lost: about so many labels are missing, None where nothing was measured.
 
-    `beyond`: the measure that is beyond its limit, and may be so by chance; its interval is one of 95 %, for people.
+    `beyond`: the measure that is beyond its limit, and may be so by chance.
     """
 
     missing: int | None = None
@@ -51,9 +51,10 @@ def losses(settings: Monitoring, window: Monitored, own: Sequence[Monitored]) ->
         thin.append(Thin(found[-1].missing(limit)))
         if _beyond(name, found[0].value, limit):  # nobody says "as promised" of what is not, but for chance
             more = found[0].missing(max(abs(found[0].value) - limit, limit / 4), chance)
-            thin.append(Thin(more, {name: (found[0], found[0].half_width())}))
+            thin.append(Thin(more, {name: (found[0], found[0].half_width(chance))}))
+    most = max(each.missing or 0 for each in thin)
     worst = max(thin, key=lambda each: (bool(each.missing and each.beyond), each.missing or 0))
-    return lost, worst if worst.missing else None
+    return lost, replace(worst, missing=most) if most else None
 
 
 def limit_of(settings: Monitoring, name: str) -> float:

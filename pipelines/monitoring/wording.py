@@ -30,7 +30,8 @@ def loss_words(settings: Monitoring, lost: Lost, worst: Sequence[tuple[str, str]
     found = []
     for name, (shown, half) in lost.items():
         words, figure = _WORDS[name]
-        within = f"± {figure.format(half)}, {shown.rows:,} labels; {figure.format(limit_of(settings, name))} is allowed"
+        known = f"± {figure.format(half)}" if half < 1 else f"± more than {figure.format(1)}"
+        within = f"{known}, {shown.rows:,} labels; {figure.format(limit_of(settings, name))} is allowed"
         found.append(f"{words.format(shown.value)} ({within}).")
     return [*found, f"Worst where {', '.join(words for _, words in worst)}."] if worst else found
 

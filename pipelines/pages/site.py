@@ -47,16 +47,10 @@ def use_case_page(view: Lifecycle, model_page: str, cards: Sequence[int] = ()) -
 
 
 def run_page(title: str, stage: str, run: str, decisions: Sequence[Decision]) -> str:
-    """What one DAG run decided, why, and what every gate said: the newest decision in full, the others below it.
-
-    Where a question's task fails, "kept" and "training failed" are written by two tasks at once: what was decided leads.
-    """
-    told = list(decisions)
-    if [made.kind for made in told[:2]] == [Kind.FAILED, Kind.KEPT]:
-        told[:2] = reversed(told[:2])
-    verdicts = _verdicts(told[0].evidence) if told else []
-    said = headline(told[0]) if told else ""
-    return render("run.html", title=title, stage=stage, run=run, decisions=told, verdicts=verdicts, headline=said)
+    """What one DAG run decided, why, and what every gate said: the newest decision in full, earlier ones below it."""
+    verdicts = _verdicts(decisions[0].evidence) if decisions else []
+    said = headline(decisions[0]) if decisions else ""
+    return render("run.html", title=title, stage=stage, run=run, decisions=decisions, verdicts=verdicts, headline=said)
 
 
 def headline(made: Decision) -> str:

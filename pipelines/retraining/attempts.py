@@ -123,7 +123,7 @@ def record_failure(run: StageRun) -> None:
             use_case=run.use_case.name,
             kind=Kind.FAILED,
             partition=run.key,
-            # Beside a candidate that is declined, as its question failed: in either order.
+            # Also after a candidate that was declined, as its question failed.
             why=f"The training {run.id} failed; the log of its failed task says why. Where it came to no verdict, what asked "
             "for it is not decided yet: it is tried again after a pause.",
             actor="training",

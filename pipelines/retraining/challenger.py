@@ -33,7 +33,7 @@ class Split:
 
 
 def estimate(run: StageRun) -> Gain | str:
-    """The gain on the newest labelled window up to the run's partition, or why there is no estimate of it.
+    """The gain on the newest labelled window of decisions up to the run's partition, or why there is no estimate of it.
 
     Outcomes count where they are known now; the challenger learns only of those that were known when the window began, as a
     model that served it would have.
@@ -57,18 +57,20 @@ def estimate(run: StageRun) -> Gain | str:
 def choose(run: StageRun, trained_through: date) -> Split | str:
     """What to fit and to judge on, or why there is nothing to judge by.
 
-    A window that is shorter than an interval by days needs is judged with those before it.
+    A window of decisions, which has ended and is all labelled; one that is shorter than an interval by days needs is judged
+    with those before it.
     """
-    use_case = run.use_case
+    use_case, now = run.use_case, run.workspace.clock.now()
     built = sorted(
         p for p in map(use_case.partition, run.lake.partitions(features_table(use_case))) if p.end <= run.partition.end
     )
     labelled = run.lake.partitions(labels_table(use_case))
     waiting = {Partition.of(p.start, use_case.decided) for p in built if p.key not in labelled}
     windows = {Partition.of(p.start, use_case.decided) for p in built} - waiting
-    window = max((w for w in windows if w.end <= run.partition.end), default=None)
+    over = [w for w in windows if w.end <= run.partition.end and w.ends_at(use_case.timezone) <= now]
+    window = max(over, default=None)
     if window is None:
-        return f"no window up to {run.key} has all its labels"
+        return f"no window up to {run.key} is over and has all its labels"
     start = min(window.start, window.end - timedelta(days=MIN_DAYS))
     if start <= trained_through:
         return f"the champion was trained through {trained_through} and has seen days of {window.key}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Gain:
-    """Mean log loss per row that a challenger, refitted on all labelled rows but the newest window, saves on that window.
+    """Mean log loss per row that a challenger, refitted on all labelled rows but the newest window of decisions, saves on it.
 
     In nats, positive where the challenger is better; `low` to `high` is a confidence interval by days.
     """

@@ -80,7 +80,7 @@ def _first_day(use_case: UseCase, gain: Gain) -> date:
 
 
 def _luck(use_case: UseCase, state: State, chance: float) -> float:
-    """What days alone would make of no gain at all, but for a chance that is a year's, shared between its windows.
+    """What days alone would make of no gain at all, but for a chance that is a year's, shared between its windows of decisions.
 
     The interval is that of resampled days at `gates.confidence`; few days are worth less than it says, by Student's t.
     """

@@ -28,7 +28,9 @@ class Budget(Section):
 
 class Retraining(Section):
     window: Grain | None = Field(
-        None, description="the period that a decision is about, and a gain is judged on; without it, monitoring.window"
+        None,
+        description="the period that a decision is about, and a gain is judged on, without it monitoring.window; a cron that "
+        "comes more often asks about the same one again",
     )
     reasons: tuple[Literal["loss", "age", "gain", "forecast"], ...] = Field(
         ("loss", "age", "gain"), description="causes that may start a training; another one is told and starts none"

@@ -120,18 +120,23 @@ def test_only_a_promotion_announces_a_model(dags: Any, asking: Any) -> None:
 def test_a_training_that_failed_is_written_down_and_stays_failed(
     dags: Any, asking: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import wiring
-
     from pipelines.workspace import open_workspace
 
     for dag in (asking, *(dags[f"{use_case.name}.training"] for use_case in load_use_cases()[0])):
         ends = {task.task_id for task in dag.tasks if task.task_id in ("keep", "promote", "decline")}
         task = dag.get_task("record_failure")
-        assert (task.upstream_task_ids, task.trigger_rule) == (ends, "one_failed")
+        assert (task.upstream_task_ids, task.trigger_rule) == (ends, "all_done"), "what it writes is the last word"
         assert {leaf.task_id for leaf in dag.leaves} == {"record_failure"}
     monkeypatch.setenv("TRAINYARD_STATE", str(tmp_path))
-    context = {"run_id": "retraining__2013-05__1", "dag_run": SimpleNamespace(partition_key=None)}
-    monkeypatch.setattr(wiring, "get_current_context", lambda: context | {"params": {"partition": "2013-05"}})
+    states, run = {"keep": "skipped", "promote": "success"}, "retraining__2013-05__1"
+    told = SimpleNamespace(get_task_states=lambda **asked: dict.fromkeys(asked["run_ids"], states))
+    context = {"run_id": run, "dag_run": SimpleNamespace(partition_key=None), "params": {"partition": "2013-05"}}
+    known = context | {"ti": told, "task": task, "dag": dag}
+    for module in ("wiring", "airflow.sdk"):
+        monkeypatch.setattr(f"{module}.get_current_context", lambda: known)
+    with pytest.raises(AirflowSkipException, match="nothing failed"):
+        task.python_callable("flight_delay")
+    states["promote"] = "upstream_failed"
     with pytest.raises(AirflowFailException, match="the training failed"):
         task.python_callable("flight_delay")
     (row,) = open_workspace().ledger.decisions("flight_delay")

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from pipelines.commands import stages
-from pipelines.monitoring import latest, measure_drift, measure_performance, per_window
+from pipelines.monitoring import drift, latest, measure_drift, measure_drifts, measure_performance, per_window
 from pipelines.scoring import score
 from pipelines.use_case import Grain, UseCase
 from pipelines.workspace import StageRun
@@ -76,6 +76,19 @@ def test_performance_waits_for_the_last_outcomes_of_its_window(by_week: World) -
     found = measure_performance(at(world, "2024-W11"))
     assert found
     assert found.rows == 7 * synthetic.ROWS
+
+
+def test_a_longer_run_reads_once_what_a_version_was_trained_on(one_champion: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, read = one_champion, []
+    for day in world.days[8:11]:
+        score(at(world, day.key))
+    rows = drift.training_rows
+    monkeypatch.setattr(drift, "training_rows", lambda run, model: read.append(model.version) or rows(run, model))
+    longer = measure_drifts(at(world, f"{world.days[8].key}--{world.days[10].key}"))
+    assert read == [1]
+    assert longer == {day.key: measure_drift(at(world, day.key)) for day in world.days[8:11]}
+    assert all(longer.values())
+    assert read == [1] * 4
 
 
 def test_a_longer_run_measures_each_of_its_windows(by_week: World, one_champion: World) -> None:

@@ -16,7 +16,7 @@ from pipelines.errors import PermanentError
 from pipelines.monitoring import Crossing
 from pipelines.pages import charts, model_card, rendering, reports
 from pipelines.pages.reports import cards, known_reports, read_report, reports_of, reports_page
-from pipelines.pages.site import Unreadable, overview, problem, run_page, use_case_page
+from pipelines.pages.site import Unreadable, overview, problem, use_case_page
 from pipelines.pages.view import ChampionView, Lifecycle, Quality
 from pipelines.workspace import Decision, Kind, Workspace, open_workspace
 
@@ -107,23 +107,6 @@ def test_every_kind_of_decision_is_shown_with_who_and_when() -> None:
     page = Elements(draw(replace(VIEW, decisions=made)))
     assert [a["data-kind"] for _, a in page.tags if "data-kind" in a] == [str(kind) for kind in Kind]
     assert page.text.count("by ada, 2026-01-02 03:04 UTC") == len(Kind)
-
-
-@pytest.mark.parametrize(
-    ("newest_first", "leads"),
-    [
-        (["kept", "training failed", "asked"], "Kept v2"),
-        (["training failed", "kept", "asked"], "Kept v2"),  # the same two tasks, ended the other way round
-        (["training failed", "asked"], "The training failed"),
-        (["training failed", "approved", "asked"], "The training failed"),
-        (["asked", "kept", "asked"], "Waiting for an answer: promote v2?"),
-    ],
-)
-def test_a_run_leads_with_what_was_decided_in_whatever_order_its_tasks_ended(newest_first: list[str], leads: str) -> None:
-    made = [replace(DECISIONS[0], id=str(i), kind=kind) for i, kind in enumerate(newest_first)]
-    page = run_page("Late flights", "training", "r", made)
-    assert re.findall("<h1>(.*?)</h1>", page) == [leads]
-    assert sorted(re.findall('data-kind="(.*?)"', page)) == sorted(newest_first)
 
 
 def test_the_chart_marks_where_another_version_took_over() -> None:

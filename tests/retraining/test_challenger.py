@@ -128,6 +128,16 @@ def test_the_newest_window_whose_labels_are_all_there(published: World, section:
     assert found.fitted == ("2024-03-01", "2024-03-02", "2024-03-03")
 
 
+def test_a_window_that_is_not_over_is_not_the_newest(published: World) -> None:
+    """A cron on Friday, the 15th of March: what came of its month has all its labels."""
+    monthly = changed(published.use_case, "retraining", window=Grain.MONTH)
+    inside = StageRun(published.workspace, monthly, monthly.period("2024-03"))
+    published.workspace.clock.set(published.days[13].ends_at("UTC"))
+    assert "no window up to 2024-03 is over" in str(choose(inside, date(2024, 2, 1)))
+    published.workspace.clock.set(inside.partition.ends_at("UTC"))
+    assert "no labelled row" in str(choose(inside, date(2024, 2, 1))), "there is nothing from before it"
+
+
 def test_a_window_that_waits_for_labels_is_not_the_newest(published: World) -> None:
     tomorrow = published.days[13].next
     shipments, _ = synthetic.parcels(tomorrow)
