@@ -19,7 +19,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Param, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from assets import asset
-from wiring import USE_CASES, partition_param, stage_dag, step
+from wiring import USE_CASES, partition_param, stage_dag, step, upstream_failed
 
 from pipelines.errors import PermanentError, TransientError
 from pipelines.use_case import UseCase
@@ -113,15 +113,9 @@ def decline(planned: Json, evaluation: Json | None, registered: Json | None, ans
 def record_failure(use_case: str) -> None:
     """Runs last, so that what it writes stands after a no; fails too, so that the run shows it: the next decision may start
     another."""
-    from airflow.sdk import get_current_context
-
     from pipelines.retraining import record_failure
 
-    context = get_current_context()
-    of_run = context["ti"].get_task_states(
-        dag_id=context["dag"].dag_id, task_ids=sorted(context["task"].upstream_task_ids), run_ids=[context["run_id"]]
-    )
-    if not {"failed", "upstream_failed"} & set(of_run[context["run_id"]].values()):
+    if not upstream_failed():
         _skip("nothing failed")
     step(record_failure, use_case)
     raise AirflowFailException("the training failed, see the task before; the ledger says so")

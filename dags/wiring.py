@@ -91,6 +91,15 @@ def by_hand() -> bool:
     return get_current_context()["dag_run"].run_type == "manual"
 
 
+def upstream_failed() -> bool:
+    """Whether a task just before this one failed, or could not run: for one that runs once all have ended, whatever became
+    of them."""
+    context = get_current_context()
+    run, before = context["run_id"], sorted(context["task"].upstream_task_ids)
+    states = context["ti"].get_task_states(dag_id=context["dag"].dag_id, task_ids=before, run_ids=[run])[run]
+    return not {"failed", "upstream_failed"}.isdisjoint(states.values())
+
+
 def step(function: Callable[..., Any], use_case: str, *arguments: Any, partition: str | None = "") -> Any:
     """Call `function(StageRun, *arguments)` for a partition, the run's own by default; without (None), call
     `function(workspace, use_case, *arguments)`.
