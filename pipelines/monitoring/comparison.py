@@ -6,10 +6,10 @@ A reference is a bounded, seeded sample of the very rows that a model was traine
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pipelines.monitoring.distances import Columns, Moved, Part, blocks, encoded, measure, telling_apart
+from pipelines.monitoring.distances import Columns, Moved, Noise, Part, blocks, encoded, measure, noise_of, telling_apart
 from pipelines.monitoring.observations import Drift, Reference
 from pipelines.monitoring.sampling import sample
 from pipelines.use_case import PARTITION, Monitoring, UseCase, features_table
@@ -23,6 +23,18 @@ _POOL = 10  # times the sample: training rows that parts as long as a window are
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Parts of a reference as long as a window, and what they are from the rest of it, also to a classifier by its columns."""
+
+    drawn: list[Part]
+    noise: dict[str, Noise]
+    told_apart: dict[tuple[str, ...], float] = field(default_factory=dict)
+
+
+Alike = dict[tuple[int, int], Parts]  # of one reference and its columns, by a window's partitions and rows: told once
+
+
+@dataclass(frozen=True)
 class Compared:
     """Rows against a reference, by column: what moved, and the sides and parts that said so."""
 
@@ -30,27 +42,40 @@ class Compared:
     pool: Columns
     known: Columns
     now: Columns
-    parts: list[Part]
+    parts: Parts
     seed: int
 
     def told_apart(self, names: Sequence[str]) -> tuple[float, float]:
         """How well the rows, and parts of the reference, are told from the reference by these columns."""
         if not names:
             return 0.5, 0.5
-        noise = [telling_apart(*_sides(self.pool, part), names, self.seed) for part in self.parts[:2]]
-        return telling_apart(self.known, self.now, names, self.seed), max(noise)
+        known, columns = self.parts.told_apart, tuple(names)
+        if columns not in known:
+            sides = [_sides(self.pool, part) for part in self.parts.drawn[:2]]
+            known[columns] = max(telling_apart(*each, names, self.seed) for each in sides)
+        return telling_apart(self.known, self.now, names, self.seed), known[columns]
 
 
-def compare(use_case: UseCase, names: Sequence[str], current: DataFrame, reference: DataFrame, partitions: int) -> Compared:
-    """Rows of so many partitions; the reference's first rows are compared, all of them tell the noise."""
-    settings, seed = use_case.monitoring, use_case.training.seed
+def compare(
+    use_case: UseCase,
+    names: Sequence[str],
+    current: DataFrame,
+    reference: DataFrame,
+    partitions: int,
+    alike: Alike | None = None,
+) -> Compared:
+    """Rows of so many partitions; the reference's first rows are compared, all of them tell the noise, kept in `alike`."""
+    settings, seed, alike = use_case.monitoring, use_case.training.seed, {} if alike is None else alike
     categorical = [c for c in names if is_category(use_case, reference, c)]
     pool, now = encoded(reference, current, names, categorical)
-    days = reference[PARTITION].astype(str).tolist() if PARTITION in reference else [str(n) for n in range(len(reference))]
-    parts = list(blocks(days, partitions, len(current), seed))
+    window = partitions, len(current)
+    if window not in alike:
+        days = reference[PARTITION].astype(str).tolist() if PARTITION in reference else [str(n) for n in range(len(reference))]
+        drawn = list(blocks(days, partitions, len(current), seed))
+        alike[window] = Parts(drawn, noise_of(pool, categorical, drawn))
     known = {name: values[: settings.sample_rows] for name, values in pool.items()}
-    moved = measure(pool, known, now, categorical, parts, settings.max_drift_distance)
-    return Compared(moved, pool, known, now, parts, seed)
+    moved = measure(alike[window].noise, known, now, categorical, settings.max_drift_distance)
+    return Compared(moved, pool, known, now, alike[window], seed)
 
 
 def _sides(pool: Columns, part: Part) -> tuple[Columns, Columns]:

@@ -42,6 +42,14 @@ class Moved:
     factor: float | None = None
 
 
+@dataclass(frozen=True)
+class Noise:
+    """What blocks of a reference are from the rest: distances, and changes of the share without a value, (draws,) each."""
+
+    distances: Floats
+    nulls: Floats
+
+
 def encoded(
     reference: DataFrame, current: DataFrame, names: Sequence[str], categorical: Sequence[str]
 ) -> tuple[Columns, Columns]:
@@ -90,10 +98,22 @@ def blocks(partitions: Sequence[str], length: int, size: int, seed: int) -> Iter
         yield next(sides), next(sides)
 
 
+def noise_of(pool: Columns, categorical: Sequence[str], drawn: Sequence[Part]) -> dict[str, Noise]:
+    """By column, over the blocks that were drawn of a reference's pool."""
+    found = {}
+    for name, values in pool.items():
+        is_category = name in categorical
+        found[name] = Noise(
+            np.array([distance(values[rest], values[block], is_category) for block, rest in drawn]),
+            np.array([np.isnan(values[block]).mean() - np.isnan(values[rest]).mean() for block, rest in drawn]),
+        )
+    return found
+
+
 def measure(
-    pool: Columns, reference: Columns, current: Columns, categorical: Sequence[str], drawn: Sequence[Part], limit: float
+    noises: Mapping[str, Noise], reference: Columns, current: Columns, categorical: Sequence[str], limit: float
 ) -> dict[str, Moved]:
-    """Every column of `current` against the reference, and against what blocks of the reference's pool are from the rest of it.
+    """Every column of `current` against the reference, and against what blocks of the reference are from the rest of it.
 
     Squares of distances add up, so the noise's is subtracted. Chance is told from change by the noise's normal quantile,
     corrected over columns (Bonferroni).
@@ -104,9 +124,8 @@ def measure(
     found = {}
     for name, known in reference.items():
         now, is_category = current[name], name in categorical
-        noise = np.array([distance(pool[name][rest], pool[name][block], is_category) for block, rest in drawn])
+        noise, null_noise = noises[name].distances, noises[name].nulls
         raw, gone = distance(known, now, is_category), float(np.isnan(now).mean() - np.isnan(known).mean())
-        null_noise = np.array([np.isnan(pool[name][block]).mean() - np.isnan(pool[name][rest]).mean() for block, rest in drawn])
         real = raw > noise.mean() + quantile * noise.std()
         found[name] = Moved(
             distance=float(np.sqrt(max(raw**2 - (noise**2).mean(), 0.0))),

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from pipelines.errors import PermanentError
-from pipelines.monitoring.comparison import PREDICTION, compare, has_drifted, predicted, training_rows
+from pipelines.monitoring.comparison import PREDICTION, Alike, compare, has_drifted, predicted, training_rows
 from pipelines.monitoring.drift_page import draw, evidently
 from pipelines.monitoring.mending import with_present
 from pipelines.monitoring.observations import Drift, Monitored, latest
@@ -28,7 +29,18 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _DRAWN = 4  # features on Evidently's page, the furthest
-_Trained = Callable[[int], "tuple[Model, DataFrame]"]  # by version
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """A model, a sample of the rows it was trained on with its predictions, and what parts of them differ by."""
+
+    model: Model
+    rows: DataFrame
+    alike: Alike = field(default_factory=dict)
+
+
+_Trained = Callable[[int], _Reference]  # by version
 
 
 def measure_drifts(run: StageRun) -> dict[str, Drift | None]:
@@ -40,8 +52,7 @@ def measure_drifts(run: StageRun) -> dict[str, Drift | None]:
 def measure_drift(run: StageRun, trained: _Trained | None = None) -> Drift | None:
     """Compare what was served in the window with the training rows of the version that served; None while it is not over.
 
-    An unchanged window is not measured twice: the monitoring DAG runs again when outcomes come in. `trained`: a model, and a
-    sample of the rows it was trained on, with its predictions.
+    An unchanged window is not measured twice: the monitoring DAG runs again when outcomes come in.
     """
     seen = served(run)
     if seen is None:
@@ -51,14 +62,14 @@ def measure_drift(run: StageRun, trained: _Trained | None = None) -> Drift | Non
     if known and known.drift and known.drift.model_version == seen.version and _is_newer(run, seen):
         drift = known.drift
     else:
-        model, reference = (trained or partial(_trained, run))(seen.version)
-        drift = _compare(run, model, _served_features(run, model, seen), reference, seen)
+        reference = (trained or partial(_trained, run))(seen.version)
+        drift = _compare(run, _served_features(run, reference.model, seen), reference, seen)
     return with_present(run, seen, drift, _before(run, history))
 
 
-def _trained(run: StageRun, version: int) -> tuple[Model, DataFrame]:
+def _trained(run: StageRun, version: int) -> _Reference:
     model = run.registry.load(run.use_case.name, version)
-    return model, predicted(model, training_rows(run, model))
+    return _Reference(model, predicted(model, training_rows(run, model)))
 
 
 def _before(run: StageRun, history: Mapping[str, Monitored]) -> list[Monitored]:
@@ -99,16 +110,17 @@ def rehearse(use_case: UseCase, model: Model, rows: DataFrame) -> None:
         raise PermanentError(f"{use_case.name}: no distance can be told of {', '.join(unknown)}")
 
 
-def _compare(run: StageRun, model: Model, current: DataFrame, reference: DataFrame, seen: Served) -> Drift:
+def _compare(run: StageRun, current: DataFrame, known: _Reference, seen: Served) -> Drift:
     """On the model's own features: those that came after it are named, and compared once a model knows them."""
+    model, reference = known.model, known.rows
     features, partitions = model.meta["features"], len(seen.partitions)
     current = predicted(model, current)
-    found = compare(run.use_case, [*features, PREDICTION], current, reference, partitions)
+    found = compare(run.use_case, [*features, PREDICTION], current, reference, partitions, known.alike)
     moved, (apart, apart_noise) = found.moved, found.told_apart([n for n in features if n in run.use_case.features.expressions])
     moving = tuple(name for name in features if name not in run.use_case.features.expressions)
     judged = [name for name in features if name not in moving]
     drifted = tuple(sorted(name for name in judged if has_drifted(run.use_case.monitoring, moved[name])))
-    gone, slice_nulls = slice_faults(reference, current, judged, run.use_case.features.segments, found.parts)
+    gone, slice_nulls = slice_faults(reference, current, judged, run.use_case.features.segments, found.parts.drawn)
     shown = sorted(features, key=lambda name: -moved[name].distance)[:_DRAWN]
     return Drift(
         model_version=model.version,

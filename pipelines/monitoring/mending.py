@@ -48,7 +48,7 @@ def _present(run: StageRun, seen: Served, version: int, sourced: Sequence[str]) 
     segments, reference = run.use_case.features.segments, training_rows(run, model)
     rows = sample(run, table, seen.partitions, None, list(dict.fromkeys([*names, *segments])), size).reset_index(drop=True)
     found = compare(run.use_case, names, rows, reference, len(seen.partitions))
-    gone, slice_nulls = slice_faults(reference, rows, names, segments, found.parts)
+    gone, slice_nulls = slice_faults(reference, rows, names, segments, found.parts.drawn)
     moved = found.moved
     published = run.lake.partitions(table)
     return Present(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipelines.metrics import deviations, scores
-from pipelines.monitoring.distances import Moved, blocks, distance, encoded, factor, measure, telling_apart
+from pipelines.monitoring.distances import Moved, blocks, distance, encoded, factor, measure, noise_of, telling_apart
 
 LIMIT, SAMPLE = 0.1, 2000
 
@@ -20,7 +20,8 @@ def moved(reference: pd.DataFrame, current: pd.DataFrame, categorical: list[str]
     current = current.sample(min(SAMPLE, len(current)), random_state=0)
     pool, now = encoded(reference, current, names, categorical)
     parts = list(blocks(reference["day"].astype(str).tolist(), length, len(current), 0))
-    return measure(pool, {n: v[:SAMPLE] for n, v in pool.items()}, now, categorical, parts, LIMIT)
+    noise = noise_of(pool, categorical, parts)
+    return measure(noise, {n: v[:SAMPLE] for n, v in pool.items()}, now, categorical, LIMIT)
 
 
 def drifted(found: Moved) -> bool:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from pipelines.commands import stages
-from pipelines.monitoring import drift, latest, measure_drift, measure_drifts, measure_performance, per_window
+from pipelines.monitoring import comparison, drift, latest, measure_drift, measure_drifts, measure_performance, per_window
 from pipelines.scoring import score
 from pipelines.use_case import Grain, UseCase
 from pipelines.workspace import StageRun
@@ -78,17 +78,21 @@ def test_performance_waits_for_the_last_outcomes_of_its_window(by_week: World) -
     assert found.rows == 7 * synthetic.ROWS
 
 
-def test_a_longer_run_reads_once_what_a_version_was_trained_on(one_champion: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world, read = one_champion, []
+def test_a_longer_run_reads_once_what_a_version_was_trained_on_and_tells_its_noise_once(
+    one_champion: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, read, told = one_champion, [], []
     for day in world.days[8:11]:
         score(at(world, day.key))
     rows = drift.training_rows
     monkeypatch.setattr(drift, "training_rows", lambda run, model: read.append(model.version) or rows(run, model))
+    noise = comparison.noise_of
+    monkeypatch.setattr(comparison, "noise_of", lambda *given: told.append(1) or noise(*given))
     longer = measure_drifts(at(world, f"{world.days[8].key}--{world.days[10].key}"))
-    assert read == [1]
+    assert (read, told) == ([1], [1])
     assert longer == {day.key: measure_drift(at(world, day.key)) for day in world.days[8:11]}
     assert all(longer.values())
-    assert read == [1] * 4
+    assert (read, told) == ([1] * 4, [1] * 4)
 
 
 def test_a_longer_run_measures_each_of_its_windows(by_week: World, one_champion: World) -> None:
