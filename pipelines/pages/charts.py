@@ -6,6 +6,7 @@ import io
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypedDict
 from xml.etree import ElementTree
 
@@ -49,7 +50,7 @@ class Group(TypedDict):
 
 
 def quality(found: Sequence[Quality]) -> Markup:
-    """AUC, log loss and drifted share over the same partitions; a dashed line marks each at which another version took over."""
+    """AUC, log loss and drifted share over the same windows; a dashed line marks each at which another version took over."""
 
     def draw(figure: Figure) -> None:
         auc, loss, drifted = figure.subplots(3, 1, sharex=True)
@@ -68,7 +69,7 @@ def quality(found: Sequence[Quality]) -> Markup:
                 axes.axvline(i, 0, 1 if axes is auc else 1.34, color=ACCENT, linewidth=1, linestyle=_DASHES)
             _mark(auc, i, auc.get_ylim()[1], f"v{found[i].model_version}", "center")
 
-    return _svg("AUC, log loss and drifted share per partition", 440, draw)
+    return _svg("AUC, log loss and drifted share per window", 440, draw)
 
 
 def shares(
@@ -106,13 +107,9 @@ def _apart(heights: Mapping[str, float], least: float = 0.09) -> dict[str, float
 
 
 def changes(found: Sequence[Quality]) -> list[int]:
-    """The positions at which the model version is another one than before."""
-    positions, before = [], None
-    for i, each in enumerate(found):
-        if each.model_version is not None and each.model_version != before:
-            positions.append(i)
-            before = each.model_version
-    return positions
+    """The positions at which the model version is another one than before; the first takes over from nobody."""
+    known = [(i, each.model_version) for i, each in enumerate(found) if each.model_version is not None]
+    return [i for (_, before), (i, now) in pairwise(known) if now != before]
 
 
 def learning_curve(sizes: Sequence[int], losses: Sequence[float]) -> Markup:

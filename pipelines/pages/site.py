@@ -42,7 +42,7 @@ def use_case_page(view: Lifecycle, model_page: str, cards: Sequence[int] = ()) -
         model_page=model_page,
         cards=sorted(cards, key=lambda version: (version != now, -version)),
         stages={stage: view.last_partitions.get(stage) for stage in stages},
-        took_over=[view.quality[i] for i in changes(view.quality)[1:]],
+        took_over=[view.quality[i] for i in changes(view.quality)],
     )
 
 
