@@ -165,7 +165,7 @@ def test_a_model_that_is_not_as_it_was_leaves_the_old_one_serving_and_is_an_alar
         assert DEFECTS[defect] in about["alarm"]
         assert (about["model_version"], answer["model_version"]) == (1, 1)
         assert "trainyard_serving_alarm 1.0" in told
-        assert [r for r in caplog.records if r.levelname == "ERROR" and DEFECTS[defect] in r.message]
+        assert [r for r in caplog.records if r.levelname == "ERROR" and DEFECTS[defect] in r.getMessage()]
         until(lambda: client.get("/").json()["model_version"] == 2)  # once it loads, though the ledger said nothing new
         assert client.get("/").json()["alarm"] is None
 
