@@ -21,7 +21,7 @@ from pipelines.monitoring.observations import Drift, Monitored, latest
 from pipelines.monitoring.references import baseline, season
 from pipelines.monitoring.sampling import sample
 from pipelines.monitoring.slicing import slice_faults
-from pipelines.monitoring.windows import Served, served, windows
+from pipelines.monitoring.windows import Served, per_window, served
 from pipelines.use_case import UseCase, features_table, monitoring_table
 from pipelines.workspace import Model, StageRun, published_definitions, refuse_other_definitions
 
@@ -45,8 +45,7 @@ _Trained = Callable[[int], _Reference]  # by version
 
 def measure_drifts(run: StageRun) -> dict[str, Drift | None]:
     """`measure_drift` of each of the run's windows, by key: what a version was trained on is read once."""
-    trained = cache(partial(_trained, run))
-    return {window.key: measure_drift(window, trained) for window in windows(run)}
+    return per_window(partial(measure_drift, trained=cache(partial(_trained, run))))(run)
 
 
 def measure_drift(run: StageRun, trained: _Trained | None = None) -> Drift | None:
